@@ -1,0 +1,42 @@
+"""Variational autoencoders for TensorFlow, tf_keras and TensorFlow Probability: derived, checked, measured, served."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "data",
+    "diagnostics",
+    "likelihoods",
+    "linear",
+    "networks",
+    "objectives",
+    "plots",
+    "posteriors",
+    "priors",
+    "recipes",
+    "runs",
+    "serving",
+)
+_NAMES = {
+    "VAE": "tfvae.vae",
+    "Recipe": "tfvae.recipes",
+    "build": "tfvae.recipes",
+    "save": "tfvae.runs",
+    "load": "tfvae.runs",
+}
+
+__all__ = [*_MODULES, *_NAMES]
+
+
+def __getattr__(name):
+    # Resolved on first use: `import tfvae` and `python -m tfvae --help` do not wait for TensorFlow.
+    if name in _MODULES:
+        return importlib.import_module(f"tfvae.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'tfvae' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,333 @@
+"""Images as arrays and as `tf.data`: float32 [H, W, C] in [0, 1], optionally binarized.
+
+    digits = load("digits")
+    digits.x_test, digits.y_test, digits.event_shape
+    for x in digits.train(batch_size=128): ...
+"""
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as tfk
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
+BINARIZATIONS = (None, "static", "stochastic")
+
+# Images held out of the published training set, to choose by.
+_VALIDATION_SIZE = {"digits": 144, "mnist": 5000, "fashion_mnist": 5000, "cifar10": 5000}
+_DIGITS_TEST_SIZE = 360
+
+# SHA-256 of each array's bytes, in the published order.
+_MNIST_SHA256 = {
+    "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+    "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+}
+# MD5 of the published files, from the data sets' own pages.
+_FILES_MD5 = {
+    "fashion_mnist": {
+        "fashion-mnist/train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "fashion-mnist/train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "fashion-mnist/t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "fashion-mnist/t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+    "cifar10": {"cifar-10-batches-py.tar.gz": "c58f30108f718f92721af3b95e74349a"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """A training, a validation and a test set of images.
+
+    Attributes:
+        name: what was loaded.
+        event_shape: (H, W, C).
+        num_levels: n where grey levels are 0, 1/n, ..., 1 (what `likelihoods.binomial` takes); None where they are
+            continuous. 1 once binarized.
+        binarize: None, "static" or "stochastic".
+        seed: of binarization and shuffling.
+        y_train, y_validation, y_test: labels, or None.
+    """
+
+    name: str
+    event_shape: tuple
+    num_levels: int | None
+    binarize: str | None
+    seed: int
+    images: dict = dataclasses.field(repr=False)  # split -> grey images, [N, H, W, C]; integers count up to max_level
+    labels: dict = dataclasses.field(repr=False)
+    max_level: int = 1
+
+    @functools.cached_property
+    def x_train(self):
+        """float32 [N, H, W, C]; under stochastic binarization one draw of what `train` draws anew."""
+        return self._split("train")
+
+    @functools.cached_property
+    def x_validation(self):
+        """float32 [N, H, W, C]; binarized once, by the seed."""
+        return self._split("validation")
+
+    @functools.cached_property
+    def x_test(self):
+        """float32 [N, H, W, C]; binarized once, by the seed."""
+        return self._split("test")
+
+    @property
+    def y_train(self):
+        return self.labels["train"]
+
+    @property
+    def y_validation(self):
+        return self.labels["validation"]
+
+    @property
+    def y_test(self):
+        return self.labels["test"]
+
+    def train(self, batch_size, *, first_epoch=0):
+        """A `tf.data.Dataset` of [B, H, W, C], the last batch smaller; each iteration is one epoch, in a new order.
+
+        Order and stochastic binarization are functions of (seed, epoch); iterating a second time gives epoch
+        `first_epoch + 1`. `VAE.fit` starts from the epoch that the optimizer's count of updates tells, so that an
+        interrupted training goes on where it was.
+
+        Raises:
+            ValueError: batch_size out of [1, number of images], first_epoch below 0.
+        """
+        images = self.images["train"]
+        _check_batch_size(batch_size, len(images))
+        if first_epoch < 0:
+            raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
+        # A tensor, captured by reference: an array would be copied into the pipeline's graph.
+        source = tf.constant(self.x_train if self.binarize == "static" else images)
+        num_steps = -(-len(images) // batch_size)
+        epoch = tf.Variable(first_epoch - 1, dtype=tf.int64, trainable=False)
+
+        def start_epoch(_):
+            return epoch.assign_add(1)
+
+        def batches_of(epoch):
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=self._seed(epoch))
+            batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+            return batches.enumerate().map(lambda i, indices: (epoch, i, indices))
+
+        def read(epoch, i, indices):
+            x = self._grey(tf.gather(source, indices))
+            if self.binarize != "stochastic":
+                return x
+            seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), i)
+            return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
+
+        def pipeline(epochs, num_batches):
+            batches = epochs.flat_map(batches_of).map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            counted = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
+            return counted.prefetch(tf.data.AUTOTUNE)
+
+        dataset = pipeline(tf.data.Dataset.from_tensors(0).map(start_epoch), num_steps)
+        # What `VAE.fit` reads instead: all epochs from the first in one iterator, as making one costs many steps.
+        dataset.num_steps = num_steps
+        dataset.epochs_from = lambda first: pipeline(tf.data.Dataset.counter(first), tf.data.INFINITE_CARDINALITY)
+        return dataset
+
+    def validation(self, batch_size):
+        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order."""
+        return self._fixed(self.x_validation, batch_size)
+
+    def test(self, batch_size):
+        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order."""
+        return self._fixed(self.x_test, batch_size)
+
+    def _fixed(self, x, batch_size):
+        _check_batch_size(batch_size, len(x))
+        return tf.data.Dataset.from_tensor_slices(x).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def _grey(self, images):
+        if images.dtype in (tf.float32, np.float32):
+            return images
+        return tf.cast(images, tf.float32) / self.max_level
+
+    def _split(self, split):
+        x = np.asarray(self._grey(self.images[split]))
+        if self.binarize is None:
+            return x
+        salt = ("train", "validation", "test").index(split)
+        return (np.random.default_rng([self.seed, salt]).random(x.shape, np.float32) < x).astype(np.float32)
+
+    def _seed(self, epoch):
+        return tf.stack([tf.constant(self.seed, tf.int64), epoch])
+
+
+def load(name, binarize=None, seed=0, *, validation_size=None, path=None):
+    """A named data set.
+
+    Args:
+        name: "digits" (bundled with scikit-learn, no download), "mnist", "fashion_mnist" or "cifar10" (Keras' loaders).
+        binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
+            fresh draw each time a training image is read (validation and test are drawn once, by the seed).
+        seed: of binarization and shuffling; the split into training and validation does not depend on it.
+        validation_size: images held out of the training set, stratified by label; 0 for none.
+        path: for "mnist", a file like Keras' `mnist.npz` or a folder that holds it; default: the environment variable
+            TFVAE_DATA, then Keras' download.
+
+    Raises:
+        ValueError: an unknown name or binarization, a validation_size out of range, a file whose content is not the
+            published one.
+        OSError: the data set is neither on this machine nor can it be downloaded.
+    """
+    _check_name("name", name, NAMES)
+    if name == "digits":
+        digits = load_digits()
+        x, y = digits.images.astype(np.uint8)[..., np.newaxis], digits.target
+        x_train, x_test, y_train, y_test = train_test_split(
+            x, y, test_size=_DIGITS_TEST_SIZE, stratify=y, random_state=0
+        )
+        max_level = 16
+    else:
+        (x_train, y_train), (x_test, y_test) = _load_mnist(path) if name == "mnist" else _load_keras(name)
+        max_level = 255
+    validation_size = _VALIDATION_SIZE[name] if validation_size is None else validation_size
+    return _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level, binarize, seed)
+
+
+def from_arrays(
+    x_train, x_test, y_train=None, y_test=None, *, validation_size=None, binarize=None, seed=0, name="arrays"
+):
+    """The user's own images.
+
+    Args:
+        x_train, x_test: [N, H, W] or [N, H, W, C]; uint8 in 0 ... 255, or floats in [0, 1].
+        y_train, y_test: labels [N], or None. With labels, the split into training and validation is stratified.
+        validation_size: images held out of x_train; default: a tenth.
+        binarize, seed: as for `load`.
+
+    Raises:
+        ValueError: empty arrays, shapes that do not fit, values that are not finite or out of range.
+    """
+    x_train, x_test = (_checked_images(a, x) for a, x in (("x_train", x_train), ("x_test", x_test)))
+    if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
+        raise ValueError(
+            f"x_test must have the image shape and dtype of x_train, {x_train.shape[1:]} {x_train.dtype}, "
+            f"got {x_test.shape[1:]} {x_test.dtype}"
+        )
+    for argument, x, y in (("y_train", x_train, y_train), ("y_test", x_test, y_test)):
+        if y is not None and len(y) != len(x):
+            raise ValueError(f"{argument} must hold a label for each of the {len(x)} images, got {len(y)}")
+    validation_size = len(x_train) // 10 if validation_size is None else validation_size
+    max_level = 255 if x_train.dtype == np.uint8 else None
+    return _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level, binarize, seed)
+
+
+def _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level, binarize, seed):
+    _check_name("binarize", binarize, BINARIZATIONS)
+    if not 0 <= validation_size < len(x_train):
+        raise ValueError(f"validation_size must be in [0, {len(x_train) - 1}], got {validation_size}")
+    if x_train.ndim == 3:
+        x_train, x_test = x_train[..., np.newaxis], x_test[..., np.newaxis]
+    train, held_out = np.arange(len(x_train)), np.arange(0)
+    if validation_size:
+        train, held_out = train_test_split(train, test_size=validation_size, stratify=y_train, random_state=0)
+    images = {"train": x_train[train], "validation": x_train[held_out], "test": x_test}
+    labels = {"train": None, "validation": None, "test": None if y_test is None else np.asarray(y_test)}
+    if y_train is not None:
+        y_train = np.asarray(y_train)
+        labels |= {"train": y_train[train], "validation": y_train[held_out]}
+    return ImageData(
+        name=name,
+        event_shape=tuple(int(size) for size in x_train.shape[1:]),
+        num_levels=1 if binarize else max_level,
+        binarize=binarize,
+        seed=seed,
+        images=images,
+        labels=labels,
+        max_level=max_level or 1,
+    )
+
+
+def _load_mnist(path):
+    path = path or os.environ.get("TFVAE_DATA")
+    if path is None:
+        arrays = _downloaded("mnist")
+        arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), (*arrays[0], *arrays[1]), strict=True))
+        source = "Keras' mnist.npz"
+    else:
+        source = pathlib.Path(path)
+        source = source / "mnist.npz" if source.is_dir() else source
+        try:
+            with np.load(source, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in _MNIST_SHA256}
+        except FileNotFoundError:
+            raise FileNotFoundError(f"path (or TFVAE_DATA) must be mnist.npz or its folder, got {source}") from None
+        except Exception as error:  # whatever zip, zlib or NumPy make of broken bytes
+            raise ValueError(f"path must hold MNIST's four arrays, got {source}, which cannot be read: {error}") from None
+    for key, sha256 in _MNIST_SHA256.items():
+        if hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest() != sha256:
+            raise ValueError(f"{key} must be MNIST's published array, got other content in {source}")
+    return (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
+
+
+def _load_keras(name):
+    arrays = _downloaded(name)
+    for file, md5 in _FILES_MD5[name].items():
+        path = _keras_folder() / file
+        if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
+            raise ValueError(f"{path} must be the published file (MD5 {md5}), got other content: remove it to download it again")
+    (x_train, y_train), (x_test, y_test) = arrays
+    return (x_train, y_train.ravel()), (x_test, y_test.ravel())
+
+
+def _downloaded(name):
+    try:
+        return getattr(tfk.datasets, name).load_data()
+    except Exception as error:  # Keras raises bare exceptions for the network, others for broken files
+        files = ", ".join(_FILES_MD5.get(name, {"mnist.npz": None}))
+        by_hand = f"put {files} into {_keras_folder()} by hand"
+        if name == "mnist":
+            by_hand += ", or name a file or folder in TFVAE_DATA"
+        raise OSError(
+            f"name must be a data set that can be had here, got {name!r}: Keras' download failed ({_one_line(error)}). "
+            f"Without a network, {by_hand}; 'digits' needs no download"
+        ) from None
+
+
+def _keras_folder():
+    return pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras")) / "datasets"
+
+
+def _one_line(error):
+    return " ".join(str(error).split())[:200]
+
+
+def _checked_images(argument, x):
+    x = np.asarray(x)
+    if x.ndim not in (3, 4) or x.shape[0] == 0:
+        raise ValueError(f"{argument} must be images [N, H, W] or [N, H, W, C], N at least 1, got shape {x.shape}")
+    if x.dtype == np.uint8:
+        return x
+    if not np.issubdtype(x.dtype, np.floating):
+        raise ValueError(f"{argument} must be uint8 or floats, got {x.dtype}")
+    good = np.isfinite(x) & (x >= 0) & (x <= 1)
+    if not good.all():
+        raise ValueError(f"{argument} must be finite and in [0, 1], got {x[~good][0]}")
+    return x.astype(np.float32)
+
+
+def _check_batch_size(batch_size, num_images):
+    if not isinstance(batch_size, int | np.integer) or not 1 <= batch_size <= num_images:
+        raise ValueError(f"batch_size must be an integer in [1, {num_images}], the number of images, got {batch_size!r}")
+
+
+def _check_name(argument, value, names):
+    if value not in names:
+        near = difflib.get_close_matches(str(value), [n for n in names if n], n=2, cutoff=0.4)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {value!r}{hint}")

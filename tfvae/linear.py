@@ -1,0 +1,93 @@
+"""The linear-Gaussian model (probabilistic PCA): the VAE whose every quantity is known in closed form.
+
+    p(z) = N(0, I),   p(x|z) = N(W z + mean, variance I)
+
+    p(x)   = N(mean, W W^T + variance I)
+    p(z|x) = N(M^-1 W^T (x - mean), variance M^-1),   M = W^T W + variance I
+
+Tipping and Bishop (1999), "Probabilistic Principal Component Analysis", J. R. Statist. Soc. B 61, eq. 4 to 8.
+Everything is in float64, so that identities hold to rounding.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearGaussian:
+    """The model for given parameters: prior, likelihood, posterior and evidence, each a `tfd.Distribution`.
+
+    Args:
+        weights: W, [E, D].
+        mean: [E].
+        variance: of the noise, above 0.
+
+    Raises:
+        ValueError: shapes that do not fit, a variance that is not above 0.
+    """
+
+    weights: np.ndarray
+    mean: np.ndarray
+    variance: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "weights", np.asarray(self.weights, np.float64))
+        object.__setattr__(self, "mean", np.asarray(self.mean, np.float64))
+        if self.weights.ndim != 2 or self.mean.shape != self.weights.shape[:1]:
+            raise ValueError(
+                f"weights must be [E, D] and mean [E], got {list(self.weights.shape)} and {list(self.mean.shape)}"
+            )
+        if not self.variance > 0:
+            raise ValueError(f"variance must be above 0, got {self.variance}")
+
+    @property
+    def prior(self):
+        """p(z) = N(0, I) over [D]."""
+        size = self.weights.shape[1]
+        return tfd.MultivariateNormalDiag(tf.zeros(size, tf.float64), tf.ones(size, tf.float64))
+
+    def likelihood(self, z):
+        """p(x|z) = N(W z + mean, variance I): [..., D] -> a distribution over [E]."""
+        loc = tf.linalg.matvec(self.weights, tf.cast(z, tf.float64)) + self.mean
+        return tfd.MultivariateNormalDiag(loc, tf.fill(self.mean.shape, tf.cast(np.sqrt(self.variance), tf.float64)))
+
+    def posterior(self, x):
+        """p(z|x), exactly: [..., E] -> a distribution over [D]."""
+        precision = self.weights.T @ self.weights / self.variance + np.eye(self.weights.shape[1])
+        covariance = np.linalg.inv(precision)
+        loc = tf.linalg.matvec(covariance @ self.weights.T / self.variance, tf.cast(x, tf.float64) - self.mean)
+        return tfd.MultivariateNormalTriL(loc, np.linalg.cholesky(covariance))
+
+    @property
+    def evidence(self):
+        """p(x) = N(mean, W W^T + variance I) over [E]; its log_prob is log p(x) in nats."""
+        covariance = self.weights @ self.weights.T + self.variance * np.eye(len(self.mean))
+        return tfd.MultivariateNormalTriL(tf.constant(self.mean), np.linalg.cholesky(covariance))
+
+
+def maximum_likelihood(x, latent_size):
+    """The `LinearGaussian` that maximises the mean of log p(x) over the rows of x [N, E].
+
+    W = U (L - variance I)^1/2 from the D leading eigenvalues L and eigenvectors U of the covariance (divided by N),
+    `variance` the mean of the other eigenvalues: Tipping and Bishop (1999), eq. 7 and 8.
+
+    Raises:
+        ValueError: latent_size out of [1, E - 1], or data without noise beyond it.
+    """
+    x = np.asarray(x, np.float64)
+    x = x.reshape(len(x), -1)
+    size = x.shape[1]
+    if not 1 <= latent_size < size:
+        raise ValueError(f"latent_size must be in [1, {size - 1}], got {latent_size}")
+    eigenvalues, eigenvectors = np.linalg.eigh(np.cov(x.T, bias=True))
+    eigenvalues, eigenvectors = eigenvalues[::-1], eigenvectors[:, ::-1]
+    variance = eigenvalues[latent_size:].mean()
+    if not variance > 1e-12 * eigenvalues[0]:
+        raise ValueError(f"latent_size must leave noise to model, got {latent_size}, which explains x exactly")
+    weights = eigenvectors[:, :latent_size] * np.sqrt(np.maximum(eigenvalues[:latent_size] - variance, 0))
+    return LinearGaussian(weights, x.mean(axis=0), float(variance))

@@ -1,0 +1,114 @@
+"""Plain Keras bodies: they know shapes, not probability.
+
+A body maps a batch of inputs to features. The distribution on top (`posteriors`, `likelihoods`) adds the last linear
+layer, so that a body with no hidden layer makes a linear encoder or decoder.
+"""
+
+import tf_keras as tfk
+
+
+def mlp(input_shape, hidden_sizes, activation="tanh", *, seed=None, name="mlp"):
+    """A multilayer perceptron: [B, *input_shape] -> [B, hidden_sizes[-1]].
+
+    Args:
+        input_shape: the shape of one input, e.g. `(8, 8, 1)` for an image or `(2,)` for a latent vector.
+        hidden_sizes: units of each hidden layer; empty for the identity (a linear model).
+        activation: any Keras activation.
+        seed: an integer that fixes the initial weights, or None.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+    layers = [tfk.layers.InputLayer(tuple(input_shape)), tfk.layers.Flatten(name="flatten")]
+    for i, size in enumerate(hidden_sizes):
+        layers.append(
+            tfk.layers.Dense(
+                _at_least_one("hidden_sizes", size),
+                activation,
+                kernel_initializer=_glorot(seed, i),
+                name=f"hidden_{i}",
+            )
+        )
+    return tfk.Sequential(layers, name=name)
+
+
+def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", *, seed=None, name="conv"):
+    """A convolutional encoder body: [B, H, W, C] -> [B, features]; each layer halves height and width (rounded up).
+
+    Args:
+        input_shape: `(H, W, C)`.
+        filters: output channels of each layer.
+
+    Raises:
+        ValueError: an input that is no image, or a size below 1.
+    """
+    if len(input_shape) != 3:
+        raise ValueError(f"input_shape must be (height, width, channels), got {tuple(input_shape)}")
+    layers = [tfk.layers.InputLayer(tuple(input_shape))]
+    for i, size in enumerate(filters):
+        layers.append(
+            tfk.layers.Conv2D(
+                _at_least_one("filters", size),
+                kernel_size,
+                strides=2,
+                padding="same",
+                activation=activation,
+                kernel_initializer=_glorot(seed, i),
+                name=f"conv_{i}",
+            )
+        )
+    return tfk.Sequential([*layers, tfk.layers.Flatten(name="flatten")], name=name)
+
+
+def transposed_conv(
+    input_shape, image_shape, filters=(64, 32), kernel_size=3, activation="relu", *, seed=None, name="transposed_conv"
+):
+    """A convolutional decoder body: [B, D] -> [B, H, W, filters[-1]]; each layer doubles height and width.
+
+    A dense layer makes the coarsest feature map; where the doubled size overshoots the image (28 = 4 * 7 does not,
+    30 does), the map is cropped. The likelihood's last layer on it is then a convolution of size 1.
+
+    Args:
+        input_shape: `(D,)`, the latent size.
+        image_shape: `(H, W, C)` of the images to be decoded.
+        filters: output channels of each layer.
+
+    Raises:
+        ValueError: an image_shape that is no image, or a size below 1.
+    """
+    if len(image_shape) != 3:
+        raise ValueError(f"image_shape must be (height, width, channels), got {tuple(image_shape)}")
+    height, width, _ = image_shape
+    scale = 2 ** len(filters)
+    coarse = (-(-height // scale), -(-width // scale), _at_least_one("filters", filters[0]))
+    layers = [
+        tfk.layers.InputLayer(tuple(input_shape)),
+        tfk.layers.Dense(
+            coarse[0] * coarse[1] * coarse[2], activation, kernel_initializer=_glorot(seed, 0), name="dense"
+        ),
+        tfk.layers.Reshape(coarse, name="reshape"),
+    ]
+    for i, size in enumerate(filters):
+        layers.append(
+            tfk.layers.Conv2DTranspose(
+                _at_least_one("filters", size),
+                kernel_size,
+                strides=2,
+                padding="same",
+                activation=activation,
+                kernel_initializer=_glorot(seed, i + 1),
+                name=f"conv_{i}",
+            )
+        )
+    crop = ((0, coarse[0] * scale - height), (0, coarse[1] * scale - width))
+    return tfk.Sequential([*layers, tfk.layers.Cropping2D(crop, name="crop")], name=name)
+
+
+def _glorot(seed, i):
+    return tfk.initializers.GlorotUniform(seed=None if seed is None else seed + i)
+
+
+def _at_least_one(argument, size):
+    if size < 1:
+        raise ValueError(f"{argument} must be at least 1, got {size}")
+    return size

@@ -1,0 +1,105 @@
+"""What the notebooks share: their second cell, and the one command that runs them all (`python -m tfvae notebooks`)."""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+# Import name -> package, for a runtime that brings TensorFlow but not everything else.
+_NEEDED = {
+    "tf_keras": "tf_keras",
+    "tensorflow_probability": "tensorflow-probability>=0.25,<0.26",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+    "tqdm": "tqdm",
+    "click": "click",
+    "ipywidgets": "ipywidgets",
+}
+
+
+def setup(seed=0):
+    """Makes a notebook ready: installs what is missing, imports quietly, seeds, says versions and device.
+
+    TensorFlow itself is never installed or replaced.
+
+    Args:
+        seed: of Python, NumPy and TensorFlow, for what draws no seed of its own (Keras' initial weights).
+
+    Returns:
+        "full" if the environment variable TFVAE_PROFILE says so (MNIST, hours), else "quick" (digits, minutes).
+
+    Raises:
+        ImportError: TensorFlow is not there.
+        ValueError: TFVAE_PROFILE is neither "quick" nor "full".
+    """
+    profile = os.environ.get("TFVAE_PROFILE", "quick")
+    if profile not in ("quick", "full"):
+        raise ValueError(f"TFVAE_PROFILE must be 'quick' or 'full', got {profile!r}")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ImportError("TensorFlow is missing: pip install -r requirements.txt, from the folder of the repository")
+    missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        _install(missing)
+    with _silence():
+        import tensorflow as tf
+        import tensorflow_probability as tfp
+        import tf_keras as tfk
+
+        tfk.utils.set_random_seed(seed)
+        tf.zeros([]).numpy()
+        gpus = tf.config.list_logical_devices("GPU")
+    _style()
+    versions = {"Python": platform.python_version(), "TensorFlow": tf.__version__, "tf_keras": tfk.__version__}
+    versions |= {"TensorFlow Probability": tfp.__version__, "device": f"{len(gpus)} GPU" if gpus else "CPU"}
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    return profile
+
+
+@contextlib.contextmanager
+def _silence():
+    """TensorFlow greets on file descriptor 2, with timestamps that no stored output could match."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _install(packages):
+    command = [sys.executable, "-m", "pip", "install", "--quiet"]
+    # Whatever is wanted must fit the TensorFlow that is there, to the minor version.
+    version = ".".join(importlib.metadata.version("tensorflow").split(".")[:2])
+    packages = [f"tf_keras=={version}.*" if package == "tf_keras" else package for package in packages]
+    subprocess.run([*command, *packages, f"tensorflow=={importlib.metadata.version('tensorflow')}"], check=True)
+
+
+def _style():
+    """Figures that a textbook could print: readable, colour-blind safe (Okabe and Ito's palette)."""
+    import matplotlib.pyplot as plt
+
+    from tfvae import plots
+
+    plt.rcParams.update(plots.STYLE)
+
+
+def folder():
+    """The repository's `notebooks/`, beside the package.
+
+    Raises:
+        FileNotFoundError: the package is installed without its repository.
+    """
+    found = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
+    if not found.is_dir():
+        raise FileNotFoundError(f"notebooks must lie beside the package, in {found}: clone the repository")
+    return found

@@ -1,0 +1,166 @@
+"""Objectives, in nats per example, to be maximised.
+
+An objective is a callable `(vae, x, *, seed, step) -> Terms`. `x` is a batch [B, ...]; `seed` an integer or a
+stateless pair; `step` the number of updates made so far, for schedules (None: after every schedule has ended).
+Shapes in comments: S samples, B batch, D latent.
+"""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.seeds import stateless_seed
+
+tfd = tfp.distributions
+
+
+class Terms(NamedTuple):
+    """What an objective gives for a batch: three tensors of shape [B], in nats.
+
+    Attributes:
+        objective: what is maximised; the loss is minus its mean.
+        log_likelihood: E_q[log p(x|z)], estimated.
+        kl: KL(q(z|x) || p(z)), exact or estimated. The metric `elbo` is log_likelihood - kl in every objective.
+    """
+
+    objective: tf.Tensor
+    log_likelihood: tf.Tensor
+    kl: tf.Tensor
+
+
+def elbo(vae, x, *, seed, step=None, num_samples=1, exact_kl=None):
+    """E_q[log p(x|z)] - KL(q(z|x) || p(z)): [B], in nats.
+
+    The evidence lower bound, Kingma and Welling (2013, arXiv 1312.6114, eq. 3; estimator: eq. 7).
+
+    Args:
+        num_samples: S, samples of z for the expectation; one pass of the decoder for all of them.
+        exact_kl: True for the closed form, False for the same samples' log q(z|x) - log p(z), None for the closed
+            form where TFP has one.
+
+    Raises:
+        ValueError: num_samples below 1, or `exact_kl=True` for a pair of distributions without a closed form.
+    """
+    return weighted_elbo(num_samples=num_samples, exact_kl=exact_kl)(vae, x, seed=seed, step=step)
+
+
+def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples=1, exact_kl=None):
+    """log_likelihood * E_q[log p(x|z)] - kl * KL(q(z|x) || p(z)): an objective; the weights may be 0.
+
+    (1, 1) is the ELBO, (1, 0) reconstruction alone, (0, 1) the KL alone.
+
+    Raises:
+        ValueError: a negative weight, num_samples below 1.
+    """
+    _check_at_least("log_likelihood", log_likelihood, 0)
+    _check_at_least("kl", kl, 0)
+    _check_at_least("num_samples", num_samples, 1)
+
+    def objective(vae, x, *, seed, step=None):
+        qz_x, z, log_px_z = _sample(vae, x, seed, num_samples)
+        kl_divergence = _kl(qz_x, vae.prior, z, exact_kl)
+        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
+        return Terms(log_likelihood * expected_log_px_z - kl * kl_divergence, expected_log_px_z, kl_divergence)
+
+    return objective
+
+
+def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=None):
+    """E_q[log p(x|z)] - beta KL(q(z|x) || p(z)): an objective; a bound on log p(x) for beta >= 1.
+
+    Higgins et al. (2017, "beta-VAE", eq. 4).
+
+    Args:
+        beta: at least 0.
+        warmup_steps: updates over which the weight grows linearly from 0 to beta (Bowman et al. 2016,
+            arXiv 1511.06349, section 3.1; Sonderby et al. 2016, arXiv 1602.02282, section 2.2).
+        free_bits: nats that each latent may use without paying: sum_j max(free_bits, mean over the batch of KL_j)
+            replaces the KL in the objective (Kingma et al. 2016, arXiv 1606.04934, eq. 15). Where q(z|x) or p(z) does
+            not factorise over the latents, they form one group with a budget of D free_bits. `kl` in the `Terms`
+            stays the plain KL.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+    _check_at_least("beta", beta, 0)
+    _check_at_least("warmup_steps", warmup_steps, 0)
+    _check_at_least("free_bits", free_bits, 0)
+    _check_at_least("num_samples", num_samples, 1)
+
+    def objective(vae, x, *, seed, step=None):
+        qz_x, z, log_px_z = _sample(vae, x, seed, num_samples)
+        kl = _kl(qz_x, vae.prior, z, exact_kl)
+        penalty = _free_bits_kl(qz_x, vae.prior, kl, free_bits) if free_bits else kl
+        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
+        weight = beta * _warmup(step, warmup_steps, kl.dtype)
+        return Terms(expected_log_px_z - weight * penalty, expected_log_px_z, kl)
+
+    return objective
+
+
+def iwae(num_samples):
+    """log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x), z_s ~ q(z|x): an objective; a bound that grows with S.
+
+    The importance-weighted bound, Burda et al. (2015, arXiv 1509.00519, eq. 8). S = 1 is the ELBO with the sampled KL.
+
+    Args:
+        num_samples: S, at least 1; one pass of the decoder for all of them.
+    """
+    _check_at_least("num_samples", num_samples, 1)
+
+    def objective(vae, x, *, seed, step=None):
+        qz_x, z, log_px_z = _sample(vae, x, seed, num_samples)
+        sampled_kl = qz_x.log_prob(z) - vae.prior.log_prob(z)
+        log_w = log_px_z - sampled_kl  # [S, B]
+        bound = tf.reduce_logsumexp(log_w, axis=0) - math.log(num_samples)
+        return Terms(bound, tf.reduce_mean(log_px_z, axis=0), tf.reduce_mean(sampled_kl, axis=0))
+
+    return objective
+
+
+def _sample(vae, x, seed, num_samples):
+    """q(z|x), z ~ q(z|x) [S, B, D] and log p(x|z) [S, B]."""
+    qz_x = vae.encode(x)
+    z = qz_x.sample(num_samples, seed=stateless_seed(seed))
+    return qz_x, z, vae.decode(z).log_prob(x)
+
+
+def _kl(qz_x, pz, z, exact):
+    """KL(q(z|x) || p(z)): [B]. `z` [S, B, D] serves where there is no closed form, or none is wanted."""
+    if exact is not False:
+        try:
+            return tfd.kl_divergence(qz_x, pz)
+        except NotImplementedError as error:
+            if exact:
+                raise ValueError(f"exact_kl must not be True for this posterior and prior: {error}") from None
+    return tf.reduce_mean(qz_x.log_prob(z) - pz.log_prob(z), axis=0)
+
+
+def _free_bits_kl(qz_x, pz, kl, free_bits):
+    """sum_j max(free_bits, mean_B KL_j), the same number for each example: []."""
+    if _factorises(qz_x) and _factorises(pz):
+        kl_j = tfd.kl_divergence(
+            tfd.Normal(qz_x.mean(), qz_x.stddev()), tfd.Normal(pz.mean(), pz.stddev())
+        )  # [B, D]
+        budget = free_bits
+    else:
+        kl_j = kl[:, tf.newaxis]
+        budget = free_bits * qz_x.event_shape[-1]
+    return tf.reduce_sum(tf.maximum(tf.reduce_mean(kl_j, axis=0), tf.cast(budget, kl.dtype)))
+
+
+def _factorises(distribution):
+    return isinstance(distribution, tfd.MultivariateNormalDiag)
+
+
+def _warmup(step, warmup_steps, dtype):
+    if step is None or not warmup_steps:
+        return tf.ones([], dtype)
+    return tf.minimum(tf.cast(step, dtype) / tf.cast(warmup_steps, dtype), 1)
+
+
+def _check_at_least(argument, value, least):
+    if not value >= least or math.isinf(value):
+        raise ValueError(f"{argument} must be a finite number of at least {least}, got {value}")

@@ -1,0 +1,180 @@
+"""Pictures, by matplotlib alone. Every function returns the `Figure`; none shows or writes it."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Ellipse
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+STYLE = {
+    "axes.prop_cycle": plt.cycler(color=COLORS),
+    "figure.dpi": 100,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 12,
+    "legend.frameon": False,
+}
+
+
+def images(x, *, columns=10, titles=None, scale=0.9):
+    """A grid of images [N, H, W, C] in [0, 1], row by row; one channel is shown with ink in black.
+
+    Args:
+        titles: one for each image, or None.
+    """
+    x = _array(x)
+    rows = -(-len(x) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * scale, rows * scale * (1.3 if titles is not None else 1)), squeeze=False
+    )
+    for i, axis in enumerate(axes.flat):
+        axis.axis("off")
+        if i < len(x):
+            _show(axis, x[i])
+            if titles is not None:
+                axis.set_title(titles[i], fontsize=9)
+    figure.subplots_adjust(0, 0, 1, 0.9 if titles is not None else 1, 0.06, 0.3 if titles is not None else 0.06)
+    return figure
+
+
+def reconstructions(vae, x, *, num=10):
+    """Images and, under each, the mean of p(x|z) at the mean of q(z|x)."""
+    x = _array(x)[:num]
+    figure = images(np.concatenate([x, _array(vae.reconstruct(x))]), columns=len(x))
+    _row_labels(figure, len(x), ["x", "x'"])
+    return figure
+
+
+def samples(vae, *, num=100, columns=10, seed=0):
+    """Means of p(x|z) for z ~ p(z)."""
+    return images(vae.generate(num, seed=seed), columns=columns)
+
+
+def traversals(vae, x, *, dimensions=None, reach=3.0, num=9):
+    """One row a latent: the mean of p(x|z) as that latent goes from -reach to reach, the others at the mean of q(z|x).
+
+    Args:
+        x: one image [H, W, C].
+        dimensions: which latents; default: all.
+    """
+    loc = _array(vae.encode(np.asarray(x)[np.newaxis]).mean())[0]
+    dimensions = range(len(loc)) if dimensions is None else dimensions
+    values = np.linspace(-reach, reach, num, dtype=loc.dtype)
+    z = np.tile(loc, (len(dimensions), num, 1))
+    for row, dimension in enumerate(dimensions):
+        z[row, :, dimension] = values
+    figure = images(_array(vae.decode(z.reshape(-1, len(loc))).mean()), columns=num)
+    _row_labels(figure, num, [f"z[{dimension}]" for dimension in dimensions])
+    return figure
+
+
+def manifold(vae, *, num=15, dimensions=(0, 1), tail=0.02):
+    """Means of p(x|z) on a grid of prior quantiles of two latents, the others at 0; needs at least two latents.
+
+    Args:
+        num: images a side.
+        tail: prior probability left out at each end.
+    """
+    if vae.latent_size < 2:
+        raise ValueError(f"vae must have at least 2 latents, got {vae.latent_size}")
+    from scipy.stats import norm
+
+    values = norm.ppf(np.linspace(tail, 1 - tail, num))
+    z = np.zeros((num, num, vae.latent_size), np.float32)
+    z[..., dimensions[0]] = values[np.newaxis, :]
+    z[..., dimensions[1]] = values[::-1, np.newaxis]
+    x = _array(vae.decode(z.reshape(-1, vae.latent_size)).mean())
+    height, width = x.shape[1:3]
+    canvas = x.reshape(num, num, height, width, -1).swapaxes(1, 2).reshape(num * height, num * width, -1)
+    figure, axis = plt.subplots(figsize=(6, 6))
+    _show(axis, canvas)
+    for set_ticks, size in ((axis.set_xticks, width), (axis.set_yticks, height)):
+        labels = values if size is width and set_ticks == axis.set_xticks else values[::-1]
+        at = np.arange(0, num, max(1, num // 5))
+        set_ticks((at + 0.5) * size - 0.5, [f"{labels[i]:.1f}" for i in at])
+    axis.set_xlabel(f"z[{dimensions[0]}]")
+    axis.set_ylabel(f"z[{dimensions[1]}]")
+    axis.axis("on")
+    figure.tight_layout()
+    return figure
+
+
+def latent_scatter(vae, x, labels=None, *, dimensions=(0, 1), num_ellipses=50, ax=None):
+    """Means of q(z|x) in two latents, coloured by label, with the one-standard-deviation ellipses of the first few.
+
+    Args:
+        labels: integers [N], or None.
+        ax: an axis to draw on, or None for a figure of its own.
+    """
+    qz_x = vae.encode(x)
+    loc, covariance = _array(qz_x.mean()), _array(qz_x.covariance())
+    if loc.shape[1] < 2:
+        raise ValueError(f"vae must have at least 2 latents, got {loc.shape[1]}")
+    i, j = dimensions
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6, 5.2))
+    points = ax.scatter(
+        loc[:, i], loc[:, j], c=labels, s=8, cmap="tab10" if labels is not None else None, vmin=-0.5, vmax=9.5
+    )
+    for k in range(min(num_ellipses, len(loc))):
+        block = covariance[k][np.ix_([i, j], [i, j])]
+        ax.add_patch(_ellipse(loc[k, [i, j]], block, edgecolor="0.4", linewidth=0.7))
+    ax.add_patch(_ellipse(np.zeros(2), 4 * np.eye(2), edgecolor="black", linestyle="--"))
+    ax.set_xlabel(f"z[{i}]")
+    ax.set_ylabel(f"z[{j}]")
+    ax.set_aspect("equal", adjustable="datalim")
+    if labels is not None:
+        ax.figure.colorbar(points, ax=ax, ticks=range(10), label="digit" if len(np.unique(labels)) == 10 else "label")
+    return ax.figure
+
+
+def training_curves(history):
+    """The objective's two terms and the ELBO against epochs, training (solid) and validation (dashed).
+
+    Args:
+        history: a dict of lists, as `fit(...).history`.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
+    names = {"elbo": "ELBO", "log_likelihood": "log-likelihood  E_q[log p(x|z)]", "kl": "KL(q(z|x) || p(z))"}
+    for axis, (key, title) in zip(axes, names.items(), strict=True):
+        for prefix, label, line in (("", "training", "-"), ("val_", "validation", "--")):
+            if prefix + key in history:
+                epochs = 1 + np.arange(len(history[prefix + key]))
+                axis.plot(epochs, history[prefix + key], line, label=label)
+        axis.set_title(title)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel("nats per image")
+        values = np.concatenate([history[k] for k in (key, "val_" + key) if k in history])
+        # The first epochs would hide the rest.
+        settled = np.concatenate([history[k][len(history[k]) // 20 :] for k in (key, "val_" + key) if k in history])
+        low, high = (settled.min(), values.max()) if key != "kl" else (values.min(), values.max())
+        axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.05 * (high - low) + 1e-3)
+    axes[0].legend()
+    figure.tight_layout()
+    return figure
+
+
+def _array(x):
+    return np.asarray(x)
+
+
+def _show(axis, image):
+    if image.shape[-1] == 1:
+        axis.imshow(1 - image[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axis.imshow(np.clip(image, 0, 1), interpolation="nearest")
+
+
+def _row_labels(figure, columns, labels):
+    for axis, label in zip(figure.axes[::columns], labels, strict=True):
+        axis.text(-0.1, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=11)
+    figure.subplots_adjust(left=0.08)
+
+
+def _ellipse(center, covariance, **style):
+    """Where N(center, covariance) lies within one standard deviation."""
+    variances, directions = np.linalg.eigh(covariance)
+    angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
+    width, height = 2 * np.sqrt(variances[1]), 2 * np.sqrt(variances[0])
+    return Ellipse(center, width, height, angle=angle, fill=False, **style)

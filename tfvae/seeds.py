@@ -1,0 +1,23 @@
+"""Stateless seeds: every random number is a function of what it is for, never of what was drawn before it."""
+
+import tensorflow as tf
+
+
+def stateless_seed(seed):
+    """The pair of int32, shape [2], that TensorFlow's and TFP's stateless samplers take.
+
+    Args:
+        seed: an integer (any int64), or a pair already.
+    """
+    seed = tf.convert_to_tensor(seed)
+    if seed.shape.rank == 0:
+        return tf.bitcast(tf.cast(seed, tf.int64), tf.int32)
+    return tf.cast(seed, tf.int32)
+
+
+def fold_in(seed, *numbers):
+    """A new pair, shape [2], for each distinct sequence of integers (say: a step, an image, a chunk)."""
+    seed = stateless_seed(seed)
+    for number in numbers:
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))
+    return seed

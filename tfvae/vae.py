@@ -1,0 +1,331 @@
+"""The model: an encoder q(z|x), a decoder p(x|z), a prior p(z), and the Keras training loop around an objective."""
+
+import re
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from tfvae import objectives
+from tfvae.seeds import fold_in, stateless_seed
+
+tfd = tfp.distributions
+
+# What a seed is for; folded in first, so that training and evaluation never share noise.
+_TRAINING, _EVALUATION = 0, 1
+
+
+class VAE(tfk.Model):
+    """A variational autoencoder (Kingma and Welling 2013, arXiv 1312.6114).
+
+        p(x, z) = p(x|z) p(z),   q(z|x) ~ p(z|x)
+
+    `fit` maximises `objective`; the metrics `loss` (= -objective), `elbo` (= log_likelihood - kl), `log_likelihood`
+    and `kl` are means over examples, in nats per example. No other loss is added anywhere. A second element of a
+    batch (labels) is ignored.
+
+    Every random number of training and evaluation is a function of `seed` and the step, so that runs repeat exactly
+    and `evaluate` gives the same answer twice.
+
+    Args:
+        encoder: a Keras model (or any callable), [B, *event_shape] -> a `tfd.Distribution` over [D].
+        decoder: a Keras model (or any callable), [B, D] -> a `tfd.Distribution` over `event_shape`.
+        prior: a `tfd.Distribution` over [D], empty batch shape.
+        seed: an integer.
+
+    Raises:
+        ValueError: if the three do not fit together.
+    """
+
+    def __init__(self, encoder, decoder, prior, *, seed=0, name="vae", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.prior = prior
+        self.seed = seed
+        self.recipe = None
+        self._meters = [tfk.metrics.Mean(name=n) for n in ("loss", "elbo", "log_likelihood", "kl")]
+        self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="first_nonfinite_step")
+        self._build_pieces()
+
+    def _build_pieces(self):
+        """Runs the pieces once, which builds their weights, and checks that their shapes agree."""
+        latent_shape = tuple(self.prior.event_shape)
+        if len(latent_shape) != 1 or self.prior.batch_shape.rank != 0:
+            raise ValueError(f"prior must have event shape [latent_size] and an empty batch shape, got {self.prior}")
+        body = getattr(self.decoder, "network", self.decoder)
+        taken = getattr(body, "input_shape", (None, *latent_shape))[-1]
+        if taken != latent_shape[0]:
+            raise ValueError(f"decoder must take the prior's {latent_shape[0]} latents, got one that takes {taken}")
+        px_z = self.decode(self.prior.mean()[tf.newaxis])
+        self.event_shape = tuple(px_z.event_shape)
+        qz_x = self.encode(tf.zeros([1, *self.event_shape], px_z.dtype))
+        if tuple(qz_x.event_shape) != latent_shape:
+            raise ValueError(f"encoder must give the prior's {latent_shape[0]} latents, got {qz_x.event_shape[-1]}")
+        self.latent_size = latent_shape[0]
+        self(tf.zeros([1, *self.event_shape], px_z.dtype), seed=0)
+
+    # The three nouns.
+
+    def encode(self, x):
+        """q(z|x): batch shape [B], event shape [D].
+
+        Args:
+            x: [B, *event_shape], finite; images (three axes) in [0, 1].
+        """
+        return _unwrapped(self.encoder(self._checked(x)))
+
+    def decode(self, z):
+        """p(x|z): batch shape [...], event shape `event_shape`.
+
+        Args:
+            z: latents [..., D], any number of leading axes.
+        """
+        z = tf.convert_to_tensor(z)
+        if z.shape.rank <= 2 or getattr(self.decoder, "any_leading_axes", not isinstance(self.decoder, tfk.Model)):
+            return _unwrapped(self.decoder(z))
+        merged = self.decoder(tf.reshape(z, [-1, z.shape[-1]]))
+        return _Unmerged(_unwrapped(merged), batch_shape=tf.shape(z)[:-1])
+
+    def call(self, x, training=None, seed=None):
+        """p(x|z) for one z ~ q(z|x) each. `seed` makes the draw repeatable; None draws anew at each call."""
+        seed = None if seed is None else stateless_seed(seed)
+        return self.decoder(self.encode(x).sample(seed=seed))
+
+    def generate(self, n, seed=0):
+        """n images from the prior: the means of p(x|z), z ~ p(z): [n, *event_shape]."""
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        return self.decode(self.prior.sample(n, seed=stateless_seed(seed))).mean()
+
+    def reconstruct(self, x):
+        """The mean of p(x|z) at the mean of q(z|x): [B, *event_shape]. Deterministic; what `predict` gives."""
+        return self.decode(self.encode(x).mean()).mean()
+
+    # Training and evaluation.
+
+    def compile(self, optimizer="adam", objective=objectives.elbo, **kwargs):
+        """As `tf_keras.Model.compile`, with an objective in place of a loss.
+
+        Args:
+            optimizer: a tf_keras optimizer.
+            objective: a callable `(vae, x, *, seed, step) -> Terms`, to be maximised: see `tfvae.objectives`.
+            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`.
+        """
+        refused = sorted(set(kwargs) - {"jit_compile", "steps_per_execution", "run_eagerly"})
+        if refused:
+            raise ValueError(f"compile takes optimizer, objective, jit_compile, steps_per_execution, run_eagerly; got {refused}")
+        if not callable(objective):
+            raise ValueError(f"objective must be a callable such as objectives.elbo, got {objective!r}")
+        super().compile(optimizer=optimizer, **kwargs)
+        self.objective = objective
+
+    @property
+    def metrics(self):
+        return self._meters
+
+    def train_step(self, data):
+        x = self._checked(_images_of(data))
+        step = self.optimizer.iterations
+        with tf.GradientTape() as tape:
+            terms = self.objective(self, x, seed=fold_in(self.seed, _TRAINING, step), step=step)
+            loss = -tf.reduce_mean(terms.objective)
+        gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
+        self._apply_while_finite(loss, gradients, step)
+        return self._record(terms)
+
+    def test_step(self, data):
+        x = self._checked(_images_of(data))
+        # Keras resets this counter at the start of every evaluation: same data, same noise, same answer.
+        seed = fold_in(self.seed, _EVALUATION, self._test_counter)
+        return self._record(self.objective(self, x, seed=seed, step=self.optimizer.iterations))
+
+    def predict_step(self, data):
+        return self.reconstruct(_images_of(data))
+
+    def _record(self, terms):
+        elbo = terms.log_likelihood - terms.kl
+        for meter, values in zip(self._meters, (-terms.objective, elbo, terms.log_likelihood, terms.kl), strict=True):
+            meter.update_state(values)
+        return {meter.name: meter.result() for meter in self._meters}
+
+    def _apply_while_finite(self, loss, gradients, step):
+        """Applies the gradients, unless this or an earlier step was not finite: the last good weights stay."""
+        finite = tf.math.is_finite(loss)
+        if not isinstance(self.optimizer, tfk.mixed_precision.LossScaleOptimizer):  # that one skips such gradients
+            finite &= tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g, _ in gradients if g is not None])
+        first = tf.logical_and(tf.less(self._bad_step, 0), tf.logical_not(finite))
+        self._bad_step.assign(tf.where(first, step, self._bad_step))
+
+        def apply():
+            self.optimizer.apply_gradients(gradients)
+            return True
+
+        tf.cond(tf.less(self._bad_step, 0), apply, lambda: False)
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
+        """As `tf_keras.Model.fit`; `y` is ignored.
+
+        Args:
+            x: images [N, *event_shape] in the likelihood's support, or a `tf.data.Dataset` of batches.
+
+        Raises:
+            ValueError: bad data or arguments, before the first update where they can be seen.
+            FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
+        """
+        _check_at_least_one("epochs", epochs)
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = self._at_the_door(kwargs["validation_data"], None, "validation_data")
+        if hasattr(x, "epochs_from"):
+            kwargs.setdefault("steps_per_epoch", x.num_steps)
+            x = x.epochs_from(int(self.optimizer.iterations) // x.num_steps)
+        x = self._at_the_door(x, batch_size)
+        self._bad_step.assign(-1)
+        callbacks = [_StopWhenNonFinite(), *_as_list(callbacks)]
+        with _data_errors():
+            return super().fit(x, None, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
+        """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
+        with _data_errors():
+            # Within fit, Keras hands over validation data that has passed the door.
+            x = x if "_use_cached_eval_dataset" in kwargs else self._at_the_door(x, batch_size)
+            return super().evaluate(x, None, batch_size, **kwargs)
+
+    def predict(self, x, batch_size=None, **kwargs):
+        """As `tf_keras.Model.predict`: the mean of p(x|z) at the mean of q(z|x), [N, *event_shape]."""
+        with _data_errors():
+            return super().predict(self._at_the_door(x, batch_size, support=False), batch_size, **kwargs)
+
+    def save(self, *args, **kwargs):
+        raise NotImplementedError(
+            "Keras files cannot reload TFP layers: use tfvae.save(vae, directory) to go on training, "
+            "tfvae.serving.export(vae, directory) to serve, vae.save_weights(file) for the weights alone"
+        )
+
+    # The door: data are checked once, where they come in.
+
+    def check_support(self, x, argument="x"):
+        """x as a tensor, once its shape, finiteness, range and the likelihood's support are checked.
+
+        Raises:
+            ValueError: names the argument, the rule and the value.
+        """
+        return self._checked(x, argument, support=True)
+
+    def _checked(self, x, argument="x", support=False):
+        x = tf.convert_to_tensor(x)
+        event_shape = getattr(self, "event_shape", None)
+        if event_shape is None:
+            return x
+        if not x.dtype.is_floating:
+            raise ValueError(f"{argument} must hold floats in [0, 1], got {x.dtype.name}: divide bytes by 255")
+        if x.shape.rank is not None and not tf.TensorShape([None, *event_shape]).is_compatible_with(x.shape):
+            raise ValueError(f"{argument} must have the shape [batch, {_joined(event_shape)}], got [{_joined(x.shape)}]")
+        if tf.executing_eagerly():
+            for rule, good in self._rules(x, support):
+                if not tf.reduce_all(good):
+                    where = tuple(tf.where(~good)[0].numpy())
+                    raise ValueError(f"{argument} must be {rule}, got {x[where].numpy()} at {[int(i) for i in where]}")
+        return x
+
+    def _rules(self, x, support):
+        """(rule, booleans) pairs that hold for good data."""
+        yield "finite", tf.math.is_finite(x)
+        if len(self.event_shape) == 3:
+            yield "in [0, 1]", (x >= 0) & (x <= 1)
+        if support and hasattr(self.decoder, "support"):
+            yield self.decoder.support, self.decoder.in_support(x)
+
+    def _at_the_door(self, x, batch_size, argument="x", support=True):
+        """x, checked now if it is an array, else as its batches are read."""
+        if batch_size is not None:
+            _check_at_least_one("batch_size", batch_size)
+        if isinstance(x, tf.data.Dataset):
+            return x.map(lambda *batch: self._asserted(batch, argument, support), num_parallel_calls=tf.data.AUTOTUNE)
+        if argument == "validation_data" and isinstance(x, tuple):
+            x = x[0]
+        if not isinstance(x, np.ndarray | tf.Tensor):
+            raise ValueError(
+                f"{argument} must be an array or a tf.data.Dataset, got {type(x).__name__} "
+                "(tf.data.Dataset.from_generator makes one of a generator)"
+            )
+        if x.shape[0] == 0:
+            raise ValueError(f"{argument} must hold at least one image, got shape {tuple(x.shape)}")
+        if batch_size is not None and batch_size > x.shape[0]:
+            raise ValueError(f"batch_size must be at most the number of images, {x.shape[0]}, got {batch_size}")
+        return self._checked(x, argument, support)
+
+    def _asserted(self, batch, argument, support):
+        x = self._checked(batch[0], argument)
+        checks = [
+            tf.debugging.Assert(tf.reduce_all(good), [f"{argument} must be {rule}, got", tf.boolean_mask(x, ~good)[:1]])
+            for rule, good in self._rules(x, support)
+        ]
+        with tf.control_dependencies(checks):
+            return tf.identity(x)
+
+
+class _Unmerged(tfd.BatchReshape):
+    """A batch of S * B distributions as [S, B]; log_prob takes x [B, ...], as broadcasting distributions do."""
+
+    def _log_prob(self, x):
+        shape = tf.concat([self.batch_shape_tensor(), self.event_shape_tensor()], axis=0)
+        return super()._log_prob(tf.broadcast_to(x, shape))
+
+
+class _StopWhenNonFinite(tfk.callbacks.Callback):
+    """Looks now and then, so that a device is not waited for at every step; the weights are frozen meanwhile."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch % 100 == 99:
+            self._check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check()
+
+    def _check(self):
+        step = int(self.model._bad_step)
+        if step >= 0:
+            raise FloatingPointError(
+                f"training turned non-finite at step {step} (counted from 0); the weights are those before that step. "
+                "Lower the learning rate, or look at that batch"
+            )
+
+
+class _data_errors:
+    """Turns a failed check inside a data pipeline into the ValueError that an array would have given."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, tf.errors.InvalidArgumentError):
+            found = re.search(r"assertion failed: \[(.* must be .*?, got)\] \[\[?(.*?)\]", error.message)
+            if found:
+                raise ValueError(f"{found[1]} {found[2]}") from None
+
+
+def _unwrapped(distribution):
+    """What a TFP distribution layer made, without the wrapper that lets Keras take it for a tensor."""
+    return getattr(distribution, "tensor_distribution", distribution)
+
+
+def _images_of(data):
+    return data[0] if isinstance(data, tuple) else data
+
+
+def _as_list(callbacks):
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+
+
+def _check_at_least_one(argument, value):
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{argument} must be an integer of at least 1, got {value!r}")
+
+
+def _joined(shape):
+    return ", ".join("?" if size is None else str(size) for size in shape)

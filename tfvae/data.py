@@ -1,8 +1,8 @@
 """Images as arrays and as `tf.data`: float32 [H, W, C] in [0, 1], optionally binarized.
 
-    digits = load("digits")
-    digits.x_test, digits.y_test, digits.event_shape
-    for x in digits.train(batch_size=128): ...
+digits = load("digits")
+digits.x_test, digits.y_test, digits.event_shape
+for x in digits.train(batch_size=128): ...
 """
 
 import dataclasses
@@ -184,7 +184,7 @@ def load(name, binarize=None, seed=0, *, validation_size=None, path=None):
             published one.
         OSError: the data set is neither on this machine nor can it be downloaded.
     """
-    _check_name("name", name, NAMES)
+    check_name("name", name, NAMES)
     if name == "digits":
         digits = load_digits()
         x, y = digits.images.astype(np.uint8)[..., np.newaxis], digits.target
@@ -228,7 +228,7 @@ def from_arrays(
 
 
 def _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level, binarize, seed):
-    _check_name("binarize", binarize, BINARIZATIONS)
+    check_name("binarize", binarize, BINARIZATIONS)
     if not 0 <= validation_size < len(x_train):
         raise ValueError(f"validation_size must be in [0, {len(x_train) - 1}], got {validation_size}")
     if x_train.ndim == 3:
@@ -268,7 +268,9 @@ def _load_mnist(path):
         except FileNotFoundError:
             raise FileNotFoundError(f"path (or TFVAE_DATA) must be mnist.npz or its folder, got {source}") from None
         except Exception as error:  # whatever zip, zlib or NumPy make of broken bytes
-            raise ValueError(f"path must hold MNIST's four arrays, got {source}, which cannot be read: {error}") from None
+            raise ValueError(
+                f"path must hold MNIST's four arrays, got {source}, which cannot be read: {error}"
+            ) from None
     for key, sha256 in _MNIST_SHA256.items():
         if hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest() != sha256:
             raise ValueError(f"{key} must be MNIST's published array, got other content in {source}")
@@ -280,7 +282,9 @@ def _load_keras(name):
     for file, md5 in _FILES_MD5[name].items():
         path = _keras_folder() / file
         if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
-            raise ValueError(f"{path} must be the published file (MD5 {md5}), got other content: remove it to download it again")
+            raise ValueError(
+                f"{path} must be the published file (MD5 {md5}), got other content: remove it to download it again"
+            )
     (x_train, y_train), (x_test, y_test) = arrays
     return (x_train, y_train.ravel()), (x_test, y_test.ravel())
 
@@ -323,10 +327,13 @@ def _checked_images(argument, x):
 
 def _check_batch_size(batch_size, num_images):
     if not isinstance(batch_size, int | np.integer) or not 1 <= batch_size <= num_images:
-        raise ValueError(f"batch_size must be an integer in [1, {num_images}], the number of images, got {batch_size!r}")
+        raise ValueError(
+            f"batch_size must be an integer in [1, {num_images}], the number of images, got {batch_size!r}"
+        )
 
 
-def _check_name(argument, value, names):
+def check_name(argument, value, names):
+    """Raises ValueError unless `value` is one of `names`; the message offers the nearest."""
     if value not in names:
         near = difflib.get_close_matches(str(value), [n for n in names if n], n=2, cutoff=0.4)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""

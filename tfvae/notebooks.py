@@ -1,6 +1,5 @@
 """What the notebooks share: their second cell, and the one command that runs them all (`python -m tfvae notebooks`)."""
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -8,6 +7,8 @@ import pathlib
 import platform
 import subprocess
 import sys
+
+from tfvae.quiet import quiet
 
 # Import name -> package, for a runtime that brings TensorFlow but not everything else.
 _NEEDED = {
@@ -44,7 +45,7 @@ def setup(seed=0):
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         _install(missing)
-    with _silence():
+    with quiet():
         import tensorflow as tf
         import tensorflow_probability as tfp
         import tf_keras as tfk
@@ -57,23 +58,6 @@ def setup(seed=0):
     versions |= {"TensorFlow Probability": tfp.__version__, "device": f"{len(gpus)} GPU" if gpus else "CPU"}
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     return profile
-
-
-@contextlib.contextmanager
-def _silence():
-    """TensorFlow greets on file descriptor 2, with timestamps that no stored output could match."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _install(packages):

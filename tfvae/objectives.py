@@ -60,9 +60,9 @@ def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples=1, exact_kl=None):
 
     def objective(vae, x, *, seed, step=None):
         qz_x, z, log_px_z = _sample(vae, x, seed, num_samples)
-        kl_divergence = _kl(qz_x, vae.prior, z, exact_kl)
+        kl_term = kl_divergence(qz_x, vae.prior, z, exact_kl)
         expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
-        return Terms(log_likelihood * expected_log_px_z - kl * kl_divergence, expected_log_px_z, kl_divergence)
+        return Terms(log_likelihood * expected_log_px_z - kl * kl_term, expected_log_px_z, kl_term)
 
     return objective
 
@@ -91,7 +91,7 @@ def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=No
 
     def objective(vae, x, *, seed, step=None):
         qz_x, z, log_px_z = _sample(vae, x, seed, num_samples)
-        kl = _kl(qz_x, vae.prior, z, exact_kl)
+        kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
         penalty = _free_bits_kl(qz_x, vae.prior, kl, free_bits) if free_bits else kl
         expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
         weight = beta * _warmup(step, warmup_steps, kl.dtype)
@@ -120,15 +120,13 @@ def iwae(num_samples):
     return objective
 
 
-def _sample(vae, x, seed, num_samples):
-    """q(z|x), z ~ q(z|x) [S, B, D] and log p(x|z) [S, B]."""
-    qz_x = vae.encode(x)
-    z = qz_x.sample(num_samples, seed=stateless_seed(seed))
-    return qz_x, z, vae.decode(z).log_prob(x)
+def kl_divergence(qz_x, pz, z, exact=None):
+    """KL(q(z|x) || p(z)): [B], in nats.
 
-
-def _kl(qz_x, pz, z, exact):
-    """KL(q(z|x) || p(z)): [B]. `z` [S, B, D] serves where there is no closed form, or none is wanted."""
+    Args:
+        z: samples of q(z|x), [S, B, D], for log q(z|x) - log p(z) where there is no closed form, or none is wanted.
+        exact: as `exact_kl` of `elbo`.
+    """
     if exact is not False:
         try:
             return tfd.kl_divergence(qz_x, pz)
@@ -138,12 +136,17 @@ def _kl(qz_x, pz, z, exact):
     return tf.reduce_mean(qz_x.log_prob(z) - pz.log_prob(z), axis=0)
 
 
+def _sample(vae, x, seed, num_samples):
+    """q(z|x), z ~ q(z|x) [S, B, D] and log p(x|z) [S, B]."""
+    qz_x = vae.encode(x)
+    z = qz_x.sample(num_samples, seed=stateless_seed(seed))
+    return qz_x, z, vae.decode(z).log_prob(x)
+
+
 def _free_bits_kl(qz_x, pz, kl, free_bits):
     """sum_j max(free_bits, mean_B KL_j), the same number for each example: []."""
     if _factorises(qz_x) and _factorises(pz):
-        kl_j = tfd.kl_divergence(
-            tfd.Normal(qz_x.mean(), qz_x.stddev()), tfd.Normal(pz.mean(), pz.stddev())
-        )  # [B, D]
+        kl_j = tfd.kl_divergence(tfd.Normal(qz_x.mean(), qz_x.stddev()), tfd.Normal(pz.mean(), pz.stddev()))  # [B, D]
         budget = free_bits
     else:
         kl_j = kl[:, tf.newaxis]

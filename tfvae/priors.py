@@ -10,7 +10,9 @@ tfd = tfp.distributions
 def standard_normal(latent_size):
     """p(z) = N(z; 0, I), a `tfd.MultivariateNormalDiag`."""
     _check_size("latent_size", latent_size)
-    return tfd.MultivariateNormalDiag(loc=tf.zeros(latent_size), scale_diag=tf.ones(latent_size), name="standard_normal")
+    return tfd.MultivariateNormalDiag(
+        loc=tf.zeros(latent_size), scale_diag=tf.ones(latent_size), name="standard_normal"
+    )
 
 
 def normal_mixture(latent_size, num_components=10, *, seed=None):

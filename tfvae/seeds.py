@@ -19,5 +19,5 @@ def fold_in(seed, *numbers):
     """A new pair, shape [2], for each distinct sequence of integers (say: a step, an image, a chunk)."""
     seed = stateless_seed(seed)
     for number in numbers:
-        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))
     return seed

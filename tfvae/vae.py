@@ -1,5 +1,6 @@
 """The model: an encoder q(z|x), a decoder p(x|z), a prior p(z), and the Keras training loop around an objective."""
 
+import contextlib
 import re
 
 import numpy as np
@@ -115,7 +116,9 @@ class VAE(tfk.Model):
         """
         refused = sorted(set(kwargs) - {"jit_compile", "steps_per_execution", "run_eagerly"})
         if refused:
-            raise ValueError(f"compile takes optimizer, objective, jit_compile, steps_per_execution, run_eagerly; got {refused}")
+            raise ValueError(
+                f"compile takes optimizer, objective, jit_compile, steps_per_execution, run_eagerly; got {refused}"
+            )
         if not callable(objective):
             raise ValueError(f"objective must be a callable such as objectives.elbo, got {objective!r}")
         super().compile(optimizer=optimizer, **kwargs)
@@ -222,7 +225,7 @@ class VAE(tfk.Model):
         if not x.dtype.is_floating:
             raise ValueError(f"{argument} must hold floats in [0, 1], got {x.dtype.name}: divide bytes by 255")
         if x.shape.rank is not None and not tf.TensorShape([None, *event_shape]).is_compatible_with(x.shape):
-            raise ValueError(f"{argument} must have the shape [batch, {_joined(event_shape)}], got [{_joined(x.shape)}]")
+            raise ValueError(f"{argument} must have shape [batch, {_joined(event_shape)}], got [{_joined(x.shape)}]")
         if tf.executing_eagerly():
             for rule, good in self._rules(x, support):
                 if not tf.reduce_all(good):
@@ -294,17 +297,16 @@ class _StopWhenNonFinite(tfk.callbacks.Callback):
             )
 
 
-class _data_errors:
+@contextlib.contextmanager
+def _data_errors():
     """Turns a failed check inside a data pipeline into the ValueError that an array would have given."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, tf.errors.InvalidArgumentError):
-            found = re.search(r"assertion failed: \[(.* must be .*?, got)\] \[\[?(.*?)\]", error.message)
-            if found:
-                raise ValueError(f"{found[1]} {found[2]}") from None
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"assertion failed: \[(.* must be .*?, got)\] \[\[?(.*?)\]", error.message)
+        if found is None:
+            raise
+        raise ValueError(f"{found[1]} {found[2]}") from None
 
 
 def _unwrapped(distribution):

@@ -1,0 +1,188 @@
+"""The command line: `python -m tfvae train`, `evaluate`, `export`, `resume`, `notebooks`.
+
+TensorFlow is imported by the commands, not here, so that `--help` answers at once.
+"""
+
+import contextlib
+import importlib
+import pathlib
+
+import click
+
+from tfvae.quiet import quiet
+
+# The fields of a recipe that have an option of their own; all of them can stand in a --config file.
+_OPTIONS = (
+    ("--data", "data", str, "digits (no download), mnist, fashion_mnist or cifar10."),
+    ("--binarize", "binarize", str, "static (once) or stochastic (fresh at each draw); default: grey levels."),
+    ("--validation-size", "validation_size", int, "Training images held out to choose by; 0 for none."),
+    ("--network", "network", str, "mlp or conv."),
+    ("--activation", "activation", str, "Any Keras activation."),
+    ("--latent-size", "latent_size", int, "Dimensions of z."),
+    ("--posterior", "posterior", str, "diagonal_normal or full_normal."),
+    ("--prior", "prior", str, "standard_normal or normal_mixture."),
+    ("--num-components", "num_components", int, "Of the mixture prior."),
+    ("--likelihood", "likelihood", str, "bernoulli, binomial, normal or laplace; default: what fits the data."),
+    ("--scale", "scale", float, "Of normal and laplace, kept fixed; default: learned."),
+    ("--objective", "objective", str, "elbo, beta_elbo or iwae."),
+    ("--beta", "beta", float, "Weight of the KL in beta_elbo."),
+    ("--warmup-steps", "warmup_steps", int, "Updates over which beta grows from 0."),
+    ("--free-bits", "free_bits", float, "Nats a latent may use without paying, in beta_elbo."),
+    ("--num-samples", "num_samples", int, "Samples of z per image and update; the k of iwae."),
+    ("--epochs", "epochs", int, "Passes over the training images."),
+    ("--batch-size", "batch_size", int, "Images an update."),
+    ("--learning-rate", "learning_rate", float, "Of Adam."),
+    ("--schedule", "schedule", str, "Of the learning rate: constant, or cosine (falls to a hundredth)."),
+    ("--seed", "seed", int, "Of weights, order, binarization and noise."),
+)
+
+
+class _Sizes(click.ParamType):
+    name = "sizes"
+
+    def convert(self, value, param, ctx):
+        try:
+            return tuple(int(size) for size in value.split(",") if size.strip())
+        except ValueError:
+            self.fail(f"must be integers between commas, such as 256,256; got {value!r}")
+
+
+def _recipe_options(command):
+    for flag, field, kind, text in reversed(_OPTIONS):
+        command = click.option(flag, field, type=kind, help=text)(command)
+    command = click.option("--hidden-sizes", type=_Sizes(), help="Of the mlp, encoder first: 256,256.")(command)
+    command = click.option("--filters", type=_Sizes(), help="Of the conv, encoder first: 32,64.")(command)
+    return click.option("--jit/--no-jit", default=None, help="Compile the training step with XLA.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="tfvae")
+def main():
+    """Variational autoencoders: train, measure, export.
+
+    Without options, `train` fits a VAE to scikit-learn's handwritten digits in about a minute.
+    """
+
+
+_RUN = click.argument("run", type=click.Path())
+_EXPORT_TO = click.option(
+    "--export-to", type=click.Path(file_okay=False), help="The model's directory [default: saved_models/DATA]."
+)
+_NO_EXPORT = click.option("--no-export", is_flag=True, help="Write no SavedModel.")
+_EVALUATION_SAMPLES = click.option(
+    "--evaluation-samples", type=click.IntRange(2), default=5000, help="The card's samples of z per image [5000]."
+)
+
+
+@main.command()
+@click.option("--config", type=click.Path(dir_okay=False), help="A recipe in JSON (a run's recipe.json); options win.")
+@click.option("--output", type=click.Path(file_okay=False), help="The run's new directory [default: runs/DATA-N].")
+@_EXPORT_TO
+@_NO_EXPORT
+@_EVALUATION_SAMPLES
+@click.option("--tensorboard", is_flag=True, help="Log curves and pictures to the run's tensorboard/.")
+@_recipe_options
+def train(config, output, export_to, no_export, evaluation_samples, tensorboard, **choices):
+    """Train a VAE, measure it, draw it, export it."""
+    with _errors_in_one_line():
+        recipes, runs = _modules("recipes", "runs")
+
+        values = runs.read_recipe(config).to_dict() if config else {}
+        values |= {name: value for name, value in choices.items() if value is not None}
+        if "data" in choices and choices["data"] is not None and config:
+            values |= {"event_shape": None, "total_count": None}
+        recipe = recipes.Recipe.from_dict(values)
+        output = pathlib.Path(output) if output else _next_run(recipe.data)
+        callbacks = _tensorboard_callbacks(output) if tensorboard else ()
+        click.echo(f"training {recipe.data} into {output}")
+        result = runs.start(recipe, output, num_samples=evaluation_samples, callbacks=callbacks)
+        _finish(result, output, None if no_export else export_to or f"saved_models/{recipe.data}")
+
+
+@main.command()
+@_RUN
+@_EXPORT_TO
+@_NO_EXPORT
+@_EVALUATION_SAMPLES
+def resume(run, export_to, no_export, evaluation_samples):
+    """Go on with an interrupted RUN, to the same weights as if it had never stopped."""
+    with _errors_in_one_line():
+        (runs,) = _modules("runs")
+
+        result = runs.resume(run, num_samples=evaluation_samples)
+        _finish(result, run, None if no_export else export_to or f"saved_models/{result[1].name}")
+
+
+@main.command()
+@_RUN
+@click.option("--num-samples", type=click.IntRange(2), default=5000, help="Samples of z per image [default: 5000].")
+@click.option("--seed", type=int, default=0, help="Of the noise [default: 0].")
+def evaluate(run, num_samples, seed):
+    """Measure a finished RUN on its test set and print the card."""
+    with _errors_in_one_line():
+        diagnostics, runs = _modules("diagnostics", "runs")
+
+        vae = runs.load(run)
+        card = diagnostics.evaluation_card(vae, vae.recipe.load_data(), num_samples, seed, progress=True)
+        click.echo(diagnostics.format_card(card))
+
+
+@main.command()
+@_RUN
+@click.option("--to", type=click.Path(file_okay=False), help="The model's directory [default: saved_models/DATA].")
+def export(run, to):
+    """Write a finished RUN as the next version of a SavedModel."""
+    with _errors_in_one_line():
+        (runs,) = _modules("runs")
+
+        vae = runs.load(run)
+        _export(vae, vae.recipe.load_data(), to or f"saved_models/{vae.recipe.data}")
+
+
+def _finish(result, run, export_to):
+    (diagnostics,) = _modules("diagnostics")
+    vae, data, card = result
+    click.echo(diagnostics.format_card(card))
+    click.echo(f"run: {run}  (weights, history, card; pictures: reconstructions.png, samples.png, ...)")
+    if export_to is not None:
+        _export(vae, data, export_to)
+    click.echo("next:")
+    click.echo(f"  python -m tfvae evaluate {run} --seed 1    measure again with other noise")
+    click.echo("  python -m tfvae train --latent-size 2    change one thing; --help lists them all")
+    click.echo("  jupyter lab notebooks    read why it works")
+
+
+def _export(vae, data, directory):
+    (serving,) = _modules("serving")
+    path = serving.export(vae, directory)
+    differences = serving.verify(path, vae, data.x_test[:100])
+    click.echo(f"SavedModel: {path}  (loaded again: largest difference {max(differences.values()):.1e})")
+
+
+def _next_run(name):
+    number = 1
+    while pathlib.Path(f"runs/{name}-{number}").exists():
+        number += 1
+    return pathlib.Path(f"runs/{name}-{number}")
+
+
+def _tensorboard_callbacks(output):
+    (tensorboard,) = _modules("tensorboard")
+    return [tensorboard.Curves(pathlib.Path(output) / "tensorboard")]
+
+
+def _modules(*names):
+    """Modules of the package that need TensorFlow, imported when a command runs."""
+    with quiet():
+        return [importlib.import_module(f"tfvae.{name}") for name in names]
+
+
+@contextlib.contextmanager
+def _errors_in_one_line():
+    """Bad input, missing files and interruptions end in one line on stderr and an exit code, without a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.ClickException("interrupted: `resume RUN` goes on from the last finished epoch") from None
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from None

@@ -1,0 +1,237 @@
+"""Measuring a trained VAE: bounds on log p(x) with their errors, active units, the evaluation card.
+
+Everything takes fixed seeds and says how many samples: asked twice, it answers the same.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tqdm import tqdm
+
+from tfvae.objectives import kl_divergence
+from tfvae.seeds import fold_in
+
+tfd = tfp.distributions
+
+# Floats in one decoded chunk. A few such arrays live at a time: 50 MB, whatever the sizes of images and samples.
+_CHUNK = 2_000_000
+ACTIVE_THRESHOLD = 0.01
+
+
+class Measurement(NamedTuple):
+    """Per-example estimates in nats, [N] each; standard errors are Monte Carlo errors, over the samples of z.
+
+    Attributes:
+        log_likelihood: E_q[log p(x|z)].
+        kl: KL(q(z|x) || p(z)), exact where TFP has a closed form.
+        elbo, elbo_standard_error: log_likelihood - kl.
+        log_evidence, log_evidence_standard_error: log 1/S sum_s p(x, z_s) / q(z_s|x), a lower bound on log p(x) in
+            expectation whose bias vanishes as S grows. Where the weights' variance is infinite, so is the true error.
+    """
+
+    log_likelihood: np.ndarray
+    kl: np.ndarray
+    elbo: np.ndarray
+    elbo_standard_error: np.ndarray
+    log_evidence: np.ndarray
+    log_evidence_standard_error: np.ndarray
+
+
+class Evidence(NamedTuple):
+    """log p(x), estimated: `value` [N] in nats per example, and its Monte Carlo `standard_error` [N]."""
+
+    value: np.ndarray
+    standard_error: np.ndarray
+
+
+def log_evidence(vae, x, num_samples=5000, seed=0, *, progress=False):
+    """Importance-sampled log p(x) of each example.
+
+    Rezende et al. (2014, arXiv 1401.4082, appendix E); Burda et al. (2015, arXiv 1509.00519, section 5.1).
+
+    Args:
+        x: [N, *event_shape], in the likelihood's support.
+        num_samples: S, at least 2, samples of q(z|x) for each example.
+        seed: an integer.
+        progress: shows a bar.
+
+    Raises:
+        ValueError: num_samples below 2, or bad x.
+    """
+    measured = measure(vae, x, num_samples, seed, progress=progress)
+    return Evidence(measured.log_evidence, measured.log_evidence_standard_error)
+
+
+def measure(vae, x, num_samples=5000, seed=0, *, progress=False):
+    """ELBO, its two terms and log p(x) of each example, from the same samples: a `Measurement`.
+
+    Memory is bounded whatever N and S: examples and samples are taken in chunks. Arguments as for `log_evidence`.
+    """
+    if num_samples < 2:
+        raise ValueError(f"num_samples must be at least 2, got {num_samples}")
+    x = vae.check_support(x)
+    chunk = min(num_samples, max(1, _CHUNK // int(np.prod(vae.event_shape))))
+    num_images = max(1, _CHUNK // (chunk * int(np.prod(vae.event_shape))))
+    counts = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
+    compiled = tf.function(lambda *args: _measure_chunk(vae, *args), reduce_retracing=True)
+    blocks = []
+    for start in tqdm(range(0, len(x), num_images), desc="log p(x)", unit="block", disable=not progress):
+        block = x[start : start + num_images]
+        chunks = [compiled(block, tf.constant(count), fold_in(seed, start, i)) for i, count in enumerate(counts)]
+        chunks = [np.stack([np.asarray(a, np.float64) for a in part]) for part in chunks]
+        blocks.append(_combined(np.stack(chunks, axis=1), np.asarray(counts)[:, np.newaxis]))
+    return Measurement(*np.concatenate(blocks, axis=1))
+
+
+def _measure_chunk(vae, x, num_samples, seed):
+    """[B] each: means of log p(x|z), the KL and its part of the ELBO, squares about that, log sums of w and w^2."""
+    qz_x = vae.encode(x)
+    z = qz_x.sample(num_samples, seed=seed)  # [S, B, D]
+    log_px_z = vae.decode(z).log_prob(x)
+    log_w = log_px_z + vae.prior.log_prob(z) - qz_x.log_prob(z)
+    kl = kl_divergence(qz_x, vae.prior, z)
+    # With an exact KL only log p(x|z) makes the ELBO's estimate noisy, else all of log w.
+    noisy = log_px_z if _has_closed_form(qz_x, vae.prior) else log_w
+    mean = tf.reduce_mean(noisy, axis=0)
+    return (
+        tf.reduce_mean(log_px_z, axis=0),
+        kl,
+        mean,
+        tf.reduce_sum((noisy - mean) ** 2, axis=0),
+        tf.reduce_logsumexp(log_w, axis=0),
+        tf.reduce_logsumexp(2 * log_w, axis=0),
+    )
+
+
+def _combined(chunks, counts):
+    """The columns of a `Measurement` from what the chunks gave, [6, chunks, B]; `counts` [chunks, 1] samples each."""
+    num_samples = counts.sum()
+    log_px_z, kl, mean, squares, log_sum, log_sum_squares = chunks
+    log_likelihood, kl, overall = ((counts * a).sum(0) / num_samples for a in (log_px_z, kl, mean))
+    squares = squares.sum(0) + (counts * (mean - overall) ** 2).sum(0)
+    log_sum, log_sum_squares = np.logaddexp.reduce(log_sum), np.logaddexp.reduce(log_sum_squares)
+    # The delta method: the error of log(mean w) is the relative error of mean w.
+    relative_variance = np.exp(log_sum_squares - 2 * log_sum + np.log(num_samples)) - 1
+    return np.stack(
+        [
+            log_likelihood,
+            kl,
+            log_likelihood - kl,
+            np.sqrt(squares / (num_samples - 1) / num_samples),
+            log_sum - np.log(num_samples),
+            np.sqrt(np.maximum(relative_variance, 0) / (num_samples - 1)),
+        ]
+    )
+
+
+def _has_closed_form(qz_x, pz):
+    try:
+        tfd.kl_divergence(qz_x, pz)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def active_units(vae, x, threshold=ACTIVE_THRESHOLD):
+    """Which latents are active: booleans [D], True where Var_x(E_q[z|x]) exceeds the threshold.
+
+    Burda et al. (2015, arXiv 1509.00519, section 5.2), with their threshold of 0.01.
+    """
+    if not threshold > 0:
+        raise ValueError(f"threshold must be above 0, got {threshold}")
+    return _posterior_mean_variances(vae, x) > threshold
+
+
+def _posterior_mean_variances(vae, x, batch_size=1024):
+    x = vae.check_support(x)
+    means = [vae.encode(x[i : i + batch_size]).mean().numpy() for i in range(0, len(x), batch_size)]
+    return np.concatenate(means).var(axis=0)
+
+
+def aggregate_posterior(vae, x):
+    """q(z) = 1/N sum_n q(z|x_n), a mixture with one component an example: a `tfd.Distribution` over [D].
+
+    Where p(x) is the data's distribution and q(z|x) the exact posterior, q(z) = p(z); a collapsed model has that too.
+    """
+    qz_x = vae.encode(x)
+    return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(len(x), qz_x.dtype)), qz_x)
+
+
+def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
+    """What there is to say about a trained model, measured on the test set: a dict that JSON can hold.
+
+    Args:
+        data: a `data.ImageData`.
+        num_samples: of q(z|x) for each image.
+        seed: of the noise.
+
+    Returns:
+        At its top level: `elbo`, `log_likelihood`, `kl`, `log_evidence` (means over the test images, nats per image),
+        `mc_standard_error` (of log_evidence, over the noise), `elbo_mc_standard_error`, `data_standard_error` (of
+        log_evidence, over the images), `bits_per_dim`, `active_units`, `inactive_latents`, `posterior_collapse`, and
+        under `how` what was measured and with which samples and seeds.
+    """
+    measured = measure(vae, data.x_test, num_samples, seed, progress=progress)
+    variances = _posterior_mean_variances(vae, data.x_test)
+    active = variances > ACTIVE_THRESHOLD
+    size = int(np.prod(vae.event_shape))
+    mean = {name: float(getattr(measured, name).mean()) for name in ("elbo", "log_likelihood", "kl", "log_evidence")}
+    return {
+        **mean,
+        "mc_standard_error": _error_of_mean(measured.log_evidence_standard_error),
+        "elbo_mc_standard_error": _error_of_mean(measured.elbo_standard_error),
+        "data_standard_error": float(measured.log_evidence.std(ddof=1) / np.sqrt(len(measured.log_evidence))),
+        "bits_per_dim": -mean["log_evidence"] / (size * np.log(2)),
+        "active_units": int(active.sum()),
+        "inactive_latents": [int(i) for i in np.flatnonzero(~active)],
+        "posterior_collapse": _collapse(active, mean["kl"]),
+        "how": {
+            "units": "nats per image, sums over pixels and latents, means over images",
+            "data": data.name,
+            "split": "test",
+            "num_images": len(data.x_test),
+            "binarization": data.binarize or "none",
+            "data_seed": data.seed,
+            "grey_levels": "continuous" if data.num_levels is None else data.num_levels + 1,
+            "support": getattr(vae.decoder, "support", "as the decoder's distribution has it"),
+            "num_samples": num_samples,
+            "seed": seed,
+            "latent_size": vae.latent_size,
+            "active_threshold": ACTIVE_THRESHOLD,
+            "bits_per_dim": "-log_evidence / (dimensions * log 2); of a density, not a mass, where x is continuous",
+        },
+    }
+
+
+def _error_of_mean(errors):
+    return float(np.sqrt(np.sum(errors**2)) / len(errors))
+
+
+def _collapse(active, kl):
+    if not active.any():
+        return f"complete: q(z|x) is nearly the same for every x (KL {kl:.3f} nats), the decoder ignores z"
+    if not active.all():
+        return f"partial: {int((~active).sum())} of {len(active)} latents carry nothing of x"
+    return "none"
+
+
+def format_card(card):
+    """The card as a table for people."""
+    how = card["how"]
+    rows = [
+        ("log evidence  log p(x)", f"{card['log_evidence']:.2f}", f"+- {card['data_standard_error']:.2f} over images, "
+         f"+- {card['mc_standard_error']:.3f} over noise"),
+        ("ELBO", f"{card['elbo']:.2f}", f"+- {card['elbo_mc_standard_error']:.3f} over noise"),
+        ("log-likelihood  E_q[log p(x|z)]", f"{card['log_likelihood']:.2f}", ""),
+        ("KL(q(z|x) || p(z))", f"{card['kl']:.2f}", ""),
+        ("gap  log p(x) - ELBO", f"{card['log_evidence'] - card['elbo']:.2f}", ""),
+        ("bits per dimension", f"{card['bits_per_dim']:.4f}", ""),
+        ("active latents", str(card["active_units"]), f"of {how['latent_size']}; collapse: {card['posterior_collapse']}"),
+    ]  # fmt: skip
+    title = f"{how['num_images']} {how['split']} images of {how['data']}"
+    notes = f"nats per image; {how['num_samples']} samples an image, seed {how['seed']}"
+    notes += f"; binarization: {how['binarization']}"
+    lines = [f"  {name:<32}{value:>10}  {note}".rstrip() for name, value, note in rows]
+    return "\n".join([title, *lines, f"  ({notes})"])

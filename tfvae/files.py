@@ -1,0 +1,113 @@
+"""Files and folders that appear whole or not at all."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import zipfile
+
+import numpy as np
+
+
+def write_bytes(path, content):
+    """Writes a file in one step: whoever reads it sees the old content or the new."""
+    path = pathlib.Path(path)
+    descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(staged, 0o666 & ~_umask())
+        os.replace(staged, path)
+    except BaseException:
+        pathlib.Path(staged).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path, value):
+    """Writes JSON in one step."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path):
+    """A JSON file's content.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing, or no JSON; the message names it.
+    """
+    path = pathlib.Path(path)
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.parent} must hold {path.name}, which is missing") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must hold JSON, but is corrupt: {error}") from None
+
+
+def write_arrays(path, arrays):
+    """Writes named arrays (.npz, uncompressed) in one step."""
+    with tempfile.TemporaryFile() as file:
+        np.savez(file, **arrays)
+        file.seek(0)
+        write_bytes(path, file.read())
+
+
+def read_arrays(path):
+    """Named arrays; nothing but arrays is read (no pickle), and their checksums are verified.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing, or corrupt; the message names it.
+    """
+    path = pathlib.Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.parent} must hold {path.name}, which is missing") from None
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise ValueError(f"{path} must hold arrays, but is corrupt: {error}") from None
+
+
+@contextlib.contextmanager
+def staged_directory(path):
+    """A folder to fill, which becomes `path` in one step at the end, or nothing after an error.
+
+    Raises:
+        FileExistsError: `path` exists. An empty folder is taken.
+    """
+    path = pathlib.Path(path)
+    check_new(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.staged-"))
+    try:
+        yield staged
+        for file in staged.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as opened:
+                    os.fsync(opened.fileno())
+        os.chmod(staged, 0o777 & ~_umask())
+        os.rename(staged, path)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def check_new(path):
+    """Raises unless `path` can be made: absent or an empty folder, below a folder that can be written."""
+    path = pathlib.Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"output must be a new or an empty directory, got {path}, which exists")
+    parent = path.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"output must be in a directory that can be written, got {path}")
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

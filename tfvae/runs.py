@@ -1,0 +1,241 @@
+"""Training runs on disk: start, resume after any interruption, save, load.
+
+A run's directory holds `recipe.json`; while it trains `checkpoint.npz` (all as of the last finished epoch); and in the
+end `weights.npz`, `history.json`, `evaluation_card.json` and pictures. Every file appears whole or not at all, and
+nothing that is read can execute.
+"""
+
+import json
+import pathlib
+import sys
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import tf_keras as tfk
+from tqdm import tqdm
+
+from tfvae import diagnostics, files, plots, recipes
+
+RECIPE, CHECKPOINT, WEIGHTS = "recipe.json", "checkpoint.npz", "weights.npz"
+HISTORY, CARD = "history.json", "evaluation_card.json"
+
+
+def save(vae, directory):
+    """Writes recipe and weights to a new directory; `load` is the inverse.
+
+    Raises:
+        ValueError: a model that no recipe describes.
+        OSError: the directory exists and is not empty, or cannot be written.
+    """
+    if vae.recipe is None:
+        raise ValueError(
+            "vae must come from tfvae.build(recipe), got one assembled by hand: keep its weights with vae.save_weights"
+        )
+    with files.staged_directory(directory) as staged:
+        files.write_json(staged / RECIPE, vae.recipe.to_dict())
+        files.write_arrays(staged / WEIGHTS, _arrays(_model_variables(vae)))
+
+
+def load(directory):
+    """The trained `VAE` of a run's or a saved model's directory, not compiled.
+
+    Raises:
+        OSError: the directory, or a file in it, is missing.
+        ValueError: a file is corrupt, or does not fit the recipe.
+    """
+    directory = _existing(directory)
+    recipe = read_recipe(directory / RECIPE)
+    arrays = files.read_arrays(directory / WEIGHTS)
+    vae = recipes.build(recipe)
+    _assign(_model_variables(vae), arrays, directory / WEIGHTS)
+    return vae
+
+
+def read_recipe(path):
+    """The `Recipe` in a JSON file.
+
+    Raises:
+        OSError: it is missing.
+        ValueError: it is corrupt, or no recipe.
+    """
+    values = files.read_json(path)
+    try:
+        return recipes.Recipe.from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{path} must hold a recipe: {error}") from None
+
+
+def start(recipe, directory, **options):
+    """Trains a recipe into a new directory. Arguments and result as for `resume`.
+
+    Raises:
+        OSError: the directory exists and is not empty, or cannot be written; or the data cannot be had.
+        ValueError: a recipe that does not fit its data.
+        FloatingPointError: training turned non-finite; the last good epoch stays in the directory.
+    """
+    directory = pathlib.Path(directory)
+    files.check_new(directory)
+    recipe = recipe.complete(recipe.load_data())
+    with files.staged_directory(directory) as staged:
+        files.write_json(staged / RECIPE, recipe.to_dict())
+    return resume(directory, **options)
+
+
+def resume(directory, *, num_samples=5000, verbose=True, callbacks=()):
+    """Goes on from a run's last finished epoch, to the weights of a run that was never interrupted.
+
+    Args:
+        num_samples: of the evaluation card.
+        verbose: shows progress on stderr.
+        callbacks: Keras callbacks.
+
+    Returns:
+        The trained `VAE`, its `ImageData` and the evaluation card.
+
+    Raises:
+        OSError, ValueError: a file is missing or corrupt.
+        FloatingPointError: training turned non-finite; the last good epoch stays in the directory.
+    """
+    directory = _existing(directory)
+    recipe = read_recipe(directory / RECIPE)
+    state = files.read_arrays(directory / CHECKPOINT) if (directory / CHECKPOINT).exists() else None
+    data = recipe.load_data()
+    if (directory / WEIGHTS).exists():
+        vae = load(directory)
+    else:
+        vae = _train(recipe, data, directory, state, verbose, callbacks)
+    card = _evaluated(vae, data, directory, num_samples, verbose)
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    return vae, data, card
+
+
+def _train(recipe, data, directory, state, verbose, callbacks):
+    vae = recipes.build(recipe)
+    recipes.compile(vae, recipe, len(data.images["train"]))
+    vae.optimizer.build(vae.trainable_variables)
+    checkpoint = _Checkpoint(directory / CHECKPOINT, vae, state)
+    validation = None
+    if len(data.x_validation):
+        validation = data.validation(min(1000, len(data.x_validation)))
+    if checkpoint.num_epochs < recipe.epochs:
+        vae.fit(
+            data.train(recipe.batch_size),
+            validation_data=validation,
+            initial_epoch=checkpoint.num_epochs,
+            epochs=recipe.epochs,
+            callbacks=[checkpoint, _Progress(recipe.epochs, checkpoint.num_epochs, verbose), *callbacks],
+            verbose=0,
+        )
+    files.write_json(directory / HISTORY, checkpoint.history)
+    _pictures(vae, data, checkpoint.history, directory)
+    # Last: where the weights are, the training is done.
+    files.write_arrays(directory / WEIGHTS, _arrays(_model_variables(vae)))
+    return vae
+
+
+def _evaluated(vae, data, directory, num_samples, verbose):
+    if (directory / CARD).exists():
+        return files.read_json(directory / CARD)
+    card = diagnostics.evaluation_card(vae, data, num_samples, progress=verbose)
+    files.write_json(directory / CARD, card)
+    return card
+
+
+def _pictures(vae, data, history, directory):
+    with matplotlib.rc_context(plots.STYLE):
+        figures = {
+            "reconstructions": plots.reconstructions(vae, data.x_test, num=12),
+            "samples": plots.samples(vae, num=60, columns=12),
+            "traversals": plots.traversals(vae, data.x_test[0]),
+            "training_curves": plots.training_curves(history),
+        }
+        if vae.latent_size >= 2:
+            figures["latent_scatter"] = plots.latent_scatter(vae, data.x_test[:2000], _some(data.y_test, 2000))
+            figures["manifold"] = plots.manifold(vae)
+        for name, figure in figures.items():
+            figure.savefig(directory / f"{name}.png", dpi=120, bbox_inches="tight")
+            plt.close(figure)
+
+
+def _some(labels, count):
+    return None if labels is None else labels[:count]
+
+
+class _Checkpoint(tfk.callbacks.Callback):
+    """Keeps weights, optimizer and history as of the last finished epoch, in one file that is replaced in one step."""
+
+    def __init__(self, path, vae, state):
+        super().__init__()
+        self.path = path
+        self.variables = [*_model_variables(vae), *vae.optimizer.variables]
+        self.history = {}
+        if state is not None:
+            try:
+                self.history = json.loads(bytes(state.pop("history")))
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"{path} must hold a training history, but is corrupt: {error}") from None
+            _assign(self.variables, state, path)
+
+    @property
+    def num_epochs(self):
+        return len(self.history.get("loss", ()))
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(float(value))
+        history = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
+        files.write_arrays(self.path, {**_arrays(self.variables), "history": history})
+
+
+class _Progress(tfk.callbacks.Callback):
+    """A bar over epochs in a terminal, elsewhere about ten lines in all."""
+
+    def __init__(self, epochs, first, verbose):
+        super().__init__()
+        self.epochs, self.first = epochs, first
+        self.mode = ("bar" if sys.stderr.isatty() else "lines") if verbose else "off"
+        self.bar = None
+
+    def on_train_begin(self, logs=None):
+        self.bar = tqdm(
+            total=self.epochs, initial=self.first, unit="epoch", desc="training", disable=self.mode != "bar"
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        shown = {k: f"{logs[k]:.2f}" for k in ("elbo", "val_elbo") if k in logs}
+        self.bar.set_postfix(shown)
+        self.bar.update()
+        if self.mode == "lines" and ((epoch + 1) % max(1, self.epochs // 10) == 0 or epoch + 1 == self.epochs):
+            text = "  ".join(f"{k} {v}" for k, v in shown.items())
+            print(f"epoch {epoch + 1}/{self.epochs}  {text}", file=sys.stderr, flush=True)
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+def _model_variables(vae):
+    return [*vae.encoder.variables, *vae.decoder.variables, *vae.prior.variables]
+
+
+def _arrays(variables):
+    """Arrays under names that keep the variables' order."""
+    return {f"{i:03d} {variable.name}": variable.numpy() for i, variable in enumerate(variables)}
+
+
+def _assign(variables, arrays, path):
+    expected = _arrays(variables)
+    for (name, old), (found, new) in zip(expected.items(), sorted(arrays.items()), strict=False):
+        if name != found or old.shape != new.shape or old.dtype != new.dtype:
+            raise ValueError(f"{path} must fit the recipe: {name} {list(old.shape)}, got {found} {list(new.shape)}")
+    if len(expected) != len(arrays):
+        raise ValueError(f"{path} must hold {len(expected)} arrays, as the recipe says, got {len(arrays)}")
+    for variable, (_, value) in zip(variables, sorted(arrays.items()), strict=True):
+        variable.assign(value)
+
+
+def _existing(directory):
+    directory = pathlib.Path(directory)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"run must be a directory of a training run, got {directory}, which does not exist")
+    return directory

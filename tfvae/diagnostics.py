@@ -211,10 +211,10 @@ def _error_of_mean(errors):
 
 def _collapse(active, kl):
     if not active.any():
-        return f"complete: q(z|x) is nearly the same for every x (KL {kl:.3f} nats), the decoder ignores z"
+        return f"complete collapse: q(z|x) is nearly the same for every x (KL {kl:.3f} nats), the decoder ignores z"
     if not active.all():
-        return f"partial: {int((~active).sum())} of {len(active)} latents carry nothing of x"
-    return "none"
+        return f"partial collapse: {int((~active).sum())} of {len(active)} latents carry nothing of x"
+    return "no collapse"
 
 
 def format_card(card):
@@ -228,7 +228,7 @@ def format_card(card):
         ("KL(q(z|x) || p(z))", f"{card['kl']:.2f}", ""),
         ("gap  log p(x) - ELBO", f"{card['log_evidence'] - card['elbo']:.2f}", ""),
         ("bits per dimension", f"{card['bits_per_dim']:.4f}", ""),
-        ("active latents", str(card["active_units"]), f"of {how['latent_size']}; collapse: {card['posterior_collapse']}"),
+        ("active latents", str(card["active_units"]), f"of {how['latent_size']}; {card['posterior_collapse']}"),
     ]  # fmt: skip
     title = f"{how['num_images']} {how['split']} images of {how['data']}"
     notes = f"nats per image; {how['num_samples']} samples an image, seed {how['seed']}"

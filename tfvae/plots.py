@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Ellipse
+from scipy.stats import norm
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -78,30 +79,29 @@ def manifold(vae, *, num=15, dimensions=(0, 1), tail=0.02):
     """
     if vae.latent_size < 2:
         raise ValueError(f"vae must have at least 2 latents, got {vae.latent_size}")
-    from scipy.stats import norm
-
     values = norm.ppf(np.linspace(tail, 1 - tail, num))
     z = np.zeros((num, num, vae.latent_size), np.float32)
-    z[..., dimensions[0]] = values[np.newaxis, :]
+    z[..., dimensions[0]] = values
     z[..., dimensions[1]] = values[::-1, np.newaxis]
     x = _array(vae.decode(z.reshape(-1, vae.latent_size)).mean())
+    x = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # a gap between neighbours
     height, width = x.shape[1:3]
     canvas = x.reshape(num, num, height, width, -1).swapaxes(1, 2).reshape(num * height, num * width, -1)
     figure, axis = plt.subplots(figsize=(6, 6))
     _show(axis, canvas)
-    for set_ticks, size in ((axis.set_xticks, width), (axis.set_yticks, height)):
-        labels = values if size is width and set_ticks == axis.set_xticks else values[::-1]
-        at = np.arange(0, num, max(1, num // 5))
-        set_ticks((at + 0.5) * size - 0.5, [f"{labels[i]:.1f}" for i in at])
+    shown = np.linspace(0, num - 1, 5).round().astype(int)
+    axis.set_xticks((shown + 0.5) * width - 1, [f"{values[i]:.1f}" for i in shown])
+    axis.set_yticks((shown + 0.5) * height - 1, [f"{values[::-1][i]:.1f}" for i in shown])
     axis.set_xlabel(f"z[{dimensions[0]}]")
     axis.set_ylabel(f"z[{dimensions[1]}]")
-    axis.axis("on")
     figure.tight_layout()
     return figure
 
 
 def latent_scatter(vae, x, labels=None, *, dimensions=(0, 1), num_ellipses=50, ax=None):
-    """Means of q(z|x) in two latents, coloured by label, with the one-standard-deviation ellipses of the first few.
+    """Means of q(z|x) in two latents, and the one-standard-deviation ellipses of the first few.
+
+    Dashed: two standard deviations of N(0, I). Labels are drawn as themselves, in colours besides.
 
     Args:
         labels: integers [N], or None.
@@ -113,10 +113,15 @@ def latent_scatter(vae, x, labels=None, *, dimensions=(0, 1), num_ellipses=50, a
         raise ValueError(f"vae must have at least 2 latents, got {loc.shape[1]}")
     i, j = dimensions
     if ax is None:
-        _, ax = plt.subplots(figsize=(6, 5.2))
-    points = ax.scatter(
-        loc[:, i], loc[:, j], c=labels, s=8, cmap="tab10" if labels is not None else None, vmin=-0.5, vmax=9.5
-    )
+        _, ax = plt.subplots(figsize=(6, 6))
+    if labels is None:
+        ax.scatter(loc[:, i], loc[:, j], s=8)
+    else:
+        labels = _array(labels)
+        for k, label in enumerate(np.unique(labels)):
+            of_label = loc[labels == label]
+            color = plt.get_cmap("tab10")(k % 10)
+            ax.scatter(of_label[:, i], of_label[:, j], s=36, marker=f"${label}$", color=color, linewidths=0.3)
     for k in range(min(num_ellipses, len(loc))):
         block = covariance[k][np.ix_([i, j], [i, j])]
         ax.add_patch(_ellipse(loc[k, [i, j]], block, edgecolor="0.4", linewidth=0.7))
@@ -124,8 +129,6 @@ def latent_scatter(vae, x, labels=None, *, dimensions=(0, 1), num_ellipses=50, a
     ax.set_xlabel(f"z[{i}]")
     ax.set_ylabel(f"z[{j}]")
     ax.set_aspect("equal", adjustable="datalim")
-    if labels is not None:
-        ax.figure.colorbar(points, ax=ax, ticks=range(10), label="digit" if len(np.unique(labels)) == 10 else "label")
     return ax.figure
 
 

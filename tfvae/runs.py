@@ -151,15 +151,13 @@ def _pictures(vae, data, history, directory):
             "training_curves": plots.training_curves(history),
         }
         if vae.latent_size >= 2:
-            figures["latent_scatter"] = plots.latent_scatter(vae, data.x_test[:2000], _some(data.y_test, 2000))
+            labels = None if data.y_test is None else data.y_test[:2000]
+            figures["latent_scatter"] = plots.latent_scatter(vae, data.x_test[:2000], labels)
+        if vae.latent_size == 2:
             figures["manifold"] = plots.manifold(vae)
         for name, figure in figures.items():
             figure.savefig(directory / f"{name}.png", dpi=120, bbox_inches="tight")
             plt.close(figure)
-
-
-def _some(labels, count):
-    return None if labels is None else labels[:count]
 
 
 class _Checkpoint(tfk.callbacks.Callback):

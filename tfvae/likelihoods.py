@@ -186,5 +186,6 @@ def _location_scale(family, name, network, event_shape, scale, min_scale, seed):
         seed=seed,
         name="decoder",
     )
-    likelihood.scale = scale
+    # On the layer that reads it, so that Keras tracks a learned one.
+    likelihood.distribution.scale = scale
     return likelihood

@@ -64,8 +64,6 @@ def full_normal(network, latent_size, *, seed=None):
         latent_size: D, at least 1.
         seed: fixes the initial weights of the linear layer.
     """
-    layer = tfpl.MultivariateNormalTriL(
-        latent_size, tfd.Distribution.mean, diag_shift=MIN_SCALE, dtype="float32", name="full_normal"
-    )
+    layer = tfpl.MultivariateNormalTriL(latent_size, tfd.Distribution.mean, dtype="float32", name="full_normal")
     params_size = tfpl.MultivariateNormalTriL.params_size(latent_size)
     return Posterior(network, latent_size, params_size, layer, seed=seed, name="encoder")

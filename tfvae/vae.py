@@ -87,7 +87,7 @@ class VAE(tfk.Model):
         if z.shape.rank <= 2 or getattr(self.decoder, "any_leading_axes", not isinstance(self.decoder, tfk.Model)):
             return _unwrapped(self.decoder(z))
         merged = self.decoder(tf.reshape(z, [-1, z.shape[-1]]))
-        return _Unmerged(_unwrapped(merged), batch_shape=tf.shape(z)[:-1])
+        return _Unmerged(_unwrapped(merged), tf.shape(z)[:-1])
 
     def call(self, x, training=None, seed=None):
         """p(x|z) for one z ~ q(z|x) each. `seed` makes the draw repeatable; None draws anew at each call."""
@@ -116,9 +116,7 @@ class VAE(tfk.Model):
         """
         refused = sorted(set(kwargs) - {"jit_compile", "steps_per_execution", "run_eagerly"})
         if refused:
-            raise ValueError(
-                f"compile takes optimizer, objective, jit_compile, steps_per_execution, run_eagerly; got {refused}"
-            )
+            raise ValueError(f"compile must get no losses or metrics beside the objective, got {', '.join(refused)}")
         if not callable(objective):
             raise ValueError(f"objective must be a callable such as objectives.elbo, got {objective!r}")
         super().compile(optimizer=optimizer, **kwargs)
@@ -270,12 +268,53 @@ class VAE(tfk.Model):
             return tf.identity(x)
 
 
-class _Unmerged(tfd.BatchReshape):
-    """A batch of S * B distributions as [S, B]; log_prob takes x [B, ...], as broadcasting distributions do."""
+class _Unmerged(tfd.Distribution):
+    """A batch of S * B distributions seen as [S, B]; log_prob takes x [B, ...], as broadcasting distributions do.
+
+    `tfd.BatchReshape` would do, if it broadcast and took shapes that are unknown until run time.
+    """
+
+    def __init__(self, merged, leading):
+        self._merged, self._leading = merged, leading
+        super().__init__(
+            dtype=merged.dtype,
+            reparameterization_type=merged.reparameterization_type,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters={"merged": merged, "leading": leading},
+            name=f"Unmerged{merged.name}",
+        )
+
+    def _batch_shape(self):
+        return tf.TensorShape(tf.get_static_value(self._leading, partial=True))
+
+    def _batch_shape_tensor(self):
+        return self._leading
+
+    def _event_shape(self):
+        return self._merged.event_shape
+
+    def _event_shape_tensor(self):
+        return self._merged.event_shape_tensor()
+
+    def _unmerge(self, values, sample_shape=()):
+        return tf.reshape(
+            values, tf.concat([sample_shape, self._leading, tf.shape(values)[1 + len(sample_shape) :]], 0)
+        )
 
     def _log_prob(self, x):
-        shape = tf.concat([self.batch_shape_tensor(), self.event_shape_tensor()], axis=0)
-        return super()._log_prob(tf.broadcast_to(x, shape))
+        event = self.event_shape_tensor()
+        x = tf.broadcast_to(x, tf.concat([self._leading, event], axis=0))
+        return self._unmerge(self._merged.log_prob(tf.reshape(x, tf.concat([[-1], event], axis=0))))
+
+    def _mean(self):
+        return self._unmerge(self._merged.mean())
+
+    def _variance(self):
+        return self._unmerge(self._merged.variance())
+
+    def _sample_n(self, n, seed=None):
+        return self._unmerge(self._merged.sample(n, seed=seed), [n])
 
 
 class _StopWhenNonFinite(tfk.callbacks.Callback):

@@ -1,0 +1,68 @@
+"""The package's dependencies point one way."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import tfvae
+
+PACKAGE = pathlib.Path(tfvae.__file__).parent
+LEAVES = {"priors", "posteriors", "likelihoods", "networks", "data", "plots", "linear", "seeds", "files", "quiet"}
+ALLOWED = {
+    "objectives": {"seeds"},
+    "vae": {"objectives", "seeds"},
+    "diagnostics": {"objectives", "seeds"},
+    "serving": {"files", "seeds"},
+    "tensorboard": {"plots"},
+    "recipes": {"data", "likelihoods", "networks", "objectives", "posteriors", "priors", "vae"},
+    "runs": {"diagnostics", "files", "plots", "recipes"},
+    "notebooks": {"plots", "quiet"},
+    "cli": {"diagnostics", "notebooks", "quiet", "recipes", "runs", "serving", "tensorboard"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+
+def imported(path):
+    """The package's modules that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tfvae":
+            if node.module == "tfvae":
+                found |= {alias.name for alias in node.names}
+            else:
+                found.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: imports are absolute"
+        if isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("tfvae.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    allowed = set() if path.stem in LEAVES else ALLOWED[path.stem]
+    assert imported(path) <= allowed
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_only_tf_keras_and_no_hidden_losses(path):
+    text = path.read_text()
+    for forbidden in ("tf.keras", "import keras", "add_loss(", "activity_regularizer", "KLDivergenceAddLoss"):
+        assert forbidden not in text
+
+
+def test_importing_the_package_is_quick_and_silent():
+    code = "import sys, tfvae; assert 'tensorflow' not in sys.modules; print(tfvae.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == (tfvae.__version__, "")
+
+
+def test_every_public_name_resolves():
+    for name in tfvae.__all__:
+        assert getattr(tfvae, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        tfvae.nothing  # noqa: B018

@@ -19,8 +19,8 @@ ALLOWED = {
     "tensorboard": {"plots"},
     "recipes": {"data", "likelihoods", "networks", "objectives", "posteriors", "priors", "vae"},
     "runs": {"diagnostics", "files", "plots", "recipes"},
-    "notebooks": {"plots", "quiet"},
-    "cli": {"diagnostics", "notebooks", "quiet", "recipes", "runs", "serving", "tensorboard"},
+    "notebooks": {"files", "plots", "quiet"},
+    "cli": {"diagnostics", "files", "notebooks", "quiet", "recipes", "runs", "serving", "tensorboard"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -9,6 +9,7 @@ import pathlib
 
 import click
 
+from tfvae import files
 from tfvae.quiet import quiet
 
 # The fields of a recipe that have an option of their own; all of them can stand in a --config file.
@@ -89,14 +90,17 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
 
         values = runs.read_recipe(config).to_dict() if config else {}
         values |= {name: value for name, value in choices.items() if value is not None}
-        if "data" in choices and choices["data"] is not None and config:
-            values |= {"event_shape": None, "total_count": None}
+        # What the data tell is asked of them anew: an option may have changed them.
+        values |= {"event_shape": None, "total_count": None}
         recipe = recipes.Recipe.from_dict(values)
         output = pathlib.Path(output) if output else _next_run(recipe.data)
+        export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
+        if export_to is not None:
+            files.check_writable(export_to)
         callbacks = _tensorboard_callbacks(output) if tensorboard else ()
         click.echo(f"training {recipe.data} into {output}")
         result = runs.start(recipe, output, num_samples=evaluation_samples, callbacks=callbacks)
-        _finish(result, output, None if no_export else export_to or f"saved_models/{recipe.data}")
+        _finish(result, output, export_to)
 
 
 @main.command()
@@ -137,6 +141,15 @@ def export(run, to):
 
         vae = runs.load(run)
         _export(vae, vae.recipe.load_data(), to or f"saved_models/{vae.recipe.data}")
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+def notebooks(names):
+    """Run the notebooks (all, or those whose file NAMES start so) and refresh their stored outputs."""
+    with _errors_in_one_line():
+        (module,) = _modules("notebooks")
+        module.run(names)
 
 
 def _finish(result, run, export_to):

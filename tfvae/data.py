@@ -141,6 +141,8 @@ class ImageData:
 
     def validation(self, batch_size):
         """A `tf.data.Dataset` of [B, H, W, C], in a fixed order."""
+        if len(self.x_validation) == 0:
+            raise ValueError("validation_size must be at least 1 to have a validation set, got 0")
         return self._fixed(self.x_validation, batch_size)
 
     def test(self, batch_size):
@@ -268,9 +270,7 @@ def _load_mnist(path):
         except FileNotFoundError:
             raise FileNotFoundError(f"path (or TFVAE_DATA) must be mnist.npz or its folder, got {source}") from None
         except Exception as error:  # whatever zip, zlib or NumPy make of broken bytes
-            raise ValueError(
-                f"path must hold MNIST's four arrays, got {source}, which cannot be read: {error}"
-            ) from None
+            raise ValueError(f"path must hold MNIST's four arrays, got {source}, which is corrupt: {error}") from None
     for key, sha256 in _MNIST_SHA256.items():
         if hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest() != sha256:
             raise ValueError(f"{key} must be MNIST's published array, got other content in {source}")
@@ -282,9 +282,7 @@ def _load_keras(name):
     for file, md5 in _FILES_MD5[name].items():
         path = _keras_folder() / file
         if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
-            raise ValueError(
-                f"{path} must be the published file (MD5 {md5}), got other content: remove it to download it again"
-            )
+            raise ValueError(f"{path} must have MD5 {md5}, got other content: remove it to download it again")
     (x_train, y_train), (x_test, y_test) = arrays
     return (x_train, y_train.ravel()), (x_test, y_test.ravel())
 

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def read_arrays(path):
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.parent} must hold {path.name}, which is missing") from None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} must hold arrays, but is corrupt: {error}") from None
 
 
@@ -100,11 +101,16 @@ def check_new(path):
     path = pathlib.Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(f"output must be a new or an empty directory, got {path}, which exists")
-    parent = path.absolute()
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"output must be in a directory that can be written, got {path}")
+    check_writable(path.absolute().parent)
+
+
+def check_writable(directory):
+    """Raises unless files can be written to `directory`, or to the nearest folder above it that exists."""
+    existing = pathlib.Path(directory).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"output must be in a directory that can be written, got {directory}")
 
 
 def _umask():

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 
+from tfvae.files import write_bytes
 from tfvae.quiet import quiet
 
 # Import name -> package, for a runtime that brings TensorFlow but not everything else.
@@ -87,3 +88,37 @@ def folder():
     if not found.is_dir():
         raise FileNotFoundError(f"notebooks must lie beside the package, in {found}: clone the repository")
     return found
+
+
+def run(names=(), *, verbose=True):
+    """Runs notebooks from top to bottom and stores their outputs; one that fails keeps its old ones.
+
+    Args:
+        names: which, by the start of their file names ("03"); default: all.
+        verbose: shows a progress bar.
+
+    Raises:
+        ValueError: a name that fits no notebook, or a cell that fails; the message names it.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from tqdm import tqdm
+
+    paths = sorted(folder().glob("*.ipynb"))
+    for name in names:
+        if not any(path.name.startswith(name) for path in paths):
+            raise ValueError(f"name must start one of {', '.join(p.stem for p in paths)}, got {name!r}")
+    chosen = [path for path in paths if not names or path.name.startswith(tuple(names))]
+    bar = tqdm(chosen, unit="notebook", disable=not verbose)
+    for path in bar:
+        bar.set_description(path.stem)
+        notebook = nbformat.read(path, as_version=4)
+        client = NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}})
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            raise ValueError(f"{path.name} must run from top to bottom, but a cell failed: {error}") from None
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)  # wall-clock times
+        write_bytes(path, nbformat.writes(notebook).encode())

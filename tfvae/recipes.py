@@ -106,14 +106,16 @@ class Recipe:
         for name in ("hidden_sizes", "filters"):
             if any(size < 1 for size in getattr(self, name)):
                 raise ValueError(f"{name} must hold sizes of at least 1, got {getattr(self, name)}")
+        try:
+            tfk.activations.get(self.activation)
+        except ValueError:
+            raise ValueError(f"activation must be one of Keras' activations, got {self.activation!r}") from None
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
         if self.objective != "beta_elbo":
             for name, default in (("beta", 1.0), ("warmup_steps", 0), ("free_bits", 0.0)):
                 if getattr(self, name) != default:
-                    raise ValueError(
-                        f"{name} must be {default} unless objective is beta_elbo, got {getattr(self, name)}"
-                    )
+                    raise ValueError(f"{name} must be {default} but for beta_elbo, got {getattr(self, name)}")
 
     def complete(self, data):
         """This recipe with what only the data know: event shape, likelihood, total count.

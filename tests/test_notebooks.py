@@ -1,0 +1,57 @@
+"""What every notebook keeps to; nbval runs them and compares their outputs."""
+
+import re
+
+import nbformat
+import pytest
+
+from tfvae import notebooks
+
+PATHS = sorted(notebooks.folder().glob("*.ipynb"))
+LEFT_OUT = {"nbval-ignore-output", "nbval-skip", "nbval-raises-exception"}
+
+
+def code_cells(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def test_there_are_notebooks():
+    assert PATHS
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_outputs_come_from_one_full_run(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not [o for cell in code_cells(path) for o in cell.outputs if o.output_type == "error"]
+    assert not [o for cell in code_cells(path) for o in cell.outputs if o.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_at_most_one_cell_in_five_is_left_out_of_comparison(path):
+    cells = code_cells(path)
+    left_out = [c for c in cells if LEFT_OUT & set(c.metadata.get("tags", ())) or "NBVAL_" in c.source]
+    assert len(left_out) <= len(cells) / 5
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_cells_are_short(path):
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 25
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\(([^)#]+\.ipynb)", cell.source):
+                assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_notebooks_open_with_a_title_and_end_with_exercises(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert cells[0].cell_type == "markdown" and cells[0].source.startswith(f"# {path.stem[:2]}. ")
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for part in ("Exercises", "<details>", "What you can do now"):
+        assert part in text

@@ -1,0 +1,113 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from conftest import small_recipe
+
+from tfvae import data, objectives, recipes
+from tfvae.recipes import Recipe
+
+
+def test_a_recipe_survives_json(digits):
+    recipe = small_recipe(prior="normal_mixture", num_samples=3).complete(digits)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_equal_recipes_give_equal_weights_and_another_seed_does_not(digits):
+    first, again, other = (
+        recipes.build(small_recipe(prior="normal_mixture", seed=seed).complete(digits)).get_weights()
+        for seed in (4, 4, 5)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "likelihood", "total_count"),
+    [({}, "binomial", 16), ({"binarize": "static"}, "bernoulli", None)],
+)
+def test_the_likelihood_follows_the_data(options, likelihood, total_count):
+    recipe = Recipe(**options).complete(data.load("digits", **options))
+    assert (recipe.likelihood, recipe.total_count, recipe.event_shape) == (likelihood, total_count, (8, 8, 1))
+
+
+def test_continuous_grey_levels_are_normal():
+    x = np.random.default_rng(0).random((80, 4, 4))
+    images = data.from_arrays(x, x)
+    assert Recipe(batch_size=8).complete(images).likelihood == "normal"
+    with pytest.raises(ValueError, match="likelihood must fit continuous grey levels, got binomial"):
+        Recipe(likelihood="binomial", batch_size=8).complete(images)
+
+
+def test_every_field_reaches_the_objective(digits):
+    recipe = small_recipe(objective="beta_elbo", beta=4.0, warmup_steps=10, free_bits=0.1, num_samples=2)
+    vae = recipes.build(recipe.complete(digits))
+    x = digits.x_test[:8]
+    made = recipes.objective_of(recipe)(vae, x, seed=0, step=5)
+    expected = objectives.beta_elbo(4.0, warmup_steps=10, free_bits=0.1, num_samples=2)(vae, x, seed=0, step=5)
+    np.testing.assert_array_equal(made.objective, expected.objective)
+    for other in ({"beta": 3.0}, {"warmup_steps": 20}, {"free_bits": 9.0}, {"num_samples": 3}):
+        changed = recipes.objective_of(dataclasses.replace(recipe, **other))(vae, x, seed=0, step=5)
+        assert not np.allclose(changed.objective, made.objective)
+
+
+def test_iwae_takes_the_samples(digits):
+    vae, x = recipes.build(small_recipe().complete(digits)), digits.x_test[:8]
+    made = recipes.objective_of(small_recipe(objective="iwae", num_samples=7))(vae, x, seed=0, step=0)
+    np.testing.assert_array_equal(made.objective, objectives.iwae(7)(vae, x, seed=0).objective)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"latent_size": 0}, "latent_size must be at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be of type int, got 1.5"),
+        ({"epochs": True}, "epochs must be of type int, got True"),
+        ({"batch_size": -3}, "batch_size must be at least 1, got -3"),
+        ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
+        ({"objective": "beta_elbo", "beta": -1.0}, "beta must be at least 0, got -1.0"),
+        ({"objective": "beta_elbo", "beta": float("nan")}, "beta must be finite, got nan"),
+        ({"beta": 4.0}, "beta must be 1.0 but for beta_elbo, got 4.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be finite, got inf"),
+        ({"scale": -1}, "scale must be above 0, got -1.0"),
+        ({"hidden_sizes": [16, 0]}, "hidden_sizes must hold sizes of at least 1"),
+        ({"hidden_sizes": "16"}, "hidden_sizes must be a list of integers, got '16'"),
+        ({"seed": -1}, r"seed must be in \[0, 2\^31\), got -1"),
+        ({"posterior": "diagonal"}, r"posterior must be one of .*got 'diagonal' \(did you mean diagonal_normal"),
+        ({"prior": "vmp"}, "prior must be one of standard_normal, normal_mixture, got 'vmp'"),
+        ({"likelihood": "binomal"}, r"likelihood must be one of .*\(did you mean binomial"),
+        ({"objective": "elbow"}, r"objective must be one of .*\(did you mean elbo"),
+        ({"network": "resnet"}, "network must be one of mlp, conv, got 'resnet'"),
+        ({"activation": "tanhh"}, "activation must be one of Keras' activations, got 'tanhh'"),
+    ],
+)
+def test_bad_fields_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**fields)
+
+
+def test_unknown_fields_are_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"recipe field must be one of .*got 'latent_dim' \(did you mean latent_size"):
+        Recipe.from_dict({"latent_dim": 3})
+    with pytest.raises(ValueError, match="recipe must be a mapping of fields to values, got list"):
+        Recipe.from_dict([1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"likelihood": "bernoulli"}, "likelihood must fit the data's grey levels, got bernoulli for digits"),
+        ({"batch_size": 1294}, "batch_size must be at most the number of training images, 1293, got 1294"),
+    ],
+)
+def test_a_recipe_must_fit_its_data(digits, fields, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**fields).complete(digits)
+
+
+def test_an_incomplete_recipe_is_not_built():
+    with pytest.raises(ValueError, match="recipe must know event_shape and likelihood"):
+        recipes.build(Recipe())

@@ -1,0 +1,219 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tf_keras as tfk
+from conftest import small_recipe, small_vae
+
+import tfvae
+from tfvae import files, runs, serving
+
+RECIPE = small_recipe(epochs=6, prior="normal_mixture", num_components=3, binarize="stochastic")
+COMMAND = [sys.executable, "-m", "tfvae"]
+
+
+class StopAt(tfk.callbacks.Callback):
+    """Breaks a training at one of its epochs, before or after its checkpoint."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.epoch, self.batch, self.now = epoch, batch, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.now, batch) == (self.epoch, self.batch):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """A run that was never interrupted."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    runs.start(RECIPE, path, num_samples=20, verbose=False)
+    return path
+
+
+def assert_equal_runs(first, second):
+    weights = [files.read_arrays(path / runs.WEIGHTS) for path in (first, second)]
+    assert weights[0].keys() == weights[1].keys()
+    for name in weights[0]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
+    for name in (runs.HISTORY, runs.CARD, runs.RECIPE):
+        assert files.read_json(first / name) == files.read_json(second / name)
+
+
+def test_a_run_holds_what_it_should(whole_run):
+    names = {path.name for path in whole_run.iterdir()}
+    pictures = {"reconstructions", "samples", "traversals", "training_curves", "latent_scatter", "manifold"}
+    assert names == {runs.RECIPE, runs.WEIGHTS, runs.HISTORY, runs.CARD} | {f"{p}.png" for p in pictures}
+    history = files.read_json(whole_run / runs.HISTORY)
+    assert {len(values) for values in history.values()} == {6}
+    assert {"loss", "elbo", "log_likelihood", "kl", "val_elbo"} <= history.keys()
+
+
+@pytest.mark.parametrize("stops", [[(0, 3)], [(2, 0), (4, 20)]])
+def test_interrupted_runs_end_with_the_same_weights(whole_run, tmp_path, stops):
+    path = tmp_path / "run"
+    for i, stop in enumerate(stops):
+        go_on = runs.resume if i else lambda path, **options: runs.start(RECIPE, path, **options)
+        with pytest.raises(KeyboardInterrupt):
+            go_on(path, num_samples=20, verbose=False, callbacks=[StopAt(*stop)])
+        assert not (path / runs.WEIGHTS).exists()
+    runs.resume(path, num_samples=20, verbose=False)
+    assert_equal_runs(path, whole_run)
+
+
+def test_a_run_that_died_before_its_card_gets_it(whole_run, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(whole_run, path)
+    (path / runs.CARD).unlink()
+    runs.resume(path, num_samples=20, verbose=False)
+    assert_equal_runs(path, whole_run)
+
+
+def test_save_and_load_give_the_same_model(digits, tmp_path):
+    vae = small_vae(digits, likelihood="normal", prior="normal_mixture")
+    vae.fit(digits.train(64), epochs=1, verbose=0)
+    tfvae.save(vae, tmp_path / "model")
+    loaded = tfvae.load(tmp_path / "model")
+    for a, b in zip(vae.trainable_variables, loaded.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(vae.reconstruct(digits.x_test), loaded.reconstruct(digits.x_test))
+    assert loaded.recipe == vae.recipe
+
+
+def test_a_loaded_run_is_the_trained_model(whole_run):
+    vae = runs.load(whole_run)
+    data = vae.recipe.load_data()
+    card = tfvae.diagnostics.evaluation_card(vae, data, num_samples=20)
+    assert card == files.read_json(whole_run / runs.CARD)
+
+
+def test_a_model_without_a_recipe_is_not_saved(linear_vae, tmp_path):
+    with pytest.raises(ValueError, match=r"vae must come from tfvae.build\(recipe\)"):
+        tfvae.save(linear_vae, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def broken(whole_run, path, name, change):
+    shutil.copytree(whole_run, path)
+    content = (path / name).read_bytes()
+    (path / name).unlink()
+    if change is not None:
+        (path / name).write_bytes(change(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (runs.RECIPE, None, r"must hold recipe.json, which is missing"),
+        (runs.WEIGHTS, None, r"must hold weights.npz, which is missing"),
+        (runs.RECIPE, lambda b: b[:50], r"recipe.json must hold JSON, but is corrupt"),
+        (
+            runs.RECIPE,
+            lambda b: b.replace(b'"latent_size"', b'"latent_dim"'),
+            r"recipe.json must hold a recipe: recipe",
+        ),
+        (
+            runs.RECIPE,
+            lambda b: b.replace(b'"latent_size": 2', b'"latent_size": 3'),
+            r"weights.npz must fit the recipe",
+        ),
+        (runs.WEIGHTS, lambda b: b[:500], r"weights.npz must hold arrays, but is corrupt"),
+        (runs.WEIGHTS, lambda b: b"", r"weights.npz must hold arrays, but is corrupt"),
+    ],
+)
+def test_broken_runs_are_refused(whole_run, tmp_path, name, change, message):
+    path = broken(whole_run, tmp_path / "run", name, change)
+    with pytest.raises((ValueError, OSError), match=message):
+        runs.load(path)
+
+
+def test_a_broken_checkpoint_is_refused_and_kept(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        runs.start(RECIPE, path, num_samples=20, verbose=False, callbacks=[StopAt(1, 0)])
+    content = (path / runs.CHECKPOINT).read_bytes()[:-100]
+    (path / runs.CHECKPOINT).write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint.npz must hold arrays, but is corrupt"):
+        runs.resume(path, verbose=False)
+    assert (path / runs.CHECKPOINT).read_bytes() == content
+
+
+def test_what_exists_is_not_trained_over(whole_run):
+    before = {path.name: path.stat().st_mtime_ns for path in whole_run.iterdir()}
+    with pytest.raises(FileExistsError, match=r"output must be a new or an empty directory"):
+        runs.start(RECIPE, whole_run)
+    assert {path.name: path.stat().st_mtime_ns for path in whole_run.iterdir()} == before
+
+
+def test_no_run_is_no_run(tmp_path):
+    for call in (runs.load, runs.resume):
+        with pytest.raises(FileNotFoundError, match=r"run must be a directory of a training run, got .*nowhere"):
+            call(tmp_path / "nowhere")
+
+
+def train_command(path, models):
+    return [
+        *(*COMMAND, "train", "--output", str(path), "--export-to", str(models), "--evaluation-samples", "20"),
+        *("--hidden-sizes", "64", "--latent-size", "4", "--epochs", "40", "--binarize", "stochastic"),
+    ]
+
+
+def kill_after(command, seconds):
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def assert_only_whole_versions(models):
+    for version in serving.versions(models):
+        assert (models / str(version) / "saved_model.pb").exists()
+        assert (models / str(version) / "variables" / "variables.index").exists()
+
+
+@pytest.mark.kill
+def test_ten_kills_of_a_training_and_its_export(tmp_path):
+    """Each time: killed at a random moment, resumed by the command line, equal bit for bit."""
+    whole, models, rng = tmp_path / "whole", tmp_path / "models", random.Random(os.environ.get("SEED", "0"))
+    started = time.time()
+    subprocess.run(train_command(whole, models), check=True, capture_output=True)
+    duration = time.time() - started
+    for i in range(10):
+        path, moment = tmp_path / f"run{i}", rng.uniform(0.2, 1.0) * duration
+        kill_after(train_command(path, models), moment)
+        assert_only_whole_versions(models)
+        found = sorted(p.name for p in path.iterdir()) if path.exists() else "nothing"
+        print(f"kill {i} after {moment:.1f} s left {found}")
+        command = [*COMMAND, "resume", str(path), "--export-to", str(models), "--evaluation-samples", "20"]
+        command = command if path.exists() else train_command(path, models)
+        subprocess.run(command, check=True, capture_output=True)
+        assert_equal_runs(path, whole)
+        assert_only_whole_versions(models)
+
+
+def test_a_killed_process_is_resumed(tmp_path, whole_run):
+    """Kill -9 as soon as there is a checkpoint; the recipe is the whole run's."""
+    path, config = tmp_path / "run", tmp_path / "recipe.json"
+    config.write_text(json.dumps(RECIPE.to_dict()))
+    command = [*COMMAND, "train", "--config", str(config), "--output", str(path), "--no-export"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not (path / runs.CHECKPOINT).exists() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (path / runs.CHECKPOINT).exists() and not (path / runs.WEIGHTS).exists()
+    runs.resume(path, num_samples=20, verbose=False)
+    assert_equal_runs(path, whole_run)

@@ -114,7 +114,8 @@ def run(names=(), *, verbose=True):
     for path in bar:
         bar.set_description(path.stem)
         notebook = nbformat.read(path, as_version=4)
-        client = NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}})
+        resources = {"metadata": {"path": str(path.parent)}}
+        client = NotebookClient(notebook, timeout=None, resources=resources, extra_arguments=["--log-level=ERROR"])
         try:
             client.execute()
         except CellExecutionError as error:

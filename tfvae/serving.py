@@ -1,5 +1,6 @@
 """Export as a SavedModel that TF Serving can trust: named inputs and outputs, the batch first, no Python inside."""
 
+import contextlib
 import os
 import pathlib
 
@@ -40,7 +41,7 @@ def export(vae, directory):
     while True:
         version = directory / str(max([0, *versions(directory)]) + 1)
         try:
-            with staged_directory(version) as staged:
+            with staged_directory(version) as staged, _no_remarks():
                 tf.saved_model.save(module, str(staged), signatures=signatures)
             return version
         except FileExistsError:  # another export took the number
@@ -77,6 +78,18 @@ def verify(path, vae, x, seeds=(0, 1, 2)):
         if not differences[name] <= 1e-5:
             raise ValueError(f"signature {name} must agree with the model to 1e-5, got {differences[name]}")
     return differences
+
+
+@contextlib.contextmanager
+def _no_remarks():
+    """TensorFlow says where it wrote its assets: to a folder that is gone by then."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _signatures(vae):

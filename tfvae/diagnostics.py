@@ -77,7 +77,8 @@ def measure(vae, x, num_samples=5000, seed=0, *, progress=False):
     counts = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
     compiled = tf.function(lambda *args: _measure_chunk(vae, *args), reduce_retracing=True)
     blocks = []
-    for start in tqdm(range(0, len(x), num_images), desc="log p(x)", unit="block", disable=not progress):
+    disable = None if progress else True  # None: a bar in a terminal, nothing in a log
+    for start in tqdm(range(0, len(x), num_images), desc="log p(x)", unit="block", disable=disable):
         block = x[start : start + num_images]
         chunks = [compiled(block, tf.constant(count), fold_in(seed, start, i)) for i, count in enumerate(counts)]
         chunks = [np.stack([np.asarray(a, np.float64) for a in part]) for part in chunks]

@@ -53,14 +53,15 @@ class LinearGaussian:
 
     def likelihood(self, z):
         """p(x|z) = N(W z + mean, variance I): [..., D] -> a distribution over [E]."""
-        loc = tf.linalg.matvec(self.weights, tf.cast(z, tf.float64)) + self.mean
+        loc = tf.tensordot(tf.cast(z, tf.float64), self.weights.T, axes=1) + self.mean
         return tfd.MultivariateNormalDiag(loc, tf.fill(self.mean.shape, tf.cast(np.sqrt(self.variance), tf.float64)))
 
     def posterior(self, x):
         """p(z|x), exactly: [..., E] -> a distribution over [D]."""
         precision = self.weights.T @ self.weights / self.variance + np.eye(self.weights.shape[1])
         covariance = np.linalg.inv(precision)
-        loc = tf.linalg.matvec(covariance @ self.weights.T / self.variance, tf.cast(x, tf.float64) - self.mean)
+        centred = tf.cast(x, tf.float64) - self.mean
+        loc = tf.tensordot(centred, self.weights @ covariance / self.variance, axes=1)
         return tfd.MultivariateNormalTriL(loc, np.linalg.cholesky(covariance))
 
     @property

@@ -69,7 +69,7 @@ def test_iwae_takes_the_samples(digits):
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
         ({"objective": "beta_elbo", "beta": -1.0}, "beta must be at least 0, got -1.0"),
         ({"objective": "beta_elbo", "beta": float("nan")}, "beta must be finite, got nan"),
-        ({"beta": 4.0}, "beta must be 1.0 but for beta_elbo, got 4.0"),
+        ({"beta": 4.0}, "beta must be 1.0 unless objective is beta_elbo, got 4.0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": float("inf")}, "learning_rate must be finite, got inf"),
         ({"scale": -1}, "scale must be above 0, got -1.0"),

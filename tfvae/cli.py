@@ -185,8 +185,9 @@ def _tensorboard_callbacks(output):
 
 
 def _modules(*names):
-    """Modules of the package that need TensorFlow, imported when a command runs."""
+    """Modules of the package that need TensorFlow, imported when a command runs; the first operation greets too."""
     with quiet():
+        importlib.import_module("tensorflow").zeros([])
         return [importlib.import_module(f"tfvae.{name}") for name in names]
 
 

@@ -114,8 +114,9 @@ class Recipe:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
         if self.objective != "beta_elbo":
             for name, default in (("beta", 1.0), ("warmup_steps", 0), ("free_bits", 0.0)):
-                if getattr(self, name) != default:
-                    raise ValueError(f"{name} must be {default} but for beta_elbo, got {getattr(self, name)}")
+                value = getattr(self, name)
+                if value != default:
+                    raise ValueError(f"{name} must be {default} unless objective is beta_elbo, got {value}")
 
     def complete(self, data):
         """This recipe with what only the data know: event shape, likelihood, total count.

@@ -115,6 +115,8 @@ def _train(recipe, data, directory, state, verbose, callbacks):
     recipes.compile(vae, recipe, len(data.images["train"]))
     vae.optimizer.build(vae.trainable_variables)
     checkpoint = _Checkpoint(directory / CHECKPOINT, vae, state)
+    for unfinished in directory.glob(f".{CHECKPOINT}.*"):  # what a kill left of a write
+        unfinished.unlink()
     validation = None
     if len(data.x_validation):
         validation = data.validation(min(1000, len(data.x_validation)))

@@ -65,6 +65,16 @@ def test_measure_agrees_with_the_objective(trained_vae, digits):
     assert np.all(measured.log_evidence > measured.elbo)
 
 
+def test_a_replaced_piece_is_measured_anew(linear_model, linear_x):
+    vae = wide_vae(linear_model)
+    before = diagnostics.measure(vae, linear_x, num_samples=50)
+    np.testing.assert_array_equal(diagnostics.measure(vae, linear_x, num_samples=50).elbo, before.elbo)
+    vae.encoder = linear_model.posterior
+    after = diagnostics.measure(vae, linear_x, num_samples=50)
+    np.testing.assert_allclose(after.log_evidence, linear_model.evidence.log_prob(linear_x), atol=1e-9)
+    assert np.all(after.elbo > before.elbo)
+
+
 @pytest.mark.parametrize("prior", ["standard_normal", "normal_mixture"])
 def test_measure_takes_every_prior(digits, prior):
     vae = small_vae(digits, prior=prior)

@@ -96,11 +96,11 @@ def test_a_learned_scale_has_a_gradient_and_a_floor(family):
     x = some_x("normal")
     with tf.GradientTape() as tape:
         log_px_z = tf.reduce_sum(likelihood(Z).log_prob(x))
-    (raw,) = likelihood.distribution.scale.trainable_variables
+    (raw,) = likelihood.scale.trainable_variables
     assert any(v is raw for v in likelihood.trainable_variables)
     assert np.abs(tape.gradient(log_px_z, raw)) > 0
     raw.assign(-100.0)
-    np.testing.assert_allclose(likelihood.distribution.scale, 1e-2, rtol=1e-5)
+    np.testing.assert_allclose(likelihood.scale, 1e-2, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def measure(vae, x, num_samples=5000, seed=0, *, progress=False):
     chunk = min(num_samples, max(1, _CHUNK // int(np.prod(vae.event_shape))))
     num_images = max(1, _CHUNK // (chunk * int(np.prod(vae.event_shape))))
     counts = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
-    compiled = tf.function(lambda *args: _measure_chunk(vae, *args), reduce_retracing=True)
+    compiled = _compiled(vae)
     blocks = []
     disable = None if progress else True  # None: a bar in a terminal, nothing in a log
     for start in tqdm(range(0, len(x), num_images), desc="log p(x)", unit="block", disable=disable):
@@ -84,6 +84,17 @@ def measure(vae, x, num_samples=5000, seed=0, *, progress=False):
         chunks = [np.stack([np.asarray(a, np.float64) for a in part]) for part in chunks]
         blocks.append(_combined(np.stack(chunks, axis=1), np.asarray(counts)[:, np.newaxis]))
     return Measurement(*np.concatenate(blocks, axis=1))
+
+
+def _compiled(vae):
+    """`_measure_chunk` of a model as a graph, traced once for its pieces."""
+    pieces = (vae.encoder, vae.decoder, vae.prior)
+    traced_for, function = vae.__dict__.get("_measure_cache", (None, None))
+    if traced_for is None or any(a is not b for a, b in zip(traced_for, pieces, strict=True)):
+        function = tf.function(lambda *args: _measure_chunk(vae, *args), reduce_retracing=True)
+        # Past Keras, which would wrap and track the tuple.
+        vae.__dict__["_measure_cache"] = (pieces, function)
+    return function
 
 
 def _measure_chunk(vae, x, num_samples, seed):

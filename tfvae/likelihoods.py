@@ -23,6 +23,7 @@ class Likelihood(tfk.Model):
         event_shape: the shape of one x.
         support: the rule that x obeys, in words.
         in_support: x -> booleans of the same shape.
+        scale: of `normal` and `laplace`: a number, or the variable that learns it; None for the others.
     """
 
     any_leading_axes = True
@@ -51,6 +52,10 @@ class Likelihood(tfk.Model):
             dtype="float32",
             name="distribution",
         )
+
+    @property
+    def scale(self):
+        return getattr(self.distribution, "scale", None)
 
     def call(self, z):
         leading = tf.shape(z)[:-1]

@@ -32,7 +32,7 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tfvae":
             if node.module == "tfvae":
-                found |= {alias.name for alias in node.names}
+                found |= {alias.name for alias in node.names} - {"__version__"}
             else:
                 found.add(node.module.split(".")[1])
         if isinstance(node, ast.ImportFrom):

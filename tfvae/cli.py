@@ -9,7 +9,7 @@ import pathlib
 
 import click
 
-from tfvae import files
+from tfvae import __version__, files
 from tfvae.quiet import quiet
 
 # The fields of a recipe that have an option of their own; all of them can stand in a --config file.
@@ -57,7 +57,7 @@ def _recipe_options(command):
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="tfvae")
+@click.version_option(__version__, prog_name="tfvae")
 def main():
     """Variational autoencoders: train, measure, export.
 

@@ -40,7 +40,15 @@ _FILES_MD5 = {
         "fashion-mnist/t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
         "fashion-mnist/t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
     },
-    "cifar10": {"cifar-10-batches-py.tar.gz": "c58f30108f718f92721af3b95e74349a"},
+    "cifar10": {
+        "cifar-10-batches-py.tar.gz": "c58f30108f718f92721af3b95e74349a",
+        "cifar-10-batches-py/data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "cifar-10-batches-py/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "cifar-10-batches-py/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "cifar-10-batches-py/data_batch_4": "634d18415352ddfa80567beed471001a",
+        "cifar-10-batches-py/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
+    },
 }
 
 
@@ -278,20 +286,24 @@ def _load_mnist(path):
 
 
 def _load_keras(name):
-    arrays = _downloaded(name)
+    _check_files(name)  # before they are read, and again what a download brought
+    (x_train, y_train), (x_test, y_test) = _downloaded(name)
+    _check_files(name)
+    return (x_train, y_train.ravel()), (x_test, y_test.ravel())
+
+
+def _check_files(name):
     for file, md5 in _FILES_MD5[name].items():
         path = _keras_folder() / file
         if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
             raise ValueError(f"{path} must have MD5 {md5}, got other content: remove it to download it again")
-    (x_train, y_train), (x_test, y_test) = arrays
-    return (x_train, y_train.ravel()), (x_test, y_test.ravel())
 
 
 def _downloaded(name):
     try:
         return getattr(tfk.datasets, name).load_data()
     except Exception as error:  # Keras raises bare exceptions for the network, others for broken files
-        files = ", ".join(_FILES_MD5.get(name, {"mnist.npz": None}))
+        files = ", ".join(file for file in _FILES_MD5.get(name, ["mnist.npz"]) if "." in file)
         by_hand = f"put {files} into {_keras_folder()} by hand"
         if name == "mnist":
             by_hand += ", or name a file or folder in TFVAE_DATA"

@@ -75,6 +75,16 @@ def test_what_exists_is_not_overwritten(tmp_path):
     assert (tmp_path / "empty" / "a").exists()
 
 
+def test_what_a_kill_left_is_removed_a_day_later(tmp_path):
+    for name in (".1.staged-old", ".2.staged-new", "kept"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+    for name in (".1.staged-old", "kept"):
+        os.utime(tmp_path / name, (0, 0))
+    with files.staged_directory(tmp_path / "3"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {".2.staged-new", "kept", "3"}
+
+
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("1")
     with pytest.raises(PermissionError, match=r"output must be in a directory that can be written"):

@@ -170,11 +170,26 @@ def train_command(path, models):
     ]
 
 
-def kill_after(command, seconds):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def seconds_until(process, path=None):
+    """Until `path` is there, or until the process ends."""
+    started = time.monotonic()
+    while process.poll() is None and not (path and path.exists()):
+        time.sleep(0.005)
+    return time.monotonic() - started
+
+
+def kill_at_work(command, path, seconds):
+    """Kill -9, so long after `path` has appeared. Was the process still at work?"""
+    process = start(command)
+    seconds_until(process, path)
     time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    at_work = process.poll() is None
+    process.kill()
+    return at_work and process.wait() == -signal.SIGKILL
+
+
+def start(command):
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def assert_only_whole_versions(models):
@@ -185,19 +200,21 @@ def assert_only_whole_versions(models):
 
 @pytest.mark.kill
 def test_ten_kills_of_a_training_and_its_export(tmp_path):
-    """Each time: killed at a random moment, resumed by the command line, equal bit for bit."""
+    """Six in the training and measuring, four in the export; each resumed by the command line, equal bit for bit."""
     whole, models, rng = tmp_path / "whole", tmp_path / "models", random.Random(os.environ.get("SEED", "0"))
-    started = time.time()
-    subprocess.run(train_command(whole, models), check=True, capture_output=True)
-    duration = time.time() - started
-    for i in range(10):
-        path, moment = tmp_path / f"run{i}", rng.uniform(0.2, 1.0) * duration
-        kill_after(train_command(path, models), moment)
+    process = start(train_command(whole, models))
+    seconds_until(process, whole / runs.RECIPE)
+    training = seconds_until(process, whole / runs.CARD)
+    stages = [(runs.RECIPE, training)] * 6 + [(runs.CARD, seconds_until(process))] * 4
+    assert process.wait() == 0
+    for i, (name, duration) in enumerate(stages):
+        path = tmp_path / f"run{i}"
+        while not kill_at_work(train_command(path, models), path / name, moment := rng.uniform(0, duration)):
+            shutil.rmtree(path)  # it had ended already: no kill, try again
         assert_only_whole_versions(models)
-        found = sorted(p.name for p in path.iterdir()) if path.exists() else "nothing"
-        print(f"kill {i} after {moment:.1f} s left {found}")
+        print(f"kill {i}: {moment:.1f} of {duration:.1f} s after {name}; versions {serving.versions(models)}")
+        print("   ", *sorted(p.name for p in path.iterdir()))
         command = [*COMMAND, "resume", str(path), "--export-to", str(models), "--evaluation-samples", "20"]
-        command = command if path.exists() else train_command(path, models)
         subprocess.run(command, check=True, capture_output=True)
         assert_equal_runs(path, whole)
         assert_only_whole_versions(models)
@@ -208,12 +225,7 @@ def test_a_killed_process_is_resumed(tmp_path, whole_run):
     path, config = tmp_path / "run", tmp_path / "recipe.json"
     config.write_text(json.dumps(RECIPE.to_dict()))
     command = [*COMMAND, "train", "--config", str(config), "--output", str(path), "--no-export"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while not (path / runs.CHECKPOINT).exists() and process.poll() is None and time.time() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert kill_at_work(command, path / runs.CHECKPOINT, 0)
     assert (path / runs.CHECKPOINT).exists() and not (path / runs.WEIGHTS).exists()
     runs.resume(path, num_samples=20, verbose=False)
     assert_equal_runs(path, whole_run)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 import zipfile
 import zlib
 
@@ -82,6 +83,7 @@ def staged_directory(path):
     path = pathlib.Path(path)
     check_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent)
     staged = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.staged-"))
     try:
         yield staged
@@ -94,6 +96,14 @@ def staged_directory(path):
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+
+
+def _remove_leftovers(directory, age=24 * 3600):
+    """Removes what killed processes have staged; a day old, so that nobody is still writing to it."""
+    for staged in directory.glob(".*.staged-*"):
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            if time.time() - staged.stat().st_mtime > age:
+                shutil.rmtree(staged)
 
 
 def check_new(path):

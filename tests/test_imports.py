@@ -10,12 +10,26 @@ import pytest
 import tfvae
 
 PACKAGE = pathlib.Path(tfvae.__file__).parent
-LEAVES = {"priors", "posteriors", "likelihoods", "networks", "data", "plots", "linear", "seeds", "files", "quiet"}
+LEAVES = {
+    "priors",
+    "posteriors",
+    "likelihoods",
+    "networks",
+    "data",
+    "plots",
+    "linear",
+    "seeds",
+    "files",
+    "quiet",
+    "checks",
+}
 ALLOWED = {
     "objectives": {"seeds"},
-    "vae": {"objectives", "seeds"},
+    "vae": {"checks", "objectives", "seeds"},
     "diagnostics": {"objectives", "seeds"},
-    "serving": {"files", "seeds"},
+    "signatures": {"checks", "objectives", "seeds"},
+    "model_card": {"diagnostics", "files", "signatures"},
+    "serving": {"checks", "diagnostics", "files", "model_card", "objectives", "signatures"},
     "tensorboard": {"plots"},
     "recipes": {"data", "likelihoods", "networks", "objectives", "posteriors", "priors", "vae"},
     "runs": {"diagnostics", "files", "plots", "recipes"},

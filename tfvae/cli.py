@@ -134,13 +134,18 @@ def evaluate(run, num_samples, seed):
 @main.command()
 @_RUN
 @click.option("--to", type=click.Path(file_okay=False), help="The model's directory [default: saved_models/DATA].")
-def export(run, to):
-    """Write a finished RUN as the next version of a SavedModel."""
+@click.option("--num-samples", type=click.IntRange(1), default=100, help="S of `elbo` and `log_evidence` [100].")
+@click.option("--keep", type=click.IntRange(1), help="Remove all but the newest so many versions.")
+@click.option("--licence", help="Of the model, for its card.")
+def export(run, to, num_samples, keep, licence):
+    """Write a finished RUN as the next version of a SavedModel, with its card."""
     with _errors_in_one_line():
         (runs,) = _modules("runs")
 
-        vae = runs.load(run)
-        _export(vae, vae.recipe.load_data(), to or f"saved_models/{vae.recipe.data}")
+        vae, card = runs.load(run), pathlib.Path(run) / runs.CARD
+        evaluation = files.read_json(card) if card.exists() else None
+        to = to or f"saved_models/{vae.recipe.data}"
+        _export(vae, vae.recipe.load_data(), evaluation, to, num_samples, licence=licence, keep=keep)
 
 
 @main.command()
@@ -158,17 +163,17 @@ def _finish(result, run, export_to):
     click.echo(diagnostics.format_card(card))
     click.echo(f"run: {run}  (weights, history, card; pictures: reconstructions.png, samples.png, ...)")
     if export_to is not None:
-        _export(vae, data, export_to)
+        _export(vae, data, card, export_to)
     click.echo("next:")
     click.echo(f"  python -m tfvae evaluate {run} --seed 1    measure again with other noise")
     click.echo("  python -m tfvae train --latent-size 2    change one thing; --help lists them all")
     click.echo("  jupyter lab notebooks    read why it works")
 
 
-def _export(vae, data, directory):
+def _export(vae, data, evaluation, directory, num_samples=100, **options):
     (serving,) = _modules("serving")
-    path = serving.export(vae, directory)
-    differences = serving.verify(path, vae, data.x_test[:100])
+    path = serving.export(vae, directory, data, evaluation=evaluation, num_samples=num_samples, **options)
+    differences = serving.verify(path, vae, data.x_test[:10], num_samples)
     click.echo(f"SavedModel: {path}  (loaded again: largest difference {max(differences.values()):.1e})")
 
 

@@ -98,6 +98,14 @@ def staged_directory(path):
         raise
 
 
+def remove_directory(path):
+    """Removes a folder: whoever looks sees it whole or not at all."""
+    path = pathlib.Path(path)
+    removed = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.staged-"))
+    os.rename(path, removed)
+    shutil.rmtree(removed)
+
+
 def _remove_leftovers(directory, age=24 * 3600):
     """Removes what killed processes have staged; a day old, so that nobody is still writing to it."""
     for staged in directory.glob(".*.staged-*"):

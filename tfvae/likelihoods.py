@@ -23,20 +23,23 @@ class Likelihood(tfk.Model):
         event_shape: the shape of one x.
         support: the rule that x obeys, in words.
         in_support: x -> booleans of the same shape.
+        to_support: images in [0, 1] -> the nearest in the support; how bytes, divided by 255, are taken.
+        to_support_rule: that in words.
         scale: of `normal` and `laplace`: a number, or the variable that learns it; None for the others.
     """
 
     any_leading_axes = True
 
-    def __init__(self, network, event_shape, make_distribution, support, in_support, *, seed=None, name="likelihood"):
+    def __init__(self, network, event_shape, make_distribution, support, in_support, to_support, seed):
         event_shape = tuple(event_shape)
         if not event_shape or min(event_shape) < 1:
             raise ValueError(f"event_shape must have sizes of at least 1, got {event_shape}")
-        super().__init__(name=name)
+        super().__init__(name="decoder")
         self.network = network
         self.event_shape = event_shape
         self.support = support
         self.in_support = in_support
+        self.to_support_rule, self.to_support = to_support
         # On a feature map as large as the image, the linear layer is a convolution of size 1.
         on_map = network.output_shape[1:-1] == event_shape[:-1] and len(event_shape) > 1
         self.params = tfk.layers.Dense(
@@ -130,8 +133,8 @@ def bernoulli(network, event_shape, *, seed=None):
         lambda logits: _Bernoulli(logits=logits, dtype=logits.dtype),
         "0 or 1 under the bernoulli likelihood (binarize the images, or choose another likelihood)",
         lambda x: tf.logical_or(tf.equal(x, 0), tf.equal(x, 1)),
-        seed=seed,
-        name="decoder",
+        ("1 from 0.5 upwards, else 0", lambda x: tf.cast(x >= 0.5, x.dtype)),
+        seed,
     )
 
 
@@ -157,8 +160,8 @@ def binomial(network, event_shape, total_count, *, seed=None):
         lambda logits: BinomialProportion(total_count, logits),
         f"a multiple of 1/{total_count} in [0, 1] under the binomial likelihood",
         in_support,
-        seed=seed,
-        name="decoder",
+        (f"rounded to the nearest multiple of 1/{total_count}", lambda x: tf.round(x * total_count) / total_count),
+        seed,
     )
 
 
@@ -195,8 +198,8 @@ def _location_scale(family, name, network, event_shape, scale, min_scale, seed):
         lambda loc: family(loc, tf.cast(scale, loc.dtype) if isinstance(scale, float | int) else scale),
         f"a finite number under the {name} likelihood",
         tf.math.is_finite,
-        seed=seed,
-        name="decoder",
+        ("as they are", tf.identity),
+        seed,
     )
     # On the layer that reads it, so that Keras tracks a learned one.
     likelihood.distribution.scale = scale

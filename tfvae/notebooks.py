@@ -19,6 +19,7 @@ _NEEDED = {
     "matplotlib": "matplotlib",
     "tqdm": "tqdm",
     "click": "click",
+    "tensorflow_serving": "tensorflow-serving-api",
     "ipywidgets": "ipywidgets",
 }
 
@@ -65,7 +66,7 @@ def _install(packages):
     command = [sys.executable, "-m", "pip", "install", "--quiet"]
     # Whatever is wanted must fit the TensorFlow that is there, to the minor version.
     version = ".".join(importlib.metadata.version("tensorflow").split(".")[:2])
-    packages = [f"tf_keras=={version}.*" if package == "tf_keras" else package for package in packages]
+    packages = [f"{p}=={version}.*" if p in ("tf_keras", "tensorflow-serving-api") else p for p in packages]
     subprocess.run([*command, *packages, f"tensorflow=={importlib.metadata.version('tensorflow')}"], check=True)
 
 

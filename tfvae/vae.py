@@ -1,14 +1,11 @@
 """The model: an encoder q(z|x), a decoder p(x|z), a prior p(z), and the Keras training loop around an objective."""
 
-import contextlib
-import re
-
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from tfvae import objectives
+from tfvae import checks, objectives
 from tfvae.seeds import fold_in, stateless_seed
 
 tfd = tfp.distributions
@@ -175,7 +172,7 @@ class VAE(tfk.Model):
             ValueError: bad data or arguments, before the first update where they can be seen.
             FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
         """
-        _check_at_least_one("epochs", epochs)
+        checks.at_least_one("epochs", epochs)
         if kwargs.get("validation_data") is not None:
             kwargs["validation_data"] = self._at_the_door(kwargs["validation_data"], None, "validation_data")
         if hasattr(x, "epochs_from"):
@@ -184,19 +181,19 @@ class VAE(tfk.Model):
         x = self._at_the_door(x, batch_size)
         self._bad_step.assign(-1)
         callbacks = [_StopWhenNonFinite(), *_as_list(callbacks)]
-        with _data_errors():
+        with checks.graph_errors():
             return super().fit(x, None, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
-        with _data_errors():
+        with checks.graph_errors():
             # Within fit, Keras hands over validation data that has passed the door.
             x = x if "_use_cached_eval_dataset" in kwargs else self._at_the_door(x, batch_size)
             return super().evaluate(x, None, batch_size, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
         """As `tf_keras.Model.predict`: the mean of p(x|z) at the mean of q(z|x), [N, *event_shape]."""
-        with _data_errors():
+        with checks.graph_errors():
             return super().predict(self._at_the_door(x, batch_size, support=False), batch_size, **kwargs)
 
     def save(self, *args, **kwargs):
@@ -223,28 +220,31 @@ class VAE(tfk.Model):
         if not x.dtype.is_floating:
             raise ValueError(f"{argument} must hold floats in [0, 1], got {x.dtype.name}: divide bytes by 255")
         if x.shape.rank is not None and not tf.TensorShape([None, *event_shape]).is_compatible_with(x.shape):
-            raise ValueError(f"{argument} must have shape [batch, {_joined(event_shape)}], got [{_joined(x.shape)}]")
+            expected = checks.joined(["batch", *event_shape])
+            raise ValueError(f"{argument} must have shape [{expected}], got [{checks.joined(x.shape)}]")
         if tf.executing_eagerly():
-            for rule, good in self._rules(x, support):
-                if not tf.reduce_all(good):
-                    where = tuple(tf.where(~good)[0].numpy())
-                    raise ValueError(f"{argument} must be {rule}, got {x[where].numpy()} at {[int(i) for i in where]}")
+            checks.content(argument, x, self.rules(support))
         return x
 
-    def _rules(self, x, support):
-        """(rule, booleans) pairs that hold for good data."""
-        yield "finite", tf.math.is_finite(x)
+    def rules(self, support):
+        """What an image obeys, {words: elementwise test}; `support`: the likelihood's rule too."""
+        rules = {"finite": tf.math.is_finite}
         if len(self.event_shape) == 3:
-            yield "in [0, 1]", (x >= 0) & (x <= 1)
+            rules["in [0, 1]"] = lambda x: (x >= 0) & (x <= 1)
         if support and hasattr(self.decoder, "support"):
-            yield self.decoder.support, self.decoder.in_support(x)
+            rules[self.decoder.support] = self.decoder.in_support
+        return rules
 
     def _at_the_door(self, x, batch_size, argument="x", support=True):
         """x, checked now if it is an array, else as its batches are read."""
         if batch_size is not None:
-            _check_at_least_one("batch_size", batch_size)
+            checks.at_least_one("batch_size", batch_size)
         if isinstance(x, tf.data.Dataset):
-            return x.map(lambda *batch: self._asserted(batch, argument, support), num_parallel_calls=tf.data.AUTOTUNE)
+            rules = self.rules(support)
+            return x.map(
+                lambda x, *labels: checks.graph_content(argument, self._checked(x, argument), rules),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
         if argument == "validation_data" and isinstance(x, tuple):
             x = x[0]
         if not isinstance(x, np.ndarray | tf.Tensor):
@@ -257,15 +257,6 @@ class VAE(tfk.Model):
         if batch_size is not None and batch_size > x.shape[0]:
             raise ValueError(f"batch_size must be at most the number of images, {x.shape[0]}, got {batch_size}")
         return self._checked(x, argument, support)
-
-    def _asserted(self, batch, argument, support):
-        x = self._checked(batch[0], argument)
-        checks = [
-            tf.debugging.Assert(tf.reduce_all(good), [f"{argument} must be {rule}, got", tf.boolean_mask(x, ~good)[:1]])
-            for rule, good in self._rules(x, support)
-        ]
-        with tf.control_dependencies(checks):
-            return tf.identity(x)
 
 
 class _Unmerged(tfd.Distribution):
@@ -336,18 +327,6 @@ class _StopWhenNonFinite(tfk.callbacks.Callback):
             )
 
 
-@contextlib.contextmanager
-def _data_errors():
-    """Turns a failed check inside a data pipeline into the ValueError that an array would have given."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"assertion failed: \[(.* must be .*?, got)\] \[\[?(.*?)\]", error.message)
-        if found is None:
-            raise
-        raise ValueError(f"{found[1]} {found[2]}") from None
-
-
 def _unwrapped(distribution):
     """What a TFP distribution layer made, without the wrapper that lets Keras take it for a tensor."""
     return getattr(distribution, "tensor_distribution", distribution)
@@ -361,12 +340,3 @@ def _as_list(callbacks):
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
-
-
-def _check_at_least_one(argument, value):
-    if not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{argument} must be an integer of at least 1, got {value!r}")
-
-
-def _joined(shape):
-    return ", ".join("?" if size is None else str(size) for size in shape)

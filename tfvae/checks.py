@@ -1,0 +1,53 @@
+"""Bad input is found at the door, and named: the argument, the rule, the value. For arrays and inside graphs."""
+
+import contextlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+
+def at_least_one(argument, value):
+    """Raises ValueError unless `value` is an integer of at least 1."""
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{argument} must be an integer of at least 1, got {value!r}")
+
+
+def joined(shape):
+    """A shape in words: "64, 8, ?"."""
+    return ", ".join("?" if size is None else str(size) for size in shape)
+
+
+def content(argument, x, rules):
+    """Raises ValueError unless every element of an eager tensor obeys the rules, {words: elementwise test}."""
+    for rule, test in rules.items():
+        good = test(x)
+        if not tf.reduce_all(good):
+            where = tuple(tf.where(~good)[0].numpy())
+            raise ValueError(f"{argument} must be {rule}, got {x[where].numpy()} at {[int(i) for i in where]}")
+
+
+def graph_content(argument, x, rules):
+    """`x` in a graph, where it exists only if every element obeys the rules; else INVALID_ARGUMENT."""
+    for rule, test in rules.items():
+        good = test(x)
+        x = after(tf.reduce_all(good), [f"{argument} must be {rule}, got", tf.boolean_mask(x, ~good)[:1]], x)
+    return x
+
+
+def after(good, message, x):
+    """`x` in a graph, where it exists only if `good`; else INVALID_ARGUMENT with the message."""
+    with tf.control_dependencies([tf.debugging.Assert(good, message, summarize=8)]):
+        return tf.identity(x)
+
+
+@contextlib.contextmanager
+def graph_errors():
+    """Turns a failed check inside a graph into the ValueError that an array would have given."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"assertion failed: \[(.* must be .*?, got)\] \[\[?(.*?)\]", error.message)
+        if found is None:
+            raise
+        raise ValueError(f"{found[1]} {found[2]}") from None

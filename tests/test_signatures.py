@@ -1,13 +1,13 @@
 """The contract of what is served, as a server meets it: a v1 Session, which checks nothing before the graph does."""
 
-import functools
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import small_vae
-from tensorflow.core.protobuf import config_pb2, saved_model_pb2
+from served import Served
+from tensorflow.core.protobuf import saved_model_pb2
 
 import tfvae
 from tfvae import diagnostics, likelihoods, networks, objectives, posteriors, priors, serving
@@ -25,25 +25,6 @@ CONTRACT = {
     "serving_bytes": ({"image_bytes": [-1]}, {"latent": [-1, 4], "reconstruction": [-1, 8, 8, 1]}),
 }
 DTYPES = {"seed": "int64", "image_bytes": "string"}
-
-
-class Served:
-    """An export in a Session, called by signature past Python's own checks of shapes."""
-
-    def __init__(self, path):
-        self.session = tf.compat.v1.Session(graph=tf.Graph())
-        self.signatures = tf.compat.v1.saved_model.load(self.session, ["serve"], str(path)).signature_def
-
-    def __call__(self, name, **inputs):
-        call = self.callable(name, tuple(inputs))
-        return dict(zip(sorted(self.signatures[name].outputs), call(*inputs.values()), strict=True))
-
-    @functools.cache  # noqa: B019
-    def callable(self, name, keys):
-        signature = self.signatures[name]
-        feed = [signature.inputs[key].name for key in keys]
-        fetch = [signature.outputs[key].name for key in sorted(signature.outputs)]
-        return self.session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
 
 
 @pytest.fixture(scope="module")

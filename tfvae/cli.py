@@ -1,4 +1,4 @@
-"""The command line: `python -m tfvae train`, `evaluate`, `export`, `resume`, `notebooks`.
+"""The command line: `python -m tfvae train`, `resume`, `evaluate`, `export`, `serve-check`, `notebooks`.
 
 TensorFlow is imported by the commands, not here, so that `--help` answers at once.
 """
@@ -146,6 +146,33 @@ def export(run, to, num_samples, keep, licence):
         evaluation = files.read_json(card) if card.exists() else None
         to = to or f"saved_models/{vae.recipe.data}"
         _export(vae, vae.recipe.load_data(), evaluation, to, num_samples, licence=licence, keep=keep)
+
+
+@main.command("serve-check")
+@click.option("--url", help="REST [http://localhost:8501, unless --grpc is given].")
+@click.option("--grpc", help="gRPC: HOST:PORT.")
+@click.option("--model", default="digits", help="The name under which the server has it [digits].")
+@click.option("--export", type=click.Path(), help="The version's directory, to compare the server's numbers with.")
+@click.option("--timeout", type=float, default=10.0, help="Seconds for each request [10].")
+def serve_check(url, grpc, model, export, timeout):
+    """Check a running TF Serving against the whole contract, over REST, gRPC or both."""
+    with _errors_in_one_line():
+        if export is not None and not (pathlib.Path(export) / "saved_model.pb").exists():
+            raise FileNotFoundError(f"export must be a version's directory with a saved_model.pb, got {export}")
+        addresses = [url] if url else [] if grpc else ["http://localhost:8501"]
+        addresses += [f"grpc://{grpc.removeprefix('grpc://')}"] if grpc else []
+        module, client = _modules("serve_check", "client")
+        clients = [client.Client(address, model, timeout=timeout) for address in addresses]
+        findings = []
+        for client in clients:
+            click.echo(f"{client.address}, model {model}")
+            for finding in module.check(client, export):
+                word = {True: "ok", False: "FAIL", None: "--"}[finding.passed]
+                click.echo(f"  {word:<5}{finding.about:<66}{' '.join(finding.detail.split())[:200]}")
+                findings.append(finding.passed)
+        click.echo(f"{findings.count(True)} checks passed, {findings.count(False)} failed")
+        if False in findings:
+            raise click.exceptions.Exit(1)
 
 
 @main.command()

@@ -1,0 +1,174 @@
+"""An export in a v1 Session, as TF Serving runs it, and a stand-in for TF Serving around it (REST and gRPC).
+
+The stand-in reads and answers as the recorded transcripts show that TF Serving does; it lets the client and the
+contract's check be tested whole where no server can run.
+"""
+
+import base64
+import functools
+import http.server
+import json
+import threading
+from concurrent import futures
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf import json_format
+from tensorflow.core.protobuf import config_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+
+class Served:
+    """An export in a Session, called by signature past Python's own checks of shapes."""
+
+    def __init__(self, path):
+        self.session = tf.compat.v1.Session(graph=tf.Graph())
+        self.signatures = tf.compat.v1.saved_model.load(self.session, ["serve"], str(path)).signature_def
+
+    def __call__(self, name, **inputs):
+        call = self.callable(name, tuple(inputs))
+        return dict(zip(sorted(self.signatures[name].outputs), call(*inputs.values()), strict=True))
+
+    @functools.cache  # noqa: B019
+    def callable(self, name, keys):
+        signature = self.signatures[name]
+        for key in keys:
+            if key not in signature.inputs:  # asking a protobuf map for a key would make it
+                raise ValueError(f"input tensor alias not found in signature: {key}")
+        feed = [signature.inputs[key].name for key in keys]
+        fetch = [signature.outputs[key].name for key in sorted(signature.outputs)]
+        return self.session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
+
+
+class RestDouble:
+    """Serves one export as `http://127.0.0.1:PORT/v1/models/digits`."""
+
+    def __init__(self, served, version=1):
+        self.served, self.version = served, version
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.answer(outer.get(self.path))
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer(outer.post(self.path, body))
+
+            def answer(self, status_and_value):
+                status, value = status_and_value
+                content = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def get(self, path):
+        if path == "/v1/models/digits":
+            state = {"version": str(self.version), "state": "AVAILABLE", "status": {"error_code": "OK"}}
+            return 200, {"model_version_status": [state]}
+        if path == "/v1/models/digits/metadata":
+            signatures = json_format.MessageToDict(_signature_map(self.served), preserving_proto_field_name=True)
+            return 200, {"model_spec": {"name": "digits"}, "metadata": {"signature_def": signatures}}
+        return 404, {"error": f"Servable not found for request: {path}"}
+
+    def post(self, path, body):
+        if path != "/v1/models/digits:predict":
+            return 404, {"error": f"Servable not found for request: {path}"}
+        try:
+            request = json.loads(body)
+            name = request.get("signature_name", "serving_default")
+            if name not in self.served.signatures:
+                raise ValueError(f'Serving signature name: "{name}" not found in signature def')
+            specs = self.served.signatures[name].inputs
+            if "instances" in request:
+                if not request["instances"]:
+                    raise ValueError("No values in 'instances' array")
+                columns = {key: [self.named(row, specs)[key] for row in request["instances"]] for key in specs}
+            else:
+                columns = self.named(request["inputs"], specs)
+            answer = self.served(name, **{key: _array(column, specs[key]) for key, column in columns.items()})
+        except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:
+            return 400, {"error": str(error)}
+        answer = {key: value.tolist() for key, value in answer.items()}
+        single = len(answer) == 1
+        if "instances" not in request:
+            return 200, {"outputs": next(iter(answer.values())) if single else answer}
+        rows = [dict(zip(answer, row, strict=True)) for row in zip(*answer.values(), strict=True)]
+        return 200, {"predictions": next(iter(answer.values())) if single else rows}
+
+    def named(self, value, specs):
+        value = value if isinstance(value, dict) else {next(iter(specs)): value}
+        for key in value.keys() - specs.keys():
+            raise ValueError(f"JSON object: does not have named input: {key}")
+        return value
+
+
+class GrpcDouble(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
+    """Serves one export as `grpc://127.0.0.1:PORT`, model digits."""
+
+    def __init__(self, served, version=1):
+        self.served, self.version = served, version
+        self.server = grpc.server(futures.ThreadPoolExecutor(2))
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self.server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, self.server)
+        self.address = f"grpc://127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.server.start()
+
+    def GetModelStatus(self, request, context):  # noqa: N802
+        self.find(request, context)
+        state = get_model_status_pb2.ModelVersionStatus(version=self.version, state=30)
+        return get_model_status_pb2.GetModelStatusResponse(model_version_status=[state])
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        self.find(request, context)
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        answer.metadata["signature_def"].Pack(_signature_map(self.served))
+        return answer
+
+    def Predict(self, request, context):  # noqa: N802
+        self.find(request, context)
+        name = request.model_spec.signature_name or "serving_default"
+        if name not in self.served.signatures:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f'Serving signature name: "{name}" not found')
+        try:
+            answer = self.served(name, **{key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()})
+        except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        response = predict_pb2.PredictResponse()
+        for key, value in answer.items():
+            response.outputs[key].CopyFrom(tf.make_tensor_proto(value))
+        return response
+
+    def find(self, request, context):
+        if request.model_spec.name != "digits":
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request.model_spec.name}")
+
+
+def _signature_map(served):
+    return get_model_metadata_pb2.SignatureDefMap(signature_def=served.signatures)
+
+
+def _array(values, info):
+    """JSON as a tensor, with the refusals of TF Serving."""
+    dtype = tf.dtypes.as_dtype(info.dtype)
+    if dtype == tf.string:
+        return np.array([base64.b64decode(value["b64"]) for value in values], object)
+    array = np.asarray(values)
+    if array.dtype.kind not in ("iu" if dtype.is_integer else "iuf") and array.size:
+        raise ValueError(f"JSON Value: Type is not of expected type: {dtype.name}")
+    return array.astype(dtype.as_numpy_dtype)

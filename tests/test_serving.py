@@ -183,3 +183,28 @@ def test_a_model_without_recipe_and_data_gets_a_card_that_says_so(trained_vae, t
     vae = tfvae.VAE(trained_vae.encoder, trained_vae.decoder, trained_vae.prior)
     page = (serving.export(vae, tmp_path) / model_card.PAGE).read_text()
     assert "Not measured." in page and "data that no recipe names" in page and "not stated" in page
+
+
+def shipped(name):
+    path = SHIPPED / name / "1"
+    card = json.loads((path / model_card.CARD).read_text())
+    return tf.saved_model.load(str(path)).signatures, card
+
+
+def test_the_shipped_model_gives_its_cards_numbers(digits):
+    """With the card's seeds to 0.01 nats; with others within five standard errors."""
+    signatures, card = shipped("digits")
+    x, served = tf.constant(digits.x_test), card["served"]
+    assert served["num_images"] == len(x) == card["evaluation"]["how"]["num_images"]
+    for name in ("elbo", "log_evidence"):
+        for first, margin in ((0, 0.01), (10_000, 5 * np.sqrt(2) * served[f"{name}_mc_standard_error"])):
+            answer = signatures[name](image=x, seed=tf.range(first, first + len(x), dtype=tf.int64))[name]
+            assert abs(np.mean(answer) - served[name]) < margin
+    measured, error = card["evaluation"]["elbo"], card["evaluation"]["elbo_mc_standard_error"]
+    assert abs(served["elbo"] - measured) < 5 * np.hypot(served["elbo_mc_standard_error"], error)
+
+
+def test_the_shipped_model_is_the_main_jobs(digits):
+    _, card = shipped("digits")
+    assert card["recipe"] == recipes.Recipe().complete(digits).to_dict()
+    assert card["licence"] == "Apache-2.0"

@@ -87,7 +87,7 @@ class Client:
         if self._signatures is None:
             self._signatures = {
                 name: tuple({k: _spec(v) for k, v in sorted(side.items())} for side in (s.inputs, s.outputs))
-                for name, s in self._transport.metadata().signature_def.items()
+                for name, s in sorted(self._transport.metadata().signature_def.items())
                 if not name.startswith("__")
             }
         return self._signatures

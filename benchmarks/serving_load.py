@@ -3,8 +3,8 @@
     python benchmarks/serving_load.py --url http://localhost:8501 --export saved_models/digits/1
 
 For each batch size, in turns of one second: requests to the server from `--threads` threads, then the same to the
-export in this process from one. Prints requests and rows a second, the median and the tails of a request's time, and the ratio
-of rows a second, server to process.
+export in this process from one. Prints requests and rows a second, the median and the tails of a request's time, and
+the ratio of rows a second, server to process.
 """
 
 import concurrent.futures

@@ -115,7 +115,7 @@ while True:
 
 @pytest.mark.kill
 def test_fifty_kills_of_an_export_leave_no_partial_version(tmp_path):
-    """Each process exports without end; killed -9 at a random moment of an export."""
+    """Each process exports without end; killed -9 at a random moment, every second time soon after files appear."""
     rng, hidden = np.random.default_rng(0), 0
     for i in range(50):
         before = serving.versions(tmp_path)
@@ -125,7 +125,7 @@ def test_fifty_kills_of_an_export_leave_no_partial_version(tmp_path):
             process.poll() is None and not list(tmp_path.glob(".*.staged-*")) and serving.versions(tmp_path) == before
         ):
             time.sleep(0.001)
-        time.sleep(rng.uniform(0, 3))
+        time.sleep(rng.uniform(0, 3 if i % 2 else 0.3))
         assert process.poll() is None
         process.kill()
         assert process.wait() == -signal.SIGKILL
@@ -191,17 +191,26 @@ def shipped(name):
     return tf.saved_model.load(str(path)).signatures, card
 
 
-def test_the_shipped_model_gives_its_cards_numbers(digits):
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_a_shipped_model_gives_its_cards_numbers(name):
     """With the card's seeds to 0.01 nats; with others within five standard errors."""
-    signatures, card = shipped("digits")
-    x, served = tf.constant(digits.x_test), card["served"]
-    assert served["num_images"] == len(x) == card["evaluation"]["how"]["num_images"]
-    for name in ("elbo", "log_evidence"):
-        for first, margin in ((0, 0.01), (10_000, 5 * np.sqrt(2) * served[f"{name}_mc_standard_error"])):
-            answer = signatures[name](image=x, seed=tf.range(first, first + len(x), dtype=tf.int64))[name]
-            assert abs(np.mean(answer) - served[name]) < margin
-    measured, error = card["evaluation"]["elbo"], card["evaluation"]["elbo_mc_standard_error"]
-    assert abs(served["elbo"] - measured) < 5 * np.hypot(served["elbo_mc_standard_error"], error)
+    signatures, card = shipped(name)
+    recipe = recipes.Recipe.from_dict(card["recipe"])
+    try:
+        x = recipe.load_data().x_test
+    except OSError as error:
+        pytest.skip(f"the test set is not here: {error}")
+    served, evaluation = card["served"], card["evaluation"]
+    assert served["num_images"] == len(x) == evaluation["how"]["num_images"]
+    error = served["elbo_mc_standard_error"]
+    for name, first, margin in (
+        ("elbo", 0, 0.01),
+        ("elbo", len(x), 5 * np.sqrt(2) * error),
+        ("log_evidence", 0, 0.01),
+    ):
+        answer = signatures[name](image=tf.constant(x), seed=tf.range(first, first + len(x), dtype=tf.int64))[name]
+        assert abs(np.mean(answer) - served[name]) < margin
+    assert abs(served["elbo"] - evaluation["elbo"]) < 5 * np.hypot(error, evaluation["elbo_mc_standard_error"])
 
 
 def test_the_shipped_model_is_the_main_jobs(digits):

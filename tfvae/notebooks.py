@@ -33,7 +33,8 @@ def setup(seed=0):
         seed: of Python, NumPy and TensorFlow, for what draws no seed of its own (Keras' initial weights).
 
     Returns:
-        "full" if the environment variable TFVAE_PROFILE says so (MNIST, hours), else "quick" (digits, minutes).
+        "full" if the environment variable TFVAE_PROFILE says so (MNIST, minutes for each notebook), else
+        "quick" (digits, less than a minute).
 
     Raises:
         ImportError: TensorFlow is not there.
@@ -116,7 +117,11 @@ def run(names=(), *, verbose=True):
         bar.set_description(path.stem)
         notebook = nbformat.read(path, as_version=4)
         resources = {"metadata": {"path": str(path.parent)}}
-        client = NotebookClient(notebook, timeout=None, resources=resources, extra_arguments=["--log-level=ERROR"])
+        quietly = ["--log-level=ERROR"]
+        # Streams as one piece each: in how many they came depends on the machine's load, and would show in each diff.
+        client = NotebookClient(
+            notebook, timeout=None, resources=resources, extra_arguments=quietly, coalesce_streams=True
+        )
         try:
             client.execute()
         except CellExecutionError as error:

@@ -177,6 +177,13 @@ def test_large_requests_are_split(client, digits):
         ("generate", {"seed": [1.5]}, "seed must hold int64, got float64"),
         ("generate", {"seed": 1}, "seed must have the batch as its first axis, got a single int64"),
         ("encode", {"image": ["text"]}, "image must hold float32, got"),
+        ("serving_uint8", {"image": np.array([300], np.uint16)}, "image must hold uint8, got 300 to 300"),
+        ("generate", {"seed": np.array([2**63], np.uint64)}, "seed must hold int64, got 9223372036854775808 to"),
+        (
+            "elbo",
+            {"image": np.zeros([4, 8, 8, 1]), "seed": [1, 2]},
+            "image and seed must have the same batch size, got 4 and 2",
+        ),
     ],
 )
 def test_bad_requests_are_refused_before_they_are_sent(client, signature, inputs, message):
@@ -190,7 +197,7 @@ def test_what_the_server_refuses_has_its_words(client, digits):
     with pytest.raises(serving.ServingError, match=r"INVALID_ARGUMENT: .*image must be in \[0, 1\], got\] \[2\]$"):
         client.predict("encode", image=bad)
     with pytest.raises(serving.ServingError, match="same batch size"):
-        client.predict("elbo", image=digits.x_test[:2], seed=[1])
+        client.send("elbo", {"image": digits.x_test[:2], "seed": np.array([1])})
 
 
 def test_an_unknown_model_is_not_found(client):
@@ -263,6 +270,18 @@ def test_a_page_that_is_no_json_is_an_error():
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         serving.Client(**{"address": "http://localhost:8501", "model": "digits", **options})
+
+
+def test_a_client_can_be_closed(client):
+    with serving.Client(client.address, "digits") as other:
+        assert other.status() == {1: "AVAILABLE"}
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, "INTERNAL"), (403, "PERMISSION_DENIED"), (418, "UNKNOWN")])
+def test_other_answers_have_the_names_of_grpc_too(status, code):
+    client = serving.Client(Replay(lambda *request: (status, {"error": "words"})).address, "digits")
+    with pytest.raises(serving.ServingError, match=f"{code}: words"):
+        client.status()
 
 
 def test_an_empty_batch(client):

@@ -22,6 +22,7 @@ LEAVES = {
     "files",
     "quiet",
     "checks",
+    "client",
 }
 ALLOWED = {
     "objectives": {"seeds"},

@@ -200,7 +200,7 @@ def _finish(result, run, export_to):
 def _export(vae, data, evaluation, directory, num_samples=100, **options):
     (serving,) = _modules("serving")
     path = serving.export(vae, directory, data, evaluation=evaluation, num_samples=num_samples, **options)
-    differences = serving.verify(path, vae, data.x_test[:10], num_samples)
+    differences = serving.verify(path, vae, data.x_test[:10])
     click.echo(f"SavedModel: {path}  (loaded again: largest difference {max(differences.values()):.1e})")
 
 

@@ -20,9 +20,14 @@ _RETRIED = (429, 502, 503, 504)
 # What a REST status means, in the words that gRPC uses.
 _CODES = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     408: "DEADLINE_EXCEEDED",
+    412: "FAILED_PRECONDITION",
     429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "UNAVAILABLE",
@@ -101,7 +106,7 @@ class Client:
             **inputs: arrays by the signature's names; files as bytes.
 
         Raises:
-            ValueError: an unknown signature or input, one that is missing, one of another type.
+            ValueError: an unknown signature or input, one that is missing or of another type; batch sizes that differ.
             ServingError: the server refused, or could not be reached.
         """
         arrays = self._checked(signature, inputs)
@@ -118,6 +123,16 @@ class Client:
         outputs = self.signatures()[signature][1] if signature in self.signatures() else {}
         return self._transport.predict(signature, inputs, outputs, rows)
 
+    def close(self):
+        """Ends the connection; a client is a context manager too."""
+        self._transport.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
     def _checked(self, signature, inputs):
         if signature not in self.signatures():
             raise ValueError(f"signature must be one of {', '.join(sorted(self.signatures()))}, got {signature!r}")
@@ -133,6 +148,13 @@ class Client:
             if not np.can_cast(array.dtype, spec.dtype, "same_kind") and array.size:
                 raise ValueError(f"{name} must hold {spec.dtype}, got {array.dtype.name}")
             arrays[name] = array.astype(spec.dtype)
+            if array.dtype.kind in "iu" and not np.array_equal(arrays[name], array):
+                raise ValueError(f"{name} must hold {spec.dtype}, got {array.min()} to {array.max()}")
+        sizes = [len(array) for array in arrays.values()]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                f"{' and '.join(arrays)} must have the same batch size, got {' and '.join(map(str, sizes))}"
+            )
         return arrays
 
 
@@ -159,6 +181,9 @@ class _Rest:
         self.session.mount(
             f"{urllib.parse.urlsplit(address).scheme}://", requests.adapters.HTTPAdapter(max_retries=policy)
         )
+
+    def close(self):
+        self.session.close()
 
     def status(self):
         answer = self.call("GET", self.url)
@@ -206,7 +231,7 @@ class _Rest:
             ) from None
         if response.status_code != 200:
             message = answer.get("error", answer) if isinstance(answer, dict) else answer
-            raise ServingError(_CODES.get(response.status_code, f"HTTP {response.status_code}"), _plain(message))
+            raise ServingError(_CODES.get(response.status_code, "UNKNOWN"), _plain(message))
         return answer
 
 
@@ -234,11 +259,14 @@ class _Grpc:
         ]
         parsed = urllib.parse.urlsplit(address)
         if parsed.scheme == "grpcs":
-            channel = grpc.secure_channel(parsed.netloc, grpc.ssl_channel_credentials(), options)
+            self.channel = grpc.secure_channel(parsed.netloc, grpc.ssl_channel_credentials(), options)
         else:
-            channel = grpc.insecure_channel(parsed.netloc, options)
-        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        self.models = model_service_pb2_grpc.ModelServiceStub(channel)
+            self.channel = grpc.insecure_channel(parsed.netloc, options)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def close(self):
+        self.channel.close()
 
     def status(self):
         from tensorflow_serving.apis import get_model_status_pb2

@@ -19,6 +19,7 @@ _NEEDED = {
     "matplotlib": "matplotlib",
     "tqdm": "tqdm",
     "click": "click",
+    "requests": "requests",
     "tensorflow_serving": "tensorflow-serving-api",
     "ipywidgets": "ipywidgets",
 }

@@ -21,7 +21,8 @@ WARMUP = "tf_serving_warmup_requests"
 def export(vae, directory, data=None, *, num_samples=100, evaluation=None, licence=None, keep=None):
     """Writes `directory`/<next integer>/, in one step: whoever looks sees the whole version or none.
 
-    Signatures, each with a free batch dimension B and named tensors; an answer depends on its row alone:
+    Signatures, each with a free batch dimension B and named tensors; an answer depends on its row alone (a refusal does
+    not: one bad row and the whole batch is refused, requests that a server has merged into it too):
 
         serving_default   image [B, *event_shape]                    -> reconstruction [B, *event_shape], latent [B, D]
         encode            image [B, *event_shape]                    -> loc, scale [B, D] (and scale_tril [B, D, D])
@@ -86,18 +87,20 @@ def versions(directory):
     return sorted(int(entry.name) for entry in os.scandir(directory) if entry.is_dir() and entry.name.isdecimal())
 
 
-def verify(path, vae, x, num_samples=100):
+def verify(path, vae, x, num_samples=None):
     """Loads an export and compares it with the model in Python on images x: {signature: largest difference}.
 
     Row i has the seed i. Differences are relative where a number exceeds 1.
 
     Args:
         x: [B, *event_shape] in the likelihood's support, B at least 1.
-        num_samples: S of the export.
+        num_samples: S of the export; None for what its card says.
 
     Raises:
         ValueError: a difference above 1e-5, or bad x.
     """
+    if num_samples is None:
+        num_samples = files.read_json(pathlib.Path(path) / model_card.CARD)["num_samples"]
     served = tf.saved_model.load(str(path)).signatures
     differences = {}
     for name, (inputs, outputs) in expected_answers(vae, x, num_samples).items():

@@ -22,7 +22,7 @@ LEAVES = {
     "files",
     "quiet",
     "checks",
-    "client",
+    "transports",
 }
 ALLOWED = {
     "objectives": {"seeds"},
@@ -30,8 +30,9 @@ ALLOWED = {
     "diagnostics": {"objectives", "seeds"},
     "signatures": {"checks", "objectives", "seeds"},
     "model_card": {"diagnostics", "files", "signatures"},
-    "serving": {"checks", "client", "diagnostics", "files", "model_card", "objectives", "signatures"},
-    "serve_check": {"client"},
+    "serving": {"checks", "client", "diagnostics", "files", "model_card", "objectives", "signatures", "transports"},
+    "client": {"transports"},
+    "serve_check": {"transports"},
     "tensorboard": {"plots"},
     "recipes": {"data", "likelihoods", "networks", "objectives", "posteriors", "priors", "vae"},
     "runs": {"diagnostics", "files", "plots", "recipes"},

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvae.client import ServingError
+from tfvae.transports import ServingError
 
 _TOLERANCE = 1e-5
 _IMAGE_SIGNATURES = ("serving_default", "encode")

@@ -10,8 +10,8 @@ import tensorflow_probability as tfp
 
 from tfvae import checks, diagnostics, files, model_card, objectives
 from tfvae.client import Client as Client
-from tfvae.client import ServingError as ServingError
 from tfvae.signatures import bytes_to_images, inputs_of, prior_draws, signatures
+from tfvae.transports import ServingError as ServingError
 
 tfd = tfp.distributions
 

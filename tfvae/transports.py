@@ -1,0 +1,198 @@
+"""How a request reaches TensorFlow Serving: REST or gRPC. Both give the same answers and the same errors."""
+
+import base64
+import json
+import urllib.parse
+
+import numpy as np
+import tensorflow as tf
+
+_RETRIED = (429, 502, 503, 504)
+# What a REST status means, in the words that gRPC uses.
+_CODES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "UNAVAILABLE",
+}
+
+
+class ServingError(RuntimeError):
+    """What a server refused, or that it could not be reached.
+
+    Attributes:
+        code: one of gRPC's names, over REST too: "INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", ...
+    """
+
+    def __init__(self, code, message):
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class Rest:
+    """TF Serving's REST interface: JSON over HTTP, through `requests`."""
+
+    def __init__(self, address, model, version, timeout, retries):
+        import requests
+        import urllib3
+
+        self._errors = requests.exceptions
+        path = f"{address}/v1/models/{urllib.parse.quote(model, safe='')}"
+        self.url = path if version is None else f"{path}/versions/{version}"
+        self.timeout = timeout
+        policy = urllib3.Retry(
+            retries,
+            read=False,
+            allowed_methods=None,
+            status_forcelist=_RETRIED,
+            backoff_factor=0.1,
+            raise_on_status=False,
+        )
+        self.session = requests.Session()
+        self.session.mount(
+            f"{urllib.parse.urlsplit(address).scheme}://", requests.adapters.HTTPAdapter(max_retries=policy)
+        )
+
+    def close(self):
+        self.session.close()
+
+    def status(self):
+        answer = self.call("GET", self.url)
+        return {int(s["version"]): s["state"] for s in answer["model_version_status"]}
+
+    def metadata(self):
+        from google.protobuf import json_format
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        signatures = self.call("GET", f"{self.url}/metadata")["metadata"]["signature_def"]
+        return json_format.ParseDict(signatures, get_model_metadata_pb2.SignatureDefMap(), ignore_unknown_fields=True)
+
+    def predict(self, signature, inputs, outputs, rows):
+        columns = {name: _json_values(np.asarray(array)) for name, array in inputs.items()}
+        if rows:
+            asked = {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
+        else:
+            asked = {"inputs": columns}
+        answer = self.call("POST", f"{self.url}:predict", json.dumps({"signature_name": signature, **asked}))
+        if not rows:
+            columns = answer["outputs"]
+            columns = columns if isinstance(columns, dict) else dict.fromkeys(outputs, columns)
+        else:
+            columns = {
+                name: [row[name] if isinstance(row, dict) else row for row in answer["predictions"]] for name in outputs
+            }
+        return {name: np.asarray(columns[name], spec.dtype) for name, spec in outputs.items()}
+
+    def call(self, method, url, body=None):
+        """The server's answer as Python values."""
+        try:
+            response = self.session.request(
+                method, url, data=body, timeout=self.timeout, headers={"Content-Type": "application/json"}
+            )
+        except self._errors.Timeout:
+            raise ServingError("DEADLINE_EXCEEDED", f"no answer from {url} within {self.timeout} s") from None
+        except self._errors.RequestException as error:
+            raise ServingError("UNAVAILABLE", f"{url} cannot be reached: {error}") from None
+        try:
+            answer = response.json()
+        except ValueError:
+            raise ServingError(
+                _CODES.get(response.status_code, "UNKNOWN"),
+                f"{url} must answer with JSON, got status {response.status_code}: {response.text[:200]!r}",
+            ) from None
+        if response.status_code != 200:
+            message = answer.get("error", answer) if isinstance(answer, dict) else answer
+            raise ServingError(_CODES.get(response.status_code, "UNKNOWN"), _plain(message))
+        return answer
+
+
+class Grpc:
+    """TF Serving's gRPC interface, through `tensorflow-serving-api`."""
+
+    def __init__(self, address, model, version, timeout, retries):
+        import grpc
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        self._error = grpc.RpcError
+        self.model, self.version, self.timeout = model, version, timeout
+        policy = {
+            "maxAttempts": retries + 1,
+            "initialBackoff": "0.1s",
+            "maxBackoff": "2s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+        }
+        config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]} if retries else {}
+        options = [
+            ("grpc.service_config", json.dumps(config)),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
+        parsed = urllib.parse.urlsplit(address)
+        if parsed.scheme == "grpcs":
+            self.channel = grpc.secure_channel(parsed.netloc, grpc.ssl_channel_credentials(), options)
+        else:
+            self.channel = grpc.insecure_channel(parsed.netloc, options)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def close(self):
+        self.channel.close()
+
+    def status(self):
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        request = self.addressed(get_model_status_pb2.GetModelStatusRequest())
+        answer = self.call(self.models.GetModelStatus, request)
+        names = get_model_status_pb2.ModelVersionStatus.State.Name
+        return {s.version: names(s.state) for s in answer.model_version_status}
+
+    def metadata(self):
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = self.addressed(get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"]))
+        answer = self.call(self.prediction.GetModelMetadata, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(signatures)
+        return signatures
+
+    def predict(self, signature, inputs, outputs, rows):
+        from tensorflow_serving.apis import predict_pb2
+
+        request = self.addressed(predict_pb2.PredictRequest())
+        request.model_spec.signature_name = signature
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+        answer = self.call(self.prediction.Predict, request)
+        return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+
+    def addressed(self, request):
+        request.model_spec.name = self.model
+        if self.version is not None:
+            request.model_spec.version.value = self.version
+        return request
+
+    def call(self, method, request):
+        try:
+            return method(request, timeout=self.timeout)
+        except self._error as error:
+            raise ServingError(error.code().name, _plain(error.details())) from None
+
+
+def _json_values(array):
+    if array.dtype.kind in "OS":
+        return [{"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value for value in array]
+    return array.tolist()
+
+
+def _plain(message):
+    """An error without the names of the graph's inner nodes."""
+    return str(message).split("\n\t [[")[0]

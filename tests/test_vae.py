@@ -91,6 +91,51 @@ def test_ways_of_running_agree(digits, options, tolerance):
         np.testing.assert_allclose(histories[0][name], histories[1][name], rtol=tolerance)
 
 
+class Counter(tfk.callbacks.Callback):
+    """Listens to batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches.append(batch)
+
+
+def endless(images):
+    """The same batches from a generator, whose number nobody knows."""
+    return tf.data.Dataset.from_generator(
+        lambda: iter(images.train(128)), output_signature=tf.TensorSpec([None, 8, 8, 1])
+    )
+
+
+def test_steps_are_taken_together_unless_someone_listens(digits):
+    """And the weights are the same, bit for bit: in one call, step by step, from a dataset of unknown length."""
+    counter, weights = Counter(), []
+    calls = []
+    for data, callbacks in ((digits.train(128), []), (digits.train(128), [counter]), (endless(digits), [])):
+        vae = small_vae(digits)
+        make = vae.make_train_function
+        vae.make_train_function = lambda force=False, make=make: counted(make(force), calls)
+        calls.append(0)
+        vae.fit(data, validation_data=digits.validation(50), epochs=1, verbose=0, callbacks=callbacks)
+        weights.append([variable.numpy() for variable in vae.trainable_variables])
+    num_steps = -(-len(digits.x_train) // 128)
+    assert counter.batches == list(range(num_steps))
+    assert calls == [1, num_steps, num_steps + 1]  # the last finds the end
+    for others in weights[1:]:
+        for first, other in zip(weights[0], others, strict=True):
+            np.testing.assert_array_equal(first, other)
+
+
+def counted(function, calls):
+    def call(iterator):
+        calls[-1] += 1
+        return function(iterator)
+
+    return call
+
+
 def test_the_same_seed_trains_the_same_weights_and_another_does_not(digits):
     def weights(seed):
         vae = small_vae(digits)

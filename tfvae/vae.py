@@ -1,5 +1,7 @@
 """The model: an encoder q(z|x), a decoder p(x|z), a prior p(z), and the Keras training loop around an objective."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -10,6 +12,8 @@ from tfvae.seeds import fold_in, stateless_seed
 
 tfd = tfp.distributions
 
+# Steps that one call from Python runs, where nobody wants to be called in between.
+_CHUNK = 32
 # What a seed is for; folded in first, so that training and evaluation never share noise.
 _TRAINING, _EVALUATION = 0, 1
 
@@ -165,6 +169,9 @@ class VAE(tfk.Model):
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As `tf_keras.Model.fit`; `y` is ignored.
 
+        One call from Python runs up to 32 steps, unless `steps_per_execution` was given to `compile`, a callback
+        listens to batches, or a dataset does not know its length. The numbers are the same.
+
         Args:
             x: images [N, *event_shape] in the likelihood's support, or a `tf.data.Dataset` of batches.
 
@@ -180,8 +187,12 @@ class VAE(tfk.Model):
             x = x.epochs_from(int(self.optimizer.iterations) // x.num_steps)
         x = self._at_the_door(x, batch_size)
         self._bad_step.assign(-1)
-        callbacks = [_StopWhenNonFinite(), *_as_list(callbacks)]
-        with checks.graph_errors():
+        callbacks = _as_list(callbacks)
+        alone = any(_listens_to_batches(callback) for callback in callbacks)
+        alone |= _is_endless(x, kwargs.get("steps_per_epoch"))
+        alone |= _is_endless(kwargs.get("validation_data"), kwargs.get("validation_steps"))
+        callbacks = [_StopWhenNonFinite(), *callbacks]
+        with checks.graph_errors(), self._chunks(1 if alone else _CHUNK):
             return super().fit(x, None, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
@@ -195,6 +206,25 @@ class VAE(tfk.Model):
         """As `tf_keras.Model.predict`: the mean of p(x|z) at the mean of q(z|x), [N, *event_shape]."""
         with checks.graph_errors():
             return super().predict(self._at_the_door(x, batch_size, support=False), batch_size, **kwargs)
+
+    # Several steps a call: Keras' functions are always made in the form that loops, so that the number can change.
+
+    def make_train_function(self, force=False):
+        with self._chunks(_CHUNK):
+            return super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        with self._chunks(_CHUNK):
+            return super().make_test_function(force)
+
+    @contextlib.contextmanager
+    def _chunks(self, size):
+        """Runs `size` steps a call, unless the user has said how many."""
+        before = self._steps_per_execution.numpy()
+        if before == 1:
+            self._steps_per_execution.assign(size)
+        yield
+        self._steps_per_execution.assign(before)
 
     def save(self, *args, **kwargs):
         raise NotImplementedError(
@@ -311,8 +341,12 @@ class _Unmerged(tfd.Distribution):
 class _StopWhenNonFinite(tfk.callbacks.Callback):
     """Looks now and then, so that a device is not waited for at every step; the weights are frozen meanwhile."""
 
+    def on_train_begin(self, logs=None):
+        self.looked = 0
+
     def on_train_batch_end(self, batch, logs=None):
-        if batch % 100 == 99:
+        if abs(batch - self.looked) >= 100:
+            self.looked = batch
             self._check()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -334,6 +368,17 @@ def _unwrapped(distribution):
 
 def _images_of(data):
     return data[0] if isinstance(data, tuple) else data
+
+
+def _listens_to_batches(callback):
+    """Whether a Keras callback has a method of its own for what happens before or after a batch."""
+    names = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+    return any(getattr(type(callback), name) is not getattr(tfk.callbacks.Callback, name) for name in names)
+
+
+def _is_endless(data, num_steps):
+    """Whether Keras cannot know how many batches it will read."""
+    return isinstance(data, tf.data.Dataset) and num_steps is None and data.cardinality() < 0
 
 
 def _as_list(callbacks):

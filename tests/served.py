@@ -47,24 +47,20 @@ class Served:
         return self.session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
 
 
-class RestDouble:
-    """Serves one export as `http://127.0.0.1:PORT/v1/models/digits`."""
+class JsonServer:
+    """HTTP on 127.0.0.1: `answer(method, path, body)` gives a status and a value, sent as JSON (bytes as they are)."""
 
-    def __init__(self, served, version=1):
-        self.served, self.version = served, version
-        outer = self
-
+    def __init__(self, answer):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                self.answer(outer.get(self.path))
+                self.reply(b"")
 
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.answer(outer.post(self.path, body))
+                self.reply(self.rfile.read(int(self.headers["Content-Length"])))
 
-            def answer(self, status_and_value):
-                status, value = status_and_value
-                content = json.dumps(value).encode()
+            def reply(self, body):
+                status, value = answer(self.command, self.path, body)
+                content = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
@@ -76,6 +72,14 @@ class RestDouble:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+class RestDouble(JsonServer):
+    """Serves one export as `http://127.0.0.1:PORT/v1/models/digits`."""
+
+    def __init__(self, served, version=1):
+        self.served, self.version = served, version
+        super().__init__(lambda method, path, body: self.get(path) if method == "GET" else self.post(path, body))
 
     def get(self, path):
         if path == "/v1/models/digits":

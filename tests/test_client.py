@@ -1,46 +1,17 @@
 """The client against what a real TF Serving 2.21 answered (serving_transcripts.json), and against a stand-in for it."""
 
-import http.server
 import json
 import pathlib
-import threading
 import time
 
 import numpy as np
 import pytest
-from served import GrpcDouble, RestDouble, Served
+from served import GrpcDouble, JsonServer, RestDouble, Served
 
 from tfvae import serving
 
 TRANSCRIPTS = json.loads((pathlib.Path(__file__).parent / "serving_transcripts.json").read_text())
 RECORDED = {entry["name"]: entry for entry in TRANSCRIPTS}
-
-
-class Replay:
-    """An HTTP server that gives the recorded answer to the recorded request, and nothing else."""
-
-    def __init__(self, answer):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.reply("GET", None)
-
-            def do_POST(self):
-                self.reply("POST", self.rfile.read(int(self.headers["Content-Length"])))
-
-            def reply(self, method, body):
-                status, value = answer(method, self.path, body)
-                content = value if isinstance(value, bytes) else json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 def same_meaning(body):
@@ -66,7 +37,7 @@ def recorded_answer(method, path, body):
 
 @pytest.fixture(scope="module")
 def recorded():
-    return serving.Client(Replay(recorded_answer).address, "digits")
+    return serving.Client(JsonServer(recorded_answer).address, "digits")
 
 
 def columns_of(entry):
@@ -124,7 +95,7 @@ def test_rows_and_columns_say_the_same(recorded):
 
 @pytest.mark.parametrize("entry", [e for e in TRANSCRIPTS if e["status"] != 200], ids=lambda e: e["name"])
 def test_recorded_refusals_are_errors_with_the_servers_words(entry):
-    client = serving.Client(Replay(lambda *request: (entry["status"], entry["answer"])).address, "digits")
+    client = serving.Client(JsonServer(lambda *request: (entry["status"], entry["answer"])).address, "digits")
     request = entry["request"]
     with pytest.raises(serving.ServingError) as caught:
         client._transport.call(request["method"], client._transport.url, request.get("raw", "{}"))
@@ -218,11 +189,11 @@ def test_what_is_overloaded_is_asked_again():
         asked.append(path)
         return (503, {"error": "busy"}) if len(asked) < 3 else recorded_answer(method, path, body)
 
-    assert serving.Client(Replay(busy_twice).address, "digits").status() == {1: "AVAILABLE"}
+    assert serving.Client(JsonServer(busy_twice).address, "digits").status() == {1: "AVAILABLE"}
     assert len(asked) == 3
     asked.clear()
     with pytest.raises(serving.ServingError, match="UNAVAILABLE: busy"):
-        serving.Client(Replay(busy_twice).address, "digits", retries=1).status()
+        serving.Client(JsonServer(busy_twice).address, "digits", retries=1).status()
     assert len(asked) == 2
 
 
@@ -234,7 +205,7 @@ def test_refusals_are_not_asked_again():
         return 400, {"error": "no"}
 
     with pytest.raises(serving.ServingError, match="INVALID_ARGUMENT: no"):
-        serving.Client(Replay(refuse).address, "digits").status()
+        serving.Client(JsonServer(refuse).address, "digits").status()
     assert len(asked) == 1
 
 
@@ -247,12 +218,12 @@ def test_a_slow_answer_is_a_timeout_and_not_asked_again():
         return 200, {}
 
     with pytest.raises(serving.ServingError, match=r"DEADLINE_EXCEEDED: no answer from .* within 0.2 s"):
-        serving.Client(Replay(slow).address, "digits", timeout=0.2).status()
+        serving.Client(JsonServer(slow).address, "digits", timeout=0.2).status()
     assert len(asked) == 1
 
 
 def test_a_page_that_is_no_json_is_an_error():
-    client = serving.Client(Replay(lambda *request: (200, b"<html>")).address, "digits")
+    client = serving.Client(JsonServer(lambda *request: (200, b"<html>")).address, "digits")
     with pytest.raises(serving.ServingError, match=r"must answer with JSON, got status 200: '<html>'"):
         client.status()
 
@@ -279,7 +250,7 @@ def test_a_client_can_be_closed(client):
 
 @pytest.mark.parametrize(("status", "code"), [(500, "INTERNAL"), (403, "PERMISSION_DENIED"), (418, "UNKNOWN")])
 def test_other_answers_have_the_names_of_grpc_too(status, code):
-    client = serving.Client(Replay(lambda *request: (status, {"error": "words"})).address, "digits")
+    client = serving.Client(JsonServer(lambda *request: (status, {"error": "words"})).address, "digits")
     with pytest.raises(serving.ServingError, match=f"{code}: words"):
         client.status()
 

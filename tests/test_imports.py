@@ -23,10 +23,11 @@ LEAVES = {
     "quiet",
     "checks",
     "transports",
+    "unmerged",
 }
 ALLOWED = {
     "objectives": {"seeds"},
-    "vae": {"checks", "objectives", "seeds"},
+    "vae": {"checks", "objectives", "seeds", "unmerged"},
     "diagnostics": {"objectives", "seeds"},
     "signatures": {"checks", "objectives", "seeds"},
     "model_card": {"diagnostics", "files", "signatures"},

@@ -9,6 +9,7 @@ import tf_keras as tfk
 
 from tfvae import checks, objectives
 from tfvae.seeds import fold_in, stateless_seed
+from tfvae.unmerged import Unmerged
 
 tfd = tfp.distributions
 
@@ -88,7 +89,7 @@ class VAE(tfk.Model):
         if z.shape.rank <= 2 or getattr(self.decoder, "any_leading_axes", not isinstance(self.decoder, tfk.Model)):
             return _unwrapped(self.decoder(z))
         merged = self.decoder(tf.reshape(z, [-1, z.shape[-1]]))
-        return _Unmerged(_unwrapped(merged), tf.shape(z)[:-1])
+        return Unmerged(_unwrapped(merged), tf.shape(z)[:-1])
 
     def call(self, x, training=None, seed=None):
         """p(x|z) for one z ~ q(z|x) each. `seed` makes the draw repeatable; None draws anew at each call."""
@@ -287,55 +288,6 @@ class VAE(tfk.Model):
         if batch_size is not None and batch_size > x.shape[0]:
             raise ValueError(f"batch_size must be at most the number of images, {x.shape[0]}, got {batch_size}")
         return self._checked(x, argument, support)
-
-
-class _Unmerged(tfd.Distribution):
-    """A batch of S * B distributions seen as [S, B]; log_prob takes x [B, ...], as broadcasting distributions do.
-
-    `tfd.BatchReshape` would do, if it broadcast and took shapes that are unknown until run time.
-    """
-
-    def __init__(self, merged, leading):
-        self._merged, self._leading = merged, leading
-        super().__init__(
-            dtype=merged.dtype,
-            reparameterization_type=merged.reparameterization_type,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters={"merged": merged, "leading": leading},
-            name=f"Unmerged{merged.name}",
-        )
-
-    def _batch_shape(self):
-        return tf.TensorShape(tf.get_static_value(self._leading, partial=True))
-
-    def _batch_shape_tensor(self):
-        return self._leading
-
-    def _event_shape(self):
-        return self._merged.event_shape
-
-    def _event_shape_tensor(self):
-        return self._merged.event_shape_tensor()
-
-    def _unmerge(self, values, sample_shape=()):
-        return tf.reshape(
-            values, tf.concat([sample_shape, self._leading, tf.shape(values)[1 + len(sample_shape) :]], 0)
-        )
-
-    def _log_prob(self, x):
-        event = self.event_shape_tensor()
-        x = tf.broadcast_to(x, tf.concat([self._leading, event], axis=0))
-        return self._unmerge(self._merged.log_prob(tf.reshape(x, tf.concat([[-1], event], axis=0))))
-
-    def _mean(self):
-        return self._unmerge(self._merged.mean())
-
-    def _variance(self):
-        return self._unmerge(self._merged.variance())
-
-    def _sample_n(self, n, seed=None):
-        return self._unmerge(self._merged.sample(n, seed=seed), [n])
 
 
 class _StopWhenNonFinite(tfk.callbacks.Callback):

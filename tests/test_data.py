@@ -51,14 +51,6 @@ def test_order_is_a_function_of_seed_and_epoch(digits):
     assert not np.array_equal(epoch(data.load("digits", seed=1).train(100)), epochs[0])
 
 
-def test_fit_reads_the_epochs_that_iteration_gives(digits):
-    dataset = digits.train(100)
-    read = iter(dataset.epochs_from(1))
-    epoch(dataset)
-    for expected in dataset:
-        np.testing.assert_array_equal(next(read), expected)
-
-
 def test_stochastic_binarization_is_fresh_and_right_on_average():
     images = data.load("digits", binarize="stochastic")
     grey = data.load("digits")

@@ -15,7 +15,9 @@ LEAVES = {
     "posteriors",
     "likelihoods",
     "networks",
-    "data",
+    "epochs",
+    "loop",
+    "optimizers",
     "plots",
     "linear",
     "seeds",
@@ -26,8 +28,9 @@ LEAVES = {
     "unmerged",
 }
 ALLOWED = {
+    "data": {"epochs"},
     "objectives": {"seeds"},
-    "vae": {"checks", "objectives", "seeds", "unmerged"},
+    "vae": {"checks", "loop", "objectives", "optimizers", "seeds", "unmerged"},
     "diagnostics": {"objectives", "seeds"},
     "signatures": {"checks", "objectives", "seeds"},
     "model_card": {"diagnostics", "files", "signatures"},

@@ -128,6 +128,35 @@ def test_steps_are_taken_together_unless_someone_listens(digits):
             np.testing.assert_array_equal(first, other)
 
 
+class Careful(tfvae.VAE):
+    """Has a train_step of its own, which looks at what it is given."""
+
+    def train_step(self, data):
+        assert data.shape[1:] == self.event_shape and data.dtype == tf.float32
+        return super().train_step(data) | {"batch_mean": tf.reduce_mean(data)}
+
+
+def test_a_train_step_of_ones_own_is_given_images(digits):
+    own = small_vae(digits)
+    vae = Careful(own.encoder, own.decoder, own.prior)
+    vae.compile("adam")
+    assert 0 < vae.fit(digits.train(128), epochs=1, verbose=0).history["batch_mean"][0] < 1
+
+
+def test_sources_of_images_can_change_between_fits(digits):
+    """From memory, from a pipeline, with another batch size, from memory again: as one model fed all by pipelines."""
+    weights = []
+    for looped in (True, False):
+        vae = small_vae(digits)
+        for first_epoch, batch_size in ((0, 128), (1, 128), (2, 256), (3, 128)):
+            data = digits.train(batch_size, first_epoch=first_epoch)
+            vae.optimizer.iterations.assign(first_epoch * int(data.cardinality()))  # what fit starts from
+            vae.fit(data if looped and first_epoch != 1 else data.map(tf.identity), epochs=1, verbose=0)
+        weights.append(vae.get_weights())
+    for first, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, other)
+
+
 def counted(function, calls):
     def call(iterator):
         calls[-1] += 1

@@ -27,6 +27,14 @@ def content(argument, x, rules):
             raise ValueError(f"{argument} must be {rule}, got {x[where].numpy()} at {[int(i) for i in where]}")
 
 
+def levels(argument, values, rules):
+    """Raises ValueError unless every grey level, in one dimension, obeys the rules."""
+    for rule, test in rules.items():
+        good = np.asarray(test(tf.constant(values)))
+        if not good.all():
+            raise ValueError(f"{argument} must be {rule}, got {values[~good][0]}")
+
+
 def graph_content(argument, x, rules):
     """`x` in a graph, where it exists only if every element obeys the rules; else INVALID_ARGUMENT."""
     for rule, test in rules.items():

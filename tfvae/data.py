@@ -18,6 +18,8 @@ import tf_keras as tfk
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from tfvae.epochs import Epochs, grey
+
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 BINARIZATIONS = (None, "static", "stochastic")
 
@@ -116,36 +118,20 @@ class ImageData:
         _check_batch_size(batch_size, len(images))
         if first_epoch < 0:
             raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
-        # A tensor, captured by reference: an array would be copied into the pipeline's graph.
-        source = tf.constant(self.x_train if self.binarize == "static" else images)
-        num_steps = -(-len(images) // batch_size)
         epoch = tf.Variable(first_epoch - 1, dtype=tf.int64, trainable=False)
-
-        def start_epoch(_):
-            return epoch.assign_add(1)
-
-        def batches_of(epoch):
-            order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=self._seed(epoch))
-            batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-            return batches.enumerate().map(lambda i, indices: (epoch, i, indices))
-
-        def read(epoch, i, indices):
-            x = self._grey(tf.gather(source, indices))
-            if self.binarize != "stochastic":
-                return x
-            seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), i)
-            return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
-
-        def pipeline(epochs, num_batches):
-            batches = epochs.flat_map(batches_of).map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            counted = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-            return counted.prefetch(tf.data.AUTOTUNE)
-
-        dataset = pipeline(tf.data.Dataset.from_tensors(0).map(start_epoch), num_steps)
-        # What `VAE.fit` reads instead: all epochs from the first in one iterator, as making one costs many steps.
-        dataset.num_steps = num_steps
-        dataset.epochs_from = lambda first: pipeline(tf.data.Dataset.counter(first), tf.data.INFINITE_CARDINALITY)
+        this_epoch = tf.data.Dataset.from_tensors(0).map(lambda _: epoch.assign_add(1))
+        dataset = self._epochs.batches(this_epoch, batch_size)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(images) // batch_size)))
+        # What `VAE.fit` reads instead.
+        dataset.in_memory, dataset.batch_size = self._epochs, batch_size
         return dataset
+
+    @functools.cached_property
+    def _epochs(self):
+        images, max_level = self.images["train"], self.max_level
+        if self.binarize == "static":
+            images, max_level = self.x_train.astype(np.uint8), 1
+        return Epochs(images, max_level=max_level, stochastic=self.binarize == "stochastic", seed=self.seed)
 
     def validation(self, batch_size):
         """A `tf.data.Dataset` of [B, H, W, C], in a fixed order."""
@@ -161,20 +147,12 @@ class ImageData:
         _check_batch_size(batch_size, len(x))
         return tf.data.Dataset.from_tensor_slices(x).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
-    def _grey(self, images):
-        if images.dtype in (tf.float32, np.float32):
-            return images
-        return tf.cast(images, tf.float32) / self.max_level
-
     def _split(self, split):
-        x = np.asarray(self._grey(self.images[split]))
+        x = np.asarray(grey(self.images[split], self.max_level))
         if self.binarize is None:
             return x
         salt = ("train", "validation", "test").index(split)
         return (np.random.default_rng([self.seed, salt]).random(x.shape, np.float32) < x).astype(np.float32)
-
-    def _seed(self, epoch):
-        return tf.stack([tf.constant(self.seed, tf.int64), epoch])
 
 
 def load(name, binarize=None, seed=0, *, validation_size=None, path=None):

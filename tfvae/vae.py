@@ -1,13 +1,15 @@
 """The model: an encoder q(z|x), a decoder p(x|z), a prior p(z), and the Keras training loop around an objective."""
 
 import contextlib
+import functools
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from tfvae import checks, objectives
+from tfvae import checks, objectives, optimizers
+from tfvae.loop import Loop
 from tfvae.seeds import fold_in, stateless_seed
 from tfvae.unmerged import Unmerged
 
@@ -48,6 +50,7 @@ class VAE(tfk.Model):
         self.prior = prior
         self.seed = seed
         self.recipe = None
+        self._loop = None
         self._meters = [tfk.metrics.Mean(name=n) for n in ("loss", "elbo", "log_likelihood", "kl")]
         self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="first_nonfinite_step")
         self._build_pieces()
@@ -121,8 +124,9 @@ class VAE(tfk.Model):
             raise ValueError(f"compile must get no losses or metrics beside the objective, got {', '.join(refused)}")
         if not callable(objective):
             raise ValueError(f"objective must be a callable such as objectives.elbo, got {objective!r}")
-        super().compile(optimizer=optimizer, **kwargs)
+        super().compile(optimizer=optimizers.fused(tfk.optimizers.get(optimizer)), **kwargs)
         self.objective = objective
+        self._loop = None
 
     @property
     def metrics(self):
@@ -157,7 +161,10 @@ class VAE(tfk.Model):
         """Applies the gradients, unless this or an earlier step was not finite: the last good weights stay."""
         finite = tf.math.is_finite(loss)
         if not isinstance(self.optimizer, tfk.mixed_precision.LossScaleOptimizer):  # that one skips such gradients
-            finite &= tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g, _ in gradients if g is not None])
+            # A sum is finite if its terms are, and reads them once.
+            finite &= tf.math.is_finite(
+                tf.add_n([tf.cast(tf.reduce_sum(g), loss.dtype) for g, _ in gradients if g is not None])
+            )
         first = tf.logical_and(tf.less(self._bad_step, 0), tf.logical_not(finite))
         self._bad_step.assign(tf.where(first, step, self._bad_step))
 
@@ -171,7 +178,9 @@ class VAE(tfk.Model):
         """As `tf_keras.Model.fit`; `y` is ignored.
 
         One call from Python runs up to 32 steps, unless `steps_per_execution` was given to `compile`, a callback
-        listens to batches, or a dataset does not know its length. The numbers are the same.
+        listens to batches, or a dataset does not know its length. What `ImageData.train` gives is then not iterated:
+        the compiled step itself reads the images, in the same order and with the same binarization. A subclass with
+        a `train_step` of its own gets images either way. The numbers are the same.
 
         Args:
             x: images [N, *event_shape] in the likelihood's support, or a `tf.data.Dataset` of batches.
@@ -183,10 +192,17 @@ class VAE(tfk.Model):
         checks.at_least_one("epochs", epochs)
         if kwargs.get("validation_data") is not None:
             kwargs["validation_data"] = self._at_the_door(kwargs["validation_data"], None, "validation_data")
-        if hasattr(x, "epochs_from"):
-            kwargs.setdefault("steps_per_epoch", x.num_steps)
-            x = x.epochs_from(int(self.optimizer.iterations) // x.num_steps)
-        x = self._at_the_door(x, batch_size)
+        loop = self._loop_over(x)
+        if loop is not self._loop:
+            self._loop, self.train_function = loop, None
+        if loop is not None:
+            checks.levels("x", x.in_memory.levels(), self.rules(support=True))
+            num_steps = int(x.cardinality())
+            kwargs.setdefault("steps_per_epoch", num_steps)
+            loop.start(int(self.optimizer.iterations) // num_steps)
+            x = tf.data.Dataset.from_tensors(0).repeat()  # Keras counts the steps, the loop reads the images
+        else:
+            x = self._at_the_door(x, batch_size)
         self._bad_step.assign(-1)
         callbacks = _as_list(callbacks)
         alone = any(_listens_to_batches(callback) for callback in callbacks)
@@ -195,6 +211,16 @@ class VAE(tfk.Model):
         callbacks = [_StopWhenNonFinite(), *callbacks]
         with checks.graph_errors(), self._chunks(1 if alone else _CHUNK):
             return super().fit(x, None, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def _loop_over(self, x):
+        """The loop over a data set whose images are in memory; None for all that is to go Keras' way."""
+        own_step = type(self).train_step is not VAE.train_step  # Keras calls that one, and takes what it returns
+        if not hasattr(x, "in_memory") or own_step or self.distribute_strategy.num_replicas_in_sync > 1:
+            return None
+        if self._loop is not None and self._loop.epochs is x.in_memory and self._loop.batch_size == x.batch_size:
+            return self._loop
+        compiled = functools.partial(tf.function, jit_compile=bool(self.jit_compile))
+        return Loop(self.train_step, x.in_memory, x.batch_size, (lambda f: f) if self.run_eagerly else compiled)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
@@ -211,8 +237,15 @@ class VAE(tfk.Model):
     # Several steps a call: Keras' functions are always made in the form that loops, so that the number can change.
 
     def make_train_function(self, force=False):
+        if self._loop is not None:
+            self.train_function = self._run_loop
+            return self.train_function
         with self._chunks(_CHUNK):
             return super().make_train_function(force)
+
+    def _run_loop(self, _):
+        self._loop.run(int(self._steps_per_execution))
+        return self.get_metrics_result()
 
     def make_test_function(self, force=False):
         with self._chunks(_CHUNK):

@@ -1,0 +1,40 @@
+"""The fused update is Keras' update."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as tfk
+
+from tfvae.optimizers import fused
+
+
+def after_steps(optimizer, num_steps=20):
+    variable = tf.Variable([1.0, -2.0, 0.5, 3.0])
+    for i in range(num_steps):
+        gradient = tf.constant([0.1, -1.0, 1e-4, 0.0]) * np.cos(i)
+        optimizer.apply_gradients([(gradient, variable)])
+    return variable.numpy()
+
+
+@pytest.mark.parametrize("options", [{}, {"beta_1": 0.5, "epsilon": 1e-4}, {"weight_decay": 0.1}, {"amsgrad": True}])
+def test_it_walks_as_keras_adam_does(options):
+    rate = tfk.optimizers.schedules.CosineDecay(0.1, 20)
+    expected = after_steps(tfk.optimizers.Adam(rate, **options))
+    np.testing.assert_allclose(after_steps(fused(tfk.optimizers.Adam(rate, **options))), expected, rtol=1e-5)
+
+
+def test_sparse_gradients_and_scaled_losses_are_taken():
+    variable, expected = tf.Variable([1.0, 2.0]), tf.Variable([1.0, 2.0])
+    sparse = tf.IndexedSlices(tf.constant([0.3]), tf.constant([1]), tf.constant([2]))
+    fused(tfk.optimizers.Adam(0.1)).apply_gradients([(sparse, variable)])
+    tfk.optimizers.Adam(0.1).apply_gradients([(sparse, expected)])
+    np.testing.assert_allclose(variable, expected, rtol=1e-6)
+    scaled = tfk.mixed_precision.LossScaleOptimizer(tfk.optimizers.Adam(0.1))
+    assert fused(scaled) is scaled and hasattr(scaled.inner_optimizer.update_step, "func")
+
+
+def test_other_optimizers_stay_as_they_are():
+    for optimizer in (tfk.optimizers.SGD(0.1), tfk.optimizers.AdamW(0.1), tfk.optimizers.Adam(amsgrad=True)):
+        before = dict(vars(optimizer))
+        assert fused(optimizer) is optimizer
+        assert vars(optimizer).keys() == before.keys()

@@ -1,0 +1,99 @@
+"""Training images in memory: in what order an epoch takes them, and how a batch of them is read.
+
+Both are functions of (seed, epoch, step) made of TensorFlow operations, so that they run in a `tf.data` pipeline, for
+whoever iterates, and inside the compiled training step, where nothing is copied or waited for, for `VAE.fit`.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+
+class Epochs:
+    """Epochs of images in memory.
+
+    Args:
+        images: [N, H, W, C]; integers that count up to max_level, or float32 in [0, 1].
+        max_level: the integer that means 1.
+        stochastic: draw x ~ Bernoulli(grey) anew at each reading.
+        seed: of order and binarization.
+    """
+
+    def __init__(self, images, *, max_level, stochastic, seed):
+        self.images = images
+        self.max_level = max_level
+        self.stochastic = stochastic
+        self.seed = seed
+        # A tensor, captured by reference: an array would be copied into each graph that reads it.
+        self._source = tf.constant(images)
+
+    def levels(self):
+        """Every grey level that can be read: in one dimension, float32."""
+        if self.stochastic:
+            return np.array([0, 1], np.float32)
+        if np.issubdtype(self.images.dtype, np.integer):
+            return grey(np.flatnonzero(np.bincount(self.images.ravel())), self.max_level)
+        return self.images.ravel()
+
+    def order(self, epoch):
+        """A permutation of the images: [N]."""
+        return tf.random.experimental.stateless_shuffle(tf.range(len(self.images)), seed=self._seed(epoch))
+
+    def read(self, epoch, step, indices):
+        """The images of a batch, the `step`-th of an epoch: [B] -> float32 [B, H, W, C]."""
+        x = tf.gather(self._source, indices)
+        if not self.stochastic:
+            return grey(x, self.max_level)
+        seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), step)
+        if not x.dtype.is_integer:
+            return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
+        # Bits against integers, no floats in between: P(1) is x to max_level / 2^32.
+        bits = random_bits(tf.shape(x), seed)
+        return tf.cast(bits < tf.cast(x, tf.uint32) * (tf.uint32.max // self.max_level), tf.float32)
+
+    def steps(self, epochs, batch_size):
+        """What `read` takes, for each batch of a dataset of epoch numbers; the last batch of an epoch is smaller."""
+
+        full = len(self.images) // batch_size * batch_size
+
+        def steps_of(epoch):
+            order = self.order(epoch)
+            batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[:full], [-1, batch_size]))
+            if full < len(self.images):
+                batches = batches.concatenate(tf.data.Dataset.from_tensors(order[full:]))
+            numbers = tf.data.Dataset.range(-(-len(self.images) // batch_size))
+            return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(epoch).repeat(), numbers, batches))
+
+        return epochs.flat_map(steps_of).prefetch(tf.data.AUTOTUNE)
+
+    def batches(self, epochs, batch_size):
+        """The images of `steps`: [B, H, W, C]."""
+        batches = self.steps(epochs, batch_size).map(self.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def _seed(self, epoch):
+        return tf.stack([tf.constant(self.seed, tf.int64), epoch])
+
+
+def random_bits(shape, seed):
+    """Uniform 32-bit words, a hash of their position and the seed: uint32 [*shape].
+
+    Cheap, the same from every compiler and on every device, and good enough to draw pixels by: two rounds of
+    multiplication and shift (Wellons' "lowbias32"), keyed by the seed before each. Not for cryptography.
+
+    Args:
+        seed: a stateless pair; other seeds give unrelated words.
+    """
+    keys = tf.bitcast(tf.random.experimental.stateless_fold_in(seed, 0), tf.uint32)
+    words = tf.cast(tf.range(tf.reduce_prod(shape)), tf.uint32) * 0x9E3779B9 + keys[0]
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        words = tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, tf.constant(shift, tf.uint32)))
+        words = words * tf.constant(factor, tf.uint32) + keys[1]
+    words = tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, tf.constant(16, tf.uint32)))
+    return tf.reshape(words, shape)
+
+
+def grey(images, max_level):
+    """Images as grey levels in [0, 1]: float32."""
+    if images.dtype in (tf.float32, np.float32):
+        return images
+    return tf.cast(images, tf.float32) / max_level

@@ -15,7 +15,6 @@ LEAVES = {
     "posteriors",
     "likelihoods",
     "networks",
-    "data",
     "plots",
     "linear",
     "seeds",
@@ -26,6 +25,8 @@ LEAVES = {
     "unmerged",
 }
 ALLOWED = {
+    "streams": {"checks", "files", "seeds"},
+    "data": {"checks", "streams"},
     "objectives": {"seeds"},
     "vae": {"checks", "objectives", "seeds", "unmerged"},
     "diagnostics": {"objectives", "seeds"},

@@ -157,7 +157,7 @@ def test_a_folder_of_images_is_read_in_order_and_shuffled_whole(folder):
 
 def test_images_of_another_size_are_resized(tmp_path):
     stripes = np.zeros((32, 32, 3), np.uint8)
-    stripes[:, 16::2] = 200
+    stripes[:, 17::4] = stripes[:, 18::4] = 200  # what lies at the centres of the blocks of four alone would give 200
     (tmp_path / "a.jpg").write_bytes(tf.io.encode_jpeg(stripes, quality=100).numpy())
     (x,) = epoch(data.from_image_folder(tmp_path, (4, 8, 1)).train(1))
     assert x.shape == (4, 8, 1)
@@ -207,7 +207,7 @@ class FakeBuilder:
     """What is used of tensorflow_datasets' builder, on the images above."""
 
     def __init__(self, splits, image):
-        self.info = types.SimpleNamespace(features={"image": image}, splits=splits)
+        self.info = types.SimpleNamespace(features={"image": image}.items(), splits=splits)
         self.prepared = False
 
     def download_and_prepare(self):

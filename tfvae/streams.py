@@ -288,7 +288,7 @@ def from_tfds(name, binarize=None, seed=0, *, validation_size=None, path=None):
             f"name must be a data set whose package is installed, got 'tfds:{name}': pip install tensorflow-datasets"
         ) from None
     builder = tfds.builder(name, data_dir=path)
-    image = builder.info.features.get("image")
+    image = dict(builder.info.features).get("image")
     if image is None or None in image.shape or image.dtype != np.uint8:
         raise ValueError(f"name must be a data set of uint8 images of one size, got 'tfds:{name}'")
     builder.download_and_prepare()

@@ -258,6 +258,11 @@ def test_without_tensorflow_datasets_the_error_says_what_to_do(monkeypatch):
         data.load("tfds:mnist")
 
 
+def test_a_run_is_not_begun_on_a_stream():
+    with pytest.raises(ValueError, match=r"data must be one of digits, .*got 'tfds:mnist'"):
+        recipes.Recipe(data="tfds:mnist").load_data()
+
+
 def test_writing_overwrites_nothing_and_leaves_nothing_half_done(tmp_path, monkeypatch):
     data.to_tfrecords(IMAGES, tmp_path / "a")
     before = (tmp_path / "a" / "images-00000-of-00001.tfrecord").read_bytes()

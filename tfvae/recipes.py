@@ -143,7 +143,12 @@ class Recipe:
         return dataclasses.replace(self, event_shape=data.event_shape, likelihood=likelihood, total_count=total_count)
 
     def load_data(self):
-        """The `ImageData` that the recipe names."""
+        """The `ImageData` that the recipe names.
+
+        Raises:
+            ValueError: it is not one that lies in memory, as runs measure on arrays.
+        """
+        data_module.check_name("data", self.data, data_module.NAMES)
         return data_module.load(self.data, self.binarize, self.seed, validation_size=self.validation_size)
 
     def to_dict(self):

@@ -28,7 +28,8 @@ LEAVES = {
     "unmerged",
 }
 ALLOWED = {
-    "data": {"epochs"},
+    "streams": {"checks", "files", "seeds"},
+    "data": {"checks", "epochs", "streams"},
     "objectives": {"seeds"},
     "vae": {"checks", "loop", "objectives", "optimizers", "seeds", "unmerged"},
     "diagnostics": {"objectives", "seeds"},

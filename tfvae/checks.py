@@ -1,10 +1,19 @@
 """Bad input is found at the door, and named: the argument, the rule, the value. For arrays and inside graphs."""
 
 import contextlib
+import difflib
 import re
 
 import numpy as np
 import tensorflow as tf
+
+
+def check_name(argument, value, names):
+    """Raises ValueError unless `value` is one of `names`; the message offers the nearest."""
+    if value not in names:
+        near = difflib.get_close_matches(str(value), [n for n in names if n], n=2, cutoff=0.4)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {value!r}{hint}")
 
 
 def at_least_one(argument, value):

@@ -6,7 +6,6 @@ for x in digits.train(batch_size=128): ...
 """
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import os
@@ -18,10 +17,17 @@ import tf_keras as tfk
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from tfvae import streams
+from tfvae.checks import check_name
 from tfvae.epochs import Epochs, grey
+from tfvae.streams import BINARIZATIONS
 
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
-BINARIZATIONS = (None, "static", "stochastic")
+
+# Data sets larger than memory.
+from_tfrecords = streams.from_tfrecords
+from_image_folder = streams.from_image_folder
+to_tfrecords = streams.to_tfrecords
 
 # Images held out of the published training set, to choose by.
 _VALIDATION_SIZE = {"digits": 144, "mnist": 5000, "fashion_mnist": 5000, "cifar10": 5000}
@@ -93,6 +99,11 @@ class ImageData:
         return self._split("test")
 
     @property
+    def num_images(self):
+        """In the training set."""
+        return len(self.images["train"])
+
+    @property
     def y_train(self):
         return self.labels["train"]
 
@@ -120,10 +131,12 @@ class ImageData:
             raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
         epoch = tf.Variable(first_epoch - 1, dtype=tf.int64, trainable=False)
         this_epoch = tf.data.Dataset.from_tensors(0).map(lambda _: epoch.assign_add(1))
+        num_steps = -(-len(images) // batch_size)
         dataset = self._epochs.batches(this_epoch, batch_size)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(images) // batch_size)))
-        # What `VAE.fit` reads instead.
-        dataset.in_memory, dataset.batch_size = self._epochs, batch_size
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
+        # What `VAE.fit` reads instead: the images themselves, or all epochs from the first in one iterator.
+        dataset.in_memory, dataset.batch_size, dataset.num_steps = self._epochs, batch_size, num_steps
+        dataset.epochs_from = lambda first: self._epochs.batches(tf.data.Dataset.counter(first), batch_size)
         return dataset
 
     @functools.cached_property
@@ -159,19 +172,25 @@ def load(name, binarize=None, seed=0, *, validation_size=None, path=None):
     """A named data set.
 
     Args:
-        name: "digits" (bundled with scikit-learn, no download), "mnist", "fashion_mnist" or "cifar10" (Keras' loaders).
+        name: "digits" (bundled with scikit-learn, no download), "mnist", "fashion_mnist" or "cifar10" (Keras' loaders);
+            "tfds:<name>" for a data set of tensorflow_datasets (its train, validation and test splits), which needs
+            that package and gives a `streams.Stream`.
         binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
             fresh draw each time a training image is read (validation and test are drawn once, by the seed).
         seed: of binarization and shuffling; the split into training and validation does not depend on it.
-        validation_size: images held out of the training set, stratified by label; 0 for none.
+        validation_size: images held out of the training set, stratified by label (by position for "tfds:<name>");
+            0 for none.
         path: for "mnist", a file like Keras' `mnist.npz` or a folder that holds it; default: the environment variable
-            TFVAE_DATA, then Keras' download.
+            TFVAE_DATA, then Keras' download. For tensorflow_datasets, its data_dir.
 
     Raises:
+        ImportError: tensorflow_datasets is not installed.
         ValueError: an unknown name or binarization, a validation_size out of range, a file whose content is not the
             published one.
         OSError: the data set is neither on this machine nor can it be downloaded.
     """
+    if str(name).startswith("tfds:"):
+        return streams.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
     check_name("name", name, NAMES)
     if name == "digits":
         digits = load_digits()
@@ -318,11 +337,3 @@ def _check_batch_size(batch_size, num_images):
         raise ValueError(
             f"batch_size must be an integer in [1, {num_images}], the number of images, got {batch_size!r}"
         )
-
-
-def check_name(argument, value, names):
-    """Raises ValueError unless `value` is one of `names`; the message offers the nearest."""
-    if value not in names:
-        near = difflib.get_close_matches(str(value), [n for n in names if n], n=2, cutoff=0.4)
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {value!r}{hint}")

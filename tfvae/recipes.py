@@ -122,7 +122,7 @@ class Recipe:
         """This recipe with what only the data know: event shape, likelihood, total count.
 
         Args:
-            data: an `ImageData`.
+            data: an `ImageData` or a `Stream`.
 
         Raises:
             ValueError: a likelihood or batch size that does not fit the data.
@@ -135,16 +135,20 @@ class Recipe:
             )
         if likelihood == "binomial" and data.num_levels is None:
             raise ValueError(f"likelihood must fit continuous grey levels, got binomial for {data.name}")
-        if self.batch_size > len(data.images["train"]):
+        if data.num_images is not None and self.batch_size > data.num_images:
             raise ValueError(
-                f"batch_size must be at most the number of training images, {len(data.images['train'])}, "
-                f"got {self.batch_size}"
+                f"batch_size must be at most the number of training images, {data.num_images}, got {self.batch_size}"
             )
         total_count = data.num_levels if likelihood == "binomial" else None
         return dataclasses.replace(self, event_shape=data.event_shape, likelihood=likelihood, total_count=total_count)
 
     def load_data(self):
-        """The `ImageData` that the recipe names."""
+        """The `ImageData` that the recipe names.
+
+        Raises:
+            ValueError: it is not one that lies in memory, as runs measure on arrays.
+        """
+        data_module.check_name("data", self.data, data_module.NAMES)
         return data_module.load(self.data, self.binarize, self.seed, validation_size=self.validation_size)
 
     def to_dict(self):

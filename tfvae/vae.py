@@ -197,12 +197,14 @@ class VAE(tfk.Model):
             self._loop, self.train_function = loop, None
         if loop is not None:
             checks.levels("x", x.in_memory.levels(), self.rules(support=True))
-            num_steps = int(x.cardinality())
-            kwargs.setdefault("steps_per_epoch", num_steps)
-            loop.start(int(self.optimizer.iterations) // num_steps)
+        if hasattr(x, "epochs_from"):
+            kwargs.setdefault("steps_per_epoch", x.num_steps)
+            epoch = int(self.optimizer.iterations) // x.num_steps
+        if loop is not None:
+            loop.start(epoch)
             x = tf.data.Dataset.from_tensors(0).repeat()  # Keras counts the steps, the loop reads the images
         else:
-            x = self._at_the_door(x, batch_size)
+            x = self._at_the_door(x.epochs_from(epoch) if hasattr(x, "epochs_from") else x, batch_size)
         self._bad_step.assign(-1)
         callbacks = _as_list(callbacks)
         alone = any(_listens_to_batches(callback) for callback in callbacks)

@@ -1,65 +1,168 @@
 """Images a second in training: this package beside others, interleaved on this machine.
 
     python benchmarks/throughput.py                                 all that is installed: minutes
-    python benchmarks/throughput.py --models mlp-400-20 --contenders tfvae_default,torch_eager
+    python benchmarks/throughput.py --models conv --contenders tfvae_default,torch_eager
+    python benchmarks/throughput.py --check                         do all train the same model?
 
 Each contender trains in a process of its own. In each round every contender trains one epoch, in an order
 that rotates; medians over the rounds are printed after one round that does not count (it compiles).
 """
 
+import contextlib
 import datetime
 import importlib.metadata
-import importlib.util
 import json
 import os
 import pathlib
 import platform
+import select
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import click
 import numpy as np
+from contenders import CONTENDERS, MODELS
 
 HERE = pathlib.Path(__file__).parent
-NEEDED = {"tfvae": "tensorflow", "tf": "tf_keras", "torch": "torch", "jax": "jax"}
+# Seconds that a contender may take for one epoch, compilation included.
+PATIENCE = 300
 # Multiply-adds of one image, forwards, in the layers of the encoder and, for each sample, of the decoder.
 LAYERS = {
     "mlp-400-20": (784 * 400 + 400 * 40, 20 * 400 + 400 * 784),
     "mlp-200-200-50": (784 * 200 + 200 * 200 + 200 * 100, 50 * 200 + 200 * 200 + 200 * 784),
     "iwae-50": (784 * 200 + 200 * 200 + 200 * 100, 50 * (50 * 200 + 200 * 200 + 200 * 784)),
+    "conv": (
+        14 * 14 * 9 * 32 + 7 * 7 * 9 * 32 * 64 + 3136 * 40,
+        20 * 3136 + 7 * 7 * 9 * 64 * 64 + 14 * 14 * 9 * 64 * 32 + 28 * 28 * 32,
+    ),
 }
+COLUMNS = {"us_per_step": "us/step", "of_peak": "of peak", "peak_mb": "MB", "first_epoch_s": "first s"}
+COLUMNS |= {"threads": "threads", "busy_cores": "busy"}
 
 
-class Contender:
-    def __init__(self, name, model, batch_size):
-        command = [sys.executable, HERE / "contenders.py", name, model, str(batch_size)]
+class Process:
+    """A contender in a process of its own."""
+
+    def __init__(self, *arguments):
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe that nobody reads would block it)
+        command = [sys.executable, HERE / "one_contender.py", *map(str, arguments)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
         )
 
     def epoch(self):
-        try:
+        """What it measured in one more epoch.
+
+        Raises:
+            RuntimeError: it has died, or does not answer.
+        """
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        if not ready:
+            raise RuntimeError(f"no answer for {PATIENCE} s")
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(self.process.stderr.read()[-500:])
+            self.errors.seek(0)
+            raise RuntimeError((self.errors.read().strip().splitlines() or ["no message"])[-1])
         return json.loads(line)
 
     def close(self):
         self.process.kill()
         self.process.wait()
+        self.errors.close()
 
 
-def peak_flops():
-    """Multiply-adds a second, twice, of this machine's float32 matrix product: the best of ten."""
+def trained(names, arguments, rounds):
+    """{name: what it measured in each of `rounds` epochs}, and {name: why} of the broken."""
+    broken, results = {}, {name: [] for name in names}
+    with contextlib.ExitStack() as stack:
+        processes = {name: stack.enter_context(contextlib.closing(Process(name, *arguments))) for name in names}
+        for i in range(rounds):
+            for name in [*names[i % len(names) :], *names[: i % len(names)]]:
+                if name in broken:
+                    continue
+                try:
+                    results[name].append(processes[name].epoch())
+                except RuntimeError as error:
+                    broken[name] = f"{error}"
+                    processes[name].close()
+                    click.echo(f"{name} failed: {error}", err=True)
+    return {name: epochs for name, epochs in results.items() if name not in broken}, broken
+
+
+def summary(epochs, model, batch_size, peak):
+    rate = statistics.median(r["images"] / r["seconds"] for r in epochs[1:])
+    return {
+        "images_per_s": rate,
+        "us_per_step": 1e6 * batch_size / rate,
+        "of_peak": 6 * sum(LAYERS[model]) * rate / peak,
+        "first_epoch_s": epochs[0]["seconds"],
+        "busy_cores": statistics.median(r["busy_cores"] for r in epochs[1:]),
+        **{key: epochs[-1][key] for key in ("peak_mb", "threads", "loss")},
+    }
+
+
+def show(cell):
+    """Rows from the quickest; each is compared with the best of ours in the same precision."""
+    click.echo(f"  {'':<20}{'images/s':>10}{'best of ours / it':>19}{''.join(f'{c:>9}' for c in COLUMNS.values())}")
+    for name, row in sorted(cell.items(), key=lambda item: -item[1]["images_per_s"]):
+        own = [r["images_per_s"] for n, r in cell.items() if n.startswith("tfvae") and precision(n) == precision(name)]
+        ratio = max(own, default=float("nan")) / row["images_per_s"]
+        formats = {"of_peak": "9.0%", "first_epoch_s": "9.1f", "busy_cores": "9.1f"}
+        values = "".join(format(row[key], formats.get(key, "9.0f")) for key in COLUMNS)
+        click.echo(f"  {name:<20}{row['images_per_s']:>10.0f}{ratio:>19.2f}{values}")
+
+
+def precision(name):
+    return "bfloat16" if name.endswith("bfloat16") else "float32"
+
+
+def check(names, models, arguments, rounds, folder):
+    """Losses of the first epochs on 5,000 images, side by side."""
+    path = folder / "few.npy"
+    np.save(path, images()[:5000])
+    for model in models:
+        click.echo(f"\n{model}: losses in nats, the mean over each epoch of 5,000 images, batch 128")
+        results, _ = trained(names, (model, 128, path, *arguments), rounds)
+        for name, epochs in results.items():
+            losses = (epoch["loss"] for epoch in epochs)
+            click.echo(f"  {name:<20}{''.join(f'{loss:>8.1f}' for loss in losses)}")
+
+
+def images():
+    """MNIST's training images, bytes [55000, 784]; noise of the same mean where there is no MNIST."""
+    from tfvae import data
+
+    try:
+        return data.load("mnist").images["train"].reshape(-1, 784)
+    except OSError:
+        click.echo("no MNIST here: noise in its place", err=True)
+        return np.random.default_rng(0).integers(0, 68, size=(55_000, 784)).astype(np.uint8)
+
+
+def choose_device(device):
+    """Sets what this process and the contenders see, before any framework is imported."""
+    if device == "cpu":
+        os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+    # They share the GPU: none may take all of its memory.
+    os.environ |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
-    a = tf.random.normal([2048, 2048])
+    if device == "gpu" and not tf.config.list_physical_devices("GPU"):
+        raise click.ClickException("--device gpu needs a GPU that TensorFlow finds")
+
+
+def peak_flops(dtype, size):
+    """Multiply-adds a second, twice, of a matrix product: the best of ten."""
+    import tensorflow as tf
+
+    a = tf.cast(tf.random.normal([size, size]), dtype)
     multiply = tf.function(lambda: tf.matmul(a, a)[0, 0])
     multiply()
     best = np.inf
@@ -67,75 +170,14 @@ def peak_flops():
         started = time.perf_counter()
         multiply().numpy()
         best = min(best, time.perf_counter() - started)
-    return 2 * 2048**3 / best
+    return 2 * size**3 / best
 
 
-def measured(names, model, batch_size, rounds):
-    contenders, broken = {name: Contender(name, model, batch_size) for name in names}, {}
-    results = {name: [] for name in names}
-    for i in range(rounds + 1):
-        for name in [*names[i % len(names) :], *names[: i % len(names)]]:
-            if name in broken:
-                continue
-            try:
-                results[name].append(contenders[name].epoch())
-            except RuntimeError as error:
-                broken[name] = f"{error}".strip().splitlines()[-1:]
-                click.echo(f"{name} failed: {broken[name]}", err=True)
-    for contender in contenders.values():
-        contender.close()
-    return {
-        name: {
-            "images_per_s": statistics.median(r["images"] / r["seconds"] for r in epochs[1:]),
-            "first_epoch_s": epochs[0]["seconds"],
-            "peak_mb": epochs[-1]["peak_mb"],
-            "loss": epochs[-1]["loss"],
-        }
-        for name, epochs in results.items()
-        if len(epochs) > 1
-    }
-
-
-def installed(name):
-    try:
-        importlib.metadata.version(NEEDED[name.split("_")[0]])
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-@click.command()
-@click.option("--models", default="mlp-400-20,mlp-200-200-50,iwae-50", help="Between commas.")
-@click.option("--batch-sizes", default="128,1024", help="Between commas.")
-@click.option("--contenders", help="Between commas [all that are installed].")
-@click.option("--rounds", default=3, help="Epochs of each that count.")
-@click.option("--output", type=click.Path(dir_okay=False), help="Write the numbers as JSON too.")
-def main(models, batch_sizes, contenders, rounds, output):
-    """Images a second, and their ratio to this package's; see the file's head."""
-    from contenders import CONTENDERS
-
-    names = contenders.split(",") if contenders else [name for name in CONTENDERS if installed(name)]
-    peak = peak_flops()
-    click.echo(f"matrix product: {peak / 1e9:.0f} GFLOP/s in float32")
-    report = {"date": f"{datetime.date.today()}", "command": " ".join(["python", *sys.argv]), "cells": []}
-    report |= {"processor": processor(), "cores": os.cpu_count(), "matrix_product_flops": peak, "versions": versions()}
-    for model in models.split(","):
-        for batch_size in (int(size) for size in batch_sizes.split(",")):
-            cell = measured(names, model, batch_size, rounds)
-            own = max((r["images_per_s"] for n, r in cell.items() if n.startswith("tfvae")), default=float("nan"))
-            click.echo(f"\n{model}, batch {batch_size}")
-            columns = "".join(f"{c:>9}" for c in ("us/step", "of peak", "MB", "first s"))
-            click.echo(f"  {'':<20}{'images/s':>10}{'best of ours / it':>19}{columns}")
-            for name, row in sorted(cell.items(), key=lambda item: -item[1]["images_per_s"]):
-                rate = row["images_per_s"]
-                row |= {"us_per_step": 1e6 * batch_size / rate, "of_peak": 6 * sum(LAYERS[model]) * rate / peak}
-                click.echo(
-                    f"  {name:<20}{rate:>10.0f}{own / rate:>19.2f}{row['us_per_step']:>9.0f}{row['of_peak']:>9.0%}"
-                    f"{row['peak_mb']:>9.0f}{row['first_epoch_s']:>9.1f}"
-                )
-            report["cells"].append({"model": model, "batch_size": batch_size, "contenders": cell})
-            if output:
-                pathlib.Path(output).write_text(json.dumps(report, indent=2) + "\n")
+def machine():
+    threads = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    return {"processor": processor(), "cores": cores, "threads": threads, "versions": versions()}
 
 
 def processor():
@@ -148,10 +190,69 @@ def processor():
 
 def versions():
     found = {"python": platform.python_version()}
-    for package in ("tensorflow", "tf_keras", "torch", "jax", "numpy"):
-        if importlib.util.find_spec(package):
+    for package in ("tensorflow", "tf_keras", "keras", "torch", "jax", "numpy"):
+        if installed(package):
             found[package] = importlib.metadata.version(package)
     return found
+
+
+def installed(package):
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def chosen(context, parameter, value):
+    """A list between commas, each of which must be known; without a value, all contenders that are installed."""
+    known = {"models": MODELS, "contenders": CONTENDERS}[parameter.name]
+    if value is None:
+        return [name for name, contender in CONTENDERS.items() if installed(contender.needs)]
+    names = value.split(",")
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"must be among {', '.join(known)}, got {name!r}")
+    return names
+
+
+@click.command()
+@click.option("--models", default=",".join(MODELS), callback=chosen, help=f"Between commas [{','.join(MODELS)}].")
+@click.option("--batch-sizes", default="128,1024", help="Between commas [128,1024].")
+@click.option("--contenders", callback=chosen, help="Between commas [all that are installed].")
+@click.option("--binarization", default="stochastic", type=click.Choice(["stochastic", "static"]), show_default=True)
+@click.option("--device", default="cpu", type=click.Choice(["cpu", "gpu"]), show_default=True)
+@click.option("--rounds", default=3, type=click.IntRange(1), help="Epochs of each that count.", show_default=True)
+@click.option("--check", "only_check", is_flag=True, help="Losses of these epochs on 5,000 images; no times.")
+@click.option("--output", type=click.Path(dir_okay=False), help="Write the numbers as JSON too.")
+def main(models, batch_sizes, contenders, binarization, device, rounds, only_check, output):
+    """Images a second, and their ratio to this package's; see the file's head."""
+    choose_device(device)
+    arguments = [*(["--static"] if binarization == "static" else []), *(["--gpu"] if device == "gpu" else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        if only_check:
+            check(contenders, models, arguments, rounds, folder)
+            return
+        np.save(folder / "images.npy", images())
+        peaks = {dtype: peak_flops(dtype, 8192 if device == "gpu" else 2048) for dtype in ("float32", "bfloat16")}
+        report = {"date": f"{datetime.date.today()}", "command": " ".join(["python", *sys.argv]), **machine()}
+        report |= {"device": device, "binarization": binarization, "matrix_product_flops": peaks, "cells": []}
+        click.echo(", ".join(f"{package} {version}" for package, version in report["versions"].items()))
+        click.echo(f"{report['processor']}, {report['cores']} cores; threads set: {report['threads'] or 'none'}")
+        for dtype, peak in peaks.items():
+            click.echo(f"matrix product on the {device}: {peak / 1e9:.0f} GFLOP/s in {dtype}")
+        for model in models:
+            for batch_size in (int(size) for size in batch_sizes.split(",")):
+                click.echo(f"\n{model}, batch {batch_size}, {binarization} binarization")
+                results, broken = trained(
+                    contenders, (model, batch_size, folder / "images.npy", *arguments), rounds + 1
+                )
+                cell = {n: summary(epochs, model, batch_size, peaks[precision(n)]) for n, epochs in results.items()}
+                show(cell)
+                report["cells"].append({"model": model, "batch_size": batch_size, "contenders": cell, "broken": broken})
+                if output:
+                    pathlib.Path(output).write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

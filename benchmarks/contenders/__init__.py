@@ -1,0 +1,76 @@
+"""What throughput.py lets run against each other: the models, the task, and who trains.
+
+A contender's module has one function, `make(task, **options)`, which builds the model and returns `epoch()`; that
+trains one epoch and returns the number of images really processed and the mean loss of an image, in nats. All train
+the same model, on images shuffled anew and binarized anew (or once, if static) each epoch, with Adam at 1e-3.
+"""
+
+import importlib
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Model(NamedTuple):
+    """Sizes of the encoder; the decoder has them reversed. With filters, convolutions of size 3 and stride 2."""
+
+    hidden: tuple
+    latent_size: int
+    activation: str
+    num_samples: int = 1
+    filters: tuple = ()
+
+
+class Task(NamedTuple):
+    """What a contender gets; images are bytes [N, 784]."""
+
+    model: Model
+    images: np.ndarray
+    batch_size: int
+    static: bool = False
+    gpu: bool = False
+
+
+class Contender(NamedTuple):
+    """The module that has `make`, its options, and the distribution that must be installed."""
+
+    module: str
+    needs: str
+    options: dict
+
+
+MODELS = {
+    "mlp-400-20": Model((400,), 20, "relu"),
+    "mlp-200-200-50": Model((200, 200), 50, "tanh"),
+    "iwae-50": Model((200, 200), 50, "tanh", num_samples=50),
+    "conv": Model((), 20, "relu", filters=(32, 64)),
+}
+
+TUNED = {"jit_compile": True, "steps_per_execution": 32}
+
+CONTENDERS = {
+    "tfvae_default": Contender("own", "tensorflow", {}),
+    "tfvae_jit": Contender("own", "tensorflow", {"jit_compile": True}),
+    "tfvae_bfloat16": Contender("own", "tensorflow", {"policy": "mixed_bfloat16"}),
+    "tf_keras_tutorial": Contender("tf", "tf_keras", {"keras": "tf_keras"}),
+    "tf_keras_tuned": Contender(
+        "tf", "tf_keras", {"keras": "tf_keras", "jit_compile": True, "steps_per_execution": 32}
+    ),
+    "keras3": Contender("tf", "keras", {"keras": "keras"}),
+    "torch_eager": Contender("torch_", "torch", {}),
+    "torch_compiled": Contender("torch_", "torch", {"compiled": True}),
+    "torch_bfloat16": Contender("torch_", "torch", {"bfloat16": True}),
+    "jax_step": Contender("jax_", "jax", {}),
+    "jax_scan": Contender("jax_", "jax", {"scanned": True}),
+}
+
+
+def make(name, task):
+    """The contender's `epoch`, ready to train."""
+    module, _, options = CONTENDERS[name]
+    return importlib.import_module(f"contenders.{module}").make(task, **options)
+
+
+def check_gpu(task, found):
+    if task.gpu and not found:
+        raise RuntimeError("the framework finds no GPU")

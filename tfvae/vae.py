@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from tfvae import checks, objectives, optimizers
+from tfvae import checks, objectives, optimizers, replicas
 from tfvae.loop import Loop
 from tfvae.seeds import fold_in, stateless_seed
 from tfvae.unmerged import Unmerged
@@ -52,7 +52,13 @@ class VAE(tfk.Model):
         self.recipe = None
         self._loop = None
         self._meters = [tfk.metrics.Mean(name=n) for n in ("loss", "elbo", "log_likelihood", "kl")]
-        self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="first_nonfinite_step")
+        self._bad_step = tf.Variable(
+            -1,
+            dtype=tf.int64,
+            trainable=False,
+            name="first_nonfinite_step",
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
         self._build_pieces()
 
     def _build_pieces(self):
@@ -124,6 +130,8 @@ class VAE(tfk.Model):
             raise ValueError(f"compile must get no losses or metrics beside the objective, got {', '.join(refused)}")
         if not callable(objective):
             raise ValueError(f"objective must be a callable such as objectives.elbo, got {objective!r}")
+        if kwargs.get("jit_compile") and self.distribute_strategy.num_replicas_in_sync > 1:
+            raise ValueError("jit_compile must not be True under a strategy of several replicas, got True")
         super().compile(optimizer=optimizers.fused(tfk.optimizers.get(optimizer)), **kwargs)
         self.objective = objective
         self._loop = None
@@ -136,8 +144,8 @@ class VAE(tfk.Model):
         x = self._checked(_images_of(data))
         step = self.optimizer.iterations
         with tf.GradientTape() as tape:
-            terms = self.objective(self, x, seed=fold_in(self.seed, _TRAINING, step), step=step)
-            loss = -tf.reduce_mean(terms.objective)
+            terms = self.objective(self, x, seed=replicas.own_seed(fold_in(self.seed, _TRAINING, step)), step=step)
+            loss = -replicas.joint_mean(terms.objective)
         gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
         self._apply_while_finite(loss, gradients, step)
         return self._record(terms)
@@ -145,7 +153,7 @@ class VAE(tfk.Model):
     def test_step(self, data):
         x = self._checked(_images_of(data))
         # Keras resets this counter at the start of every evaluation: same data, same noise, same answer.
-        seed = fold_in(self.seed, _EVALUATION, self._test_counter)
+        seed = replicas.own_seed(fold_in(self.seed, _EVALUATION, self._test_counter))
         return self._record(self.objective(self, x, seed=seed, step=self.optimizer.iterations))
 
     def predict_step(self, data):
@@ -165,14 +173,10 @@ class VAE(tfk.Model):
             finite &= tf.math.is_finite(
                 tf.add_n([tf.cast(tf.reduce_sum(g), loss.dtype) for g, _ in gradients if g is not None])
             )
+        finite = replicas.all_agree(finite)
         first = tf.logical_and(tf.less(self._bad_step, 0), tf.logical_not(finite))
         self._bad_step.assign(tf.where(first, step, self._bad_step))
-
-        def apply():
-            self.optimizer.apply_gradients(gradients)
-            return True
-
-        tf.cond(tf.less(self._bad_step, 0), apply, lambda: False)
+        replicas.apply_if(tf.less(self._bad_step, 0), self.optimizer, gradients)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As `tf_keras.Model.fit`; `y` is ignored.
@@ -199,7 +203,7 @@ class VAE(tfk.Model):
             checks.levels("x", x.in_memory.levels(), self.rules(support=True))
         if hasattr(x, "epochs_from"):
             kwargs.setdefault("steps_per_epoch", x.num_steps)
-            epoch = int(self.optimizer.iterations) // x.num_steps
+            epoch = int(self.optimizer.iterations.numpy()) // x.num_steps
         if loop is not None:
             loop.start(epoch)
             x = tf.data.Dataset.from_tensors(0).repeat()  # Keras counts the steps, the loop reads the images
@@ -246,7 +250,7 @@ class VAE(tfk.Model):
             return super().make_train_function(force)
 
     def _run_loop(self, _):
-        self._loop.run(int(self._steps_per_execution))
+        self._loop.run(int(self._steps_per_execution.numpy()))
         return self.get_metrics_result()
 
     def make_test_function(self, force=False):
@@ -340,7 +344,7 @@ class _StopWhenNonFinite(tfk.callbacks.Callback):
         self._check()
 
     def _check(self):
-        step = int(self.model._bad_step)
+        step = int(self.model._bad_step.numpy())
         if step >= 0:
             raise FloatingPointError(
                 f"training turned non-finite at step {step} (counted from 0); the weights are those before that step. "

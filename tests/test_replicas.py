@@ -1,0 +1,44 @@
+"""Training on several devices is training on one, on the joint batch."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What tests/replicas.py prints: two logical devices beside one."""
+    here = pathlib.Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent), str(here)])}
+    done = subprocess.run(
+        [sys.executable, here / "replicas.py"], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_two_replicas_step_as_one_device_on_the_joint_batch(found, optimizer):
+    """The last batch included, whose 93 images do not part into equal halves."""
+    assert found["num_replicas"] == 2
+    assert found[optimizer] < 1e-5
+    assert found[f"{optimizer}_metrics"] < 1e-5
+
+
+def test_noise_repeats_and_differs_between_replicas(found):
+    assert found["repeats"]
+    first, second = found["noise"]
+    assert first != second
+
+
+def test_a_step_that_is_not_finite_is_withheld_on_all_replicas(found):
+    assert "turned non-finite at step 1" in found["diverged"]
+    assert found["finite"]
+
+
+def test_xla_is_refused_where_it_cannot_work(found):
+    assert found["jit"].startswith("jit_compile must not be True under a strategy of several replicas")

@@ -1,0 +1,55 @@
+"""What a training step asks of `tf.distribute`: one answer for all replicas, a seed for each."""
+
+import tensorflow as tf
+
+from tfvae.seeds import fold_in
+
+
+def number():
+    """Of replicas that step together."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def own_seed(seed):
+    """The seed of this replica: where there are several, each draws noise of its own."""
+    if number() == 1:
+        return seed
+    return fold_in(seed, tf.distribute.get_replica_context().replica_id_in_sync_group)
+
+
+def joint_mean(values):
+    """This replica's share of the mean over all replicas' values: the shares add up to it, as gradients do."""
+    if number() == 1:
+        return tf.reduce_mean(values)
+    context = tf.distribute.get_replica_context()
+    count = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.size(values), values.dtype))
+    return tf.reduce_sum(values) / count
+
+
+def all_agree(good):
+    """Whether it is good on every replica."""
+    if number() == 1:
+        return good
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~good, tf.int32)) == 0
+
+
+def apply_if(good, optimizer, gradients):
+    """Applies the gradients if `good`, the same on all replicas."""
+
+    def apply_here():
+        optimizer.apply_gradients(gradients)
+        return True
+
+    def apply_everywhere(strategy, gradients, good):
+        def apply():
+            strategy.extended.call_for_each_replica(optimizer.apply_gradients, args=(gradients,))
+            return True
+
+        tf.cond(strategy.experimental_local_results(good)[0], apply, lambda: False)
+
+    if number() == 1:
+        tf.cond(good, apply_here, lambda: False)
+    else:
+        # A condition may not hold what replicas do together, so it is asked where they are one.
+        tf.distribute.get_replica_context().merge_call(apply_everywhere, args=(gradients, good))

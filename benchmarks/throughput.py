@@ -222,11 +222,14 @@ def chosen(context, parameter, value):
 @click.option("--contenders", callback=chosen, help="Between commas [all that are installed].")
 @click.option("--binarization", default="stochastic", type=click.Choice(["stochastic", "static"]), show_default=True)
 @click.option("--device", default="cpu", type=click.Choice(["cpu", "gpu"]), show_default=True)
+@click.option("--cores", type=click.IntRange(1), help="Pin all to so many cores [those that are there].")
 @click.option("--rounds", default=3, type=click.IntRange(1), help="Epochs of each that count.", show_default=True)
 @click.option("--check", "only_check", is_flag=True, help="Losses of these epochs on 5,000 images; no times.")
 @click.option("--output", type=click.Path(dir_okay=False), help="Write the numbers as JSON too.")
-def main(models, batch_sizes, contenders, binarization, device, rounds, only_check, output):
+def main(models, batch_sizes, contenders, binarization, device, cores, rounds, only_check, output):
     """Images a second, and their ratio to this package's; see the file's head."""
+    if cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # the contenders inherit it
     choose_device(device)
     arguments = [*(["--static"] if binarization == "static" else []), *(["--gpu"] if device == "gpu" else [])]
     with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,7 @@ LEAVES = {
     "unmerged",
 }
 ALLOWED = {
-    "streams": {"checks", "files", "seeds"},
+    "streams": {"checks", "epochs", "files", "seeds"},
     "data": {"checks", "epochs", "streams"},
     "objectives": {"seeds"},
     "replicas": {"seeds"},

@@ -45,33 +45,28 @@ class Epochs:
             return grey(x, self.max_level)
         seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), step)
         if not x.dtype.is_integer:
-            return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
+            return draw(x, seed)
         # Bits against integers, no floats in between: P(1) is x to max_level / 2^32.
         bits = random_bits(tf.shape(x), seed)
         return tf.cast(bits < tf.cast(x, tf.uint32) * (tf.uint32.max // self.max_level), tf.float32)
 
-    def steps(self, epochs, batch_size):
-        """What `read` takes, for each batch of a dataset of epoch numbers; the last batch of an epoch is smaller."""
-
-        full = len(self.images) // batch_size * batch_size
+    def batches(self, epochs, batch_size):
+        """What `read` gives for each batch of a dataset of epoch numbers; the last batch of an epoch is smaller."""
 
         def steps_of(epoch):
-            order = self.order(epoch)
-            batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[:full], [-1, batch_size]))
-            if full < len(self.images):
-                batches = batches.concatenate(tf.data.Dataset.from_tensors(order[full:]))
-            numbers = tf.data.Dataset.range(-(-len(self.images) // batch_size))
-            return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(epoch).repeat(), numbers, batches))
+            indices = tf.data.Dataset.from_tensor_slices(self.order(epoch)).batch(batch_size)
+            return indices.enumerate().map(lambda step, indices: (epoch, step, indices))
 
-        return epochs.flat_map(steps_of).prefetch(tf.data.AUTOTUNE)
-
-    def batches(self, epochs, batch_size):
-        """The images of `steps`: [B, H, W, C]."""
-        batches = self.steps(epochs, batch_size).map(self.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = epochs.flat_map(steps_of).map(self.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def _seed(self, epoch):
         return tf.stack([tf.constant(self.seed, tf.int64), epoch])
+
+
+def draw(x, seed):
+    """x ~ Bernoulli(grey), as 0 and 1, of grey levels in [0, 1]: float32, the shape of x."""
+    return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
 
 
 def random_bits(shape, seed):

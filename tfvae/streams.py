@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import checks, files
+from tfvae.epochs import draw
 from tfvae.seeds import fold_in
 
 BINARIZATIONS = (None, "static", "stochastic")
@@ -142,7 +143,7 @@ class Stream:
             if self.binarize != "stochastic":
                 return batches
             seed = fold_in(self.seed, _FRESH, epoch)
-            return batches.enumerate().map(lambda step, x: _draw(x, fold_in(seed, step, index)))
+            return batches.enumerate().map(lambda step, x: draw(x, fold_in(seed, step, index)))
 
         def pipeline(epochs):
             return epochs.flat_map(batches_of)
@@ -187,7 +188,7 @@ class Stream:
 
         def image(file, place, record):
             x = tf.ensure_shape(tf.cast(source.decode(record), tf.float32) / 255, self.event_shape)
-            return _draw(x, fold_in(seed, file, place)) if binarized else x
+            return draw(x, fold_in(seed, file, place)) if binarized else x
 
         return items.map(
             image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=self.deterministic or split != "train"
@@ -376,11 +377,6 @@ def _from_file(feature, encoded, event_shape):
     got = tf.shape(image)
     rule = f"{feature} must have shape {event_shape}, got"
     return checks.after(tf.reduce_all(got == event_shape), [rule, got], image)
-
-
-def _draw(x, seed):
-    """x ~ Bernoulli(grey), as 0 and 1."""
-    return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
 
 
 def _matched(argument, patterns):

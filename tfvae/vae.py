@@ -199,16 +199,16 @@ class VAE(tfk.Model):
         loop = self._loop_over(x)
         if loop is not self._loop:
             self._loop, self.train_function = loop, None
-        if loop is not None:
-            checks.levels("x", x.in_memory.levels(), self.rules(support=True))
         if hasattr(x, "epochs_from"):
             kwargs.setdefault("steps_per_epoch", x.num_steps)
-            epoch = int(self.optimizer.iterations.numpy()) // x.num_steps
-        if loop is not None:
-            loop.start(epoch)
-            x = tf.data.Dataset.from_tensors(0).repeat()  # Keras counts the steps, the loop reads the images
-        else:
-            x = self._at_the_door(x.epochs_from(epoch) if hasattr(x, "epochs_from") else x, batch_size)
+            first_epoch = int(self.optimizer.iterations.numpy()) // x.num_steps
+            if loop is None:
+                x = x.epochs_from(first_epoch)
+            else:
+                checks.levels("x", x.in_memory.levels(), self.rules(support=True))
+                loop.start(first_epoch)
+        # Where there is a loop, Keras counts the steps, and the loop reads the images.
+        x = self._at_the_door(x, batch_size) if loop is None else tf.data.Dataset.from_tensors(0).repeat()
         self._bad_step.assign(-1)
         callbacks = _as_list(callbacks)
         alone = any(_listens_to_batches(callback) for callback in callbacks)

@@ -30,10 +30,11 @@ LEAVES = {
 ALLOWED = {
     "streams": {"checks", "epochs", "files", "seeds"},
     "data": {"checks", "epochs", "streams"},
-    "objectives": {"seeds"},
+    "terms": {"seeds"},
+    "objectives": {"terms"},
     "replicas": {"seeds"},
     "vae": {"checks", "loop", "objectives", "optimizers", "replicas", "seeds", "unmerged"},
-    "diagnostics": {"objectives", "seeds"},
+    "diagnostics": {"seeds", "terms"},
     "signatures": {"checks", "objectives", "seeds"},
     "model_card": {"diagnostics", "files", "signatures"},
     "serving": {"checks", "client", "diagnostics", "files", "model_card", "objectives", "signatures", "transports"},

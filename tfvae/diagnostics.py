@@ -10,8 +10,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tqdm import tqdm
 
-from tfvae.objectives import kl_divergence
 from tfvae.seeds import fold_in
+from tfvae.terms import kl_divergence
 
 tfd = tfp.distributions
 

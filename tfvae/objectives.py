@@ -6,28 +6,13 @@ Shapes in comments: S samples, B batch, D latent.
 """
 
 import math
-from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.seeds import stateless_seed
+from tfvae.terms import Terms, check_at_least, kl_divergence, sample
 
 tfd = tfp.distributions
-
-
-class Terms(NamedTuple):
-    """What an objective gives for a batch: three tensors of shape [B], in nats.
-
-    Attributes:
-        objective: what is maximised; the loss is minus its mean.
-        log_likelihood: E_q[log p(x|z)], estimated.
-        kl: KL(q(z|x) || p(z)), exact or estimated. The metric `elbo` is log_likelihood - kl in every objective.
-    """
-
-    objective: tf.Tensor
-    log_likelihood: tf.Tensor
-    kl: tf.Tensor
 
 
 def elbo(vae, x, *, seed, step=None, num_samples=1, exact_kl=None):
@@ -54,12 +39,12 @@ def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples=1, exact_kl=None):
     Raises:
         ValueError: a negative weight, num_samples below 1.
     """
-    _check_at_least("log_likelihood", log_likelihood, 0)
-    _check_at_least("kl", kl, 0)
-    _check_at_least("num_samples", num_samples, 1)
+    check_at_least("log_likelihood", log_likelihood, 0)
+    check_at_least("kl", kl, 0)
+    check_at_least("num_samples", num_samples, 1)
 
     def objective(vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = _sample(vae, x, seed, num_samples)
+        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
         kl_term = kl_divergence(qz_x, vae.prior, z, exact_kl)
         expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
         return Terms(log_likelihood * expected_log_px_z - kl * kl_term, expected_log_px_z, kl_term)
@@ -84,13 +69,13 @@ def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=No
     Raises:
         ValueError: a value out of its range.
     """
-    _check_at_least("beta", beta, 0)
-    _check_at_least("warmup_steps", warmup_steps, 0)
-    _check_at_least("free_bits", free_bits, 0)
-    _check_at_least("num_samples", num_samples, 1)
+    check_at_least("beta", beta, 0)
+    check_at_least("warmup_steps", warmup_steps, 0)
+    check_at_least("free_bits", free_bits, 0)
+    check_at_least("num_samples", num_samples, 1)
 
     def objective(vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = _sample(vae, x, seed, num_samples)
+        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
         kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
         penalty = _free_bits_kl(qz_x, vae.prior, kl, free_bits) if free_bits else kl
         expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
@@ -108,39 +93,16 @@ def iwae(num_samples):
     Args:
         num_samples: S, at least 1; one pass of the decoder for all of them.
     """
-    _check_at_least("num_samples", num_samples, 1)
+    check_at_least("num_samples", num_samples, 1)
 
     def objective(vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = _sample(vae, x, seed, num_samples)
+        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
         sampled_kl = qz_x.log_prob(z) - vae.prior.log_prob(z)
         log_w = log_px_z - sampled_kl  # [S, B]
         bound = tf.reduce_logsumexp(log_w, axis=0) - math.log(num_samples)
         return Terms(bound, tf.reduce_mean(log_px_z, axis=0), tf.reduce_mean(sampled_kl, axis=0))
 
     return objective
-
-
-def kl_divergence(qz_x, pz, z, exact=None):
-    """KL(q(z|x) || p(z)): [B], in nats.
-
-    Args:
-        z: samples of q(z|x), [S, B, D], for log q(z|x) - log p(z) where there is no closed form, or none is wanted.
-        exact: as `exact_kl` of `elbo`.
-    """
-    if exact is not False:
-        try:
-            return tfd.kl_divergence(qz_x, pz)
-        except NotImplementedError as error:
-            if exact:
-                raise ValueError(f"exact_kl must not be True for this posterior and prior: {error}") from None
-    return tf.reduce_mean(qz_x.log_prob(z) - pz.log_prob(z), axis=0)
-
-
-def _sample(vae, x, seed, num_samples):
-    """q(z|x), z ~ q(z|x) [S, B, D] and log p(x|z) [S, B]."""
-    qz_x = vae.encode(x)
-    z = qz_x.sample(num_samples, seed=stateless_seed(seed))
-    return qz_x, z, vae.decode(z).log_prob(x)
 
 
 def _free_bits_kl(qz_x, pz, kl, free_bits):
@@ -162,8 +124,3 @@ def _warmup(step, warmup_steps, dtype):
     if step is None or not warmup_steps:
         return tf.ones([], dtype)
     return tf.minimum(tf.cast(step, dtype) / tf.cast(warmup_steps, dtype), 1)
-
-
-def _check_at_least(argument, value, least):
-    if not value >= least or math.isinf(value):
-        raise ValueError(f"{argument} must be a finite number of at least {least}, got {value}")

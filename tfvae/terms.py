@@ -1,0 +1,53 @@
+"""What objectives are made of: their result, samples of z, the KL, checks. Shapes: S samples, B batch, D latent."""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.seeds import stateless_seed
+
+tfd = tfp.distributions
+
+
+class Terms(NamedTuple):
+    """What an objective gives for a batch: three tensors of shape [B], in nats.
+
+    Attributes:
+        objective: what is maximised; the loss is minus its mean.
+        log_likelihood: E_q[log p(x|z)], estimated.
+        kl: KL(q(z|x) || p(z)), exact or estimated. The metric `elbo` is log_likelihood - kl in every objective.
+    """
+
+    objective: tf.Tensor
+    log_likelihood: tf.Tensor
+    kl: tf.Tensor
+
+
+def kl_divergence(qz_x, pz, z, exact=None):
+    """KL(q(z|x) || p(z)): [B], in nats.
+
+    Args:
+        z: samples of q(z|x), [S, B, D], for log q(z|x) - log p(z) where there is no closed form, or none is wanted.
+        exact: as `exact_kl` of `elbo`.
+    """
+    if exact is not False:
+        try:
+            return tfd.kl_divergence(qz_x, pz)
+        except NotImplementedError as error:
+            if exact:
+                raise ValueError(f"exact_kl must not be True for this posterior and prior: {error}") from None
+    return tf.reduce_mean(qz_x.log_prob(z) - pz.log_prob(z), axis=0)
+
+
+def sample(vae, x, seed, num_samples):
+    """q(z|x), z ~ q(z|x) [S, B, D] and log p(x|z) [S, B]."""
+    qz_x = vae.encode(x)
+    z = qz_x.sample(num_samples, seed=stateless_seed(seed))
+    return qz_x, z, vae.decode(z).log_prob(x)
+
+
+def check_at_least(argument, value, least):
+    if not value >= least or math.isinf(value):
+        raise ValueError(f"{argument} must be a finite number of at least {least}, got {value}")

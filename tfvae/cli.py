@@ -53,7 +53,7 @@ def _recipe_options(command):
         command = click.option(flag, field, type=kind, help=text)(command)
     command = click.option("--hidden-sizes", type=_Sizes(), help="Of the mlp, encoder first: 256,256.")(command)
     command = click.option("--filters", type=_Sizes(), help="Of the conv, encoder first: 32,64.")(command)
-    return click.option("--jit/--no-jit", default=None, help="Compile the training step with XLA.")(command)
+    return click.option("--jit/--no-jit", default=None, help="Compile training with XLA [where it pays].")(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

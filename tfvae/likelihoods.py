@@ -45,7 +45,6 @@ class Likelihood(tfk.Model):
         self.params = tfk.layers.Dense(
             event_shape[-1] if on_map else math.prod(event_shape),
             kernel_initializer=tfk.initializers.GlorotUniform(seed=seed),
-            dtype="float32",
             name="params",
         )
         self.flatten = tf.identity if on_map else tfk.layers.Flatten(name="flatten")
@@ -63,7 +62,7 @@ class Likelihood(tfk.Model):
     def call(self, z):
         leading = tf.shape(z)[:-1]
         h = self.flatten(self.network(tf.reshape(z, [-1, z.shape[-1]])))
-        params = tf.reshape(self.params(h), tf.concat([leading, self.event_shape], axis=0))
+        params = tf.reshape(tf.cast(self.params(h), tf.float32), tf.concat([leading, self.event_shape], axis=0))
         return self.distribution(params)
 
 

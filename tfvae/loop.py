@@ -1,6 +1,30 @@
 """Training from images in memory: one compiled call runs many steps and reads its own batches."""
 
+import math
+
 import tensorflow as tf
+import tf_keras as tfk
+
+# XLA's bounds, by benchmarks/throughput.py and benchmarks/growth.py: on two cores a step of 128 images takes it a
+# fifth less, one of 1024 images or of many samples of z more, one with convolutions forty times as long. Compiling
+# costs two seconds more than tracing alone, which 5,000 steps pay back.
+_MOST_ROWS, _LEAST_STEPS = 256, 5000
+
+
+def xla_pays(vae, batch_size, num_steps):
+    """Whether XLA was measured to be the quicker way to train so, compilation included.
+
+    Args:
+        vae: a compiled `VAE`; its objective tells by `num_samples` how many rows the decoder sees for an image.
+        num_steps: in the whole run.
+    """
+    rows = batch_size * getattr(vae.objective, "num_samples", math.inf)
+    pieces = [vae.encoder, vae.decoder]
+    if not all(isinstance(piece, tfk.Model) for piece in pieces):
+        return False
+    layers = [m for piece in pieces for m in piece.submodules if not isinstance(m, tfk.Model)]
+    dense = all(isinstance(m, tfk.layers.Dense) for m in layers if getattr(m, "weights", ()))
+    return dense and rows <= _MOST_ROWS and num_steps >= _LEAST_STEPS and not tf.config.list_logical_devices("GPU")
 
 
 class Loop:
@@ -13,15 +37,17 @@ class Loop:
         step: images [B, H, W, C] -> None: one update.
         epochs: an `Epochs`.
         batch_size: of all batches but the last of an epoch.
-        compile: makes a TensorFlow function of a Python one, or is the identity.
+        jit: whether XLA compiles it.
+        eagerly: not compiled at all, as for debugging.
     """
 
-    def __init__(self, step, epochs, batch_size, compile):
+    def __init__(self, step, epochs, batch_size, *, jit=False, eagerly=False):
         self._step = step
         self.epochs = epochs
         self.batch_size = batch_size
+        self.jit = jit
         self._num_full, self._rest = divmod(len(epochs.images), batch_size)
-        self._compiled = compile(self._run)
+        self._compiled = self._run if eagerly else tf.function(self._run, jit_compile=jit)
         self._epoch = self._next_step = None
 
     def start(self, epoch):
@@ -49,7 +75,9 @@ class Loop:
 
         def one(i):
             step = first + i
-            self._step(self.epochs.read(epoch, step, batches[step % batches.shape[0]]))
+            # Gathered: XLA would take the place of a slice for a constant, and compile anew for each first step.
+            indices = tf.gather(batches, step % batches.shape[0])
+            self._step(self.epochs.read(epoch, step, indices))
             return [i + 1]
 
         tf.while_loop(lambda i: i < count, one, [tf.zeros([], tf.int64)])

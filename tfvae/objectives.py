@@ -1,7 +1,8 @@
 """Objectives, in nats per example, to be maximised.
 
 An objective is a callable `(vae, x, *, seed, step) -> Terms`. `x` is a batch [B, ...]; `seed` an integer or a
-stateless pair; `step` the number of updates made so far, for schedules (None: after every schedule has ended).
+stateless pair; `step` the number of updates made so far, for schedules (None: after every schedule has ended). Its
+attribute `num_samples`, if it has one, says how many samples of z it takes for an image.
 Shapes in comments: S samples, B batch, D latent.
 """
 
@@ -31,6 +32,9 @@ def elbo(vae, x, *, seed, step=None, num_samples=1, exact_kl=None):
     return weighted_elbo(num_samples=num_samples, exact_kl=exact_kl)(vae, x, seed=seed, step=step)
 
 
+elbo.num_samples = 1
+
+
 def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples=1, exact_kl=None):
     """log_likelihood * E_q[log p(x|z)] - kl * KL(q(z|x) || p(z)): an objective; the weights may be 0.
 
@@ -49,6 +53,7 @@ def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples=1, exact_kl=None):
         expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
         return Terms(log_likelihood * expected_log_px_z - kl * kl_term, expected_log_px_z, kl_term)
 
+    objective.num_samples = num_samples
     return objective
 
 
@@ -82,6 +87,7 @@ def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=No
         weight = beta * _warmup(step, warmup_steps, kl.dtype)
         return Terms(expected_log_px_z - weight * penalty, expected_log_px_z, kl)
 
+    objective.num_samples = num_samples
     return objective
 
 
@@ -102,6 +108,7 @@ def iwae(num_samples):
         bound = tf.reduce_logsumexp(log_w, axis=0) - math.log(num_samples)
         return Terms(bound, tf.reduce_mean(log_px_z, axis=0), tf.reduce_mean(sampled_kl, axis=0))
 
+    objective.num_samples = num_samples
     return objective
 
 

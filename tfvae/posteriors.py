@@ -25,12 +25,12 @@ class Posterior(tfk.Model):
         self.network = network
         self.latent_size = latent_size
         self.params = tfk.layers.Dense(
-            params_size, kernel_initializer=tfk.initializers.GlorotUniform(seed=seed), dtype="float32", name="params"
+            params_size, kernel_initializer=tfk.initializers.GlorotUniform(seed=seed), name="params"
         )
         self.distribution = distribution_layer
 
     def call(self, x):
-        return self.distribution(self.params(self.network(x)))
+        return self.distribution(tf.cast(self.params(self.network(x)), tf.float32))
 
 
 def diagonal_normal(network, latent_size, *, seed=None):

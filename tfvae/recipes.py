@@ -48,7 +48,8 @@ class Recipe:
         posterior, prior, num_components, latent_size, network, hidden_sizes, filters, activation: the model.
         objective, beta, warmup_steps, free_bits, num_samples: what is maximised; beta and the two after it are for
             `beta_elbo`.
-        epochs, batch_size, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the training.
+        epochs, batch_size, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the
+            training; jit None compiles with XLA where `loop.xla_pays`.
         seed: of weights, shuffling, binarization and noise.
 
     Raises:
@@ -79,7 +80,7 @@ class Recipe:
     batch_size: int = 64
     learning_rate: float = 2e-3
     schedule: str = "cosine"
-    jit: bool = False
+    jit: bool | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -203,7 +204,7 @@ def compile(vae, recipe, num_images):
     if recipe.schedule == "cosine":
         num_updates = recipe.epochs * math.ceil(num_images / recipe.batch_size)
         rate = tfk.optimizers.schedules.CosineDecay(rate, num_updates, alpha=0.01)
-    vae.compile(tfk.optimizers.Adam(rate), objective_of(recipe), jit_compile=recipe.jit or None)
+    vae.compile(tfk.optimizers.Adam(rate), objective_of(recipe), jit_compile=recipe.jit)
 
 
 def objective_of(recipe):

@@ -1,7 +1,6 @@
 """The model: an encoder q(z|x), a decoder p(x|z), a prior p(z), and the Keras training loop around an objective."""
 
 import contextlib
-import functools
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +8,7 @@ import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from tfvae import checks, objectives, optimizers, replicas
-from tfvae.loop import Loop
+from tfvae.loop import Loop, xla_pays
 from tfvae.seeds import fold_in, stateless_seed
 from tfvae.unmerged import Unmerged
 
@@ -123,7 +122,7 @@ class VAE(tfk.Model):
         Args:
             optimizer: a tf_keras optimizer.
             objective: a callable `(vae, x, *, seed, step) -> Terms`, to be maximised: see `tfvae.objectives`.
-            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`.
+            **kwargs: `jit_compile` (None: where `loop.xla_pays`), `steps_per_execution`, `run_eagerly`.
         """
         refused = sorted(set(kwargs) - {"jit_compile", "steps_per_execution", "run_eagerly"})
         if refused:
@@ -184,7 +183,8 @@ class VAE(tfk.Model):
         One call from Python runs up to 32 steps, unless `steps_per_execution` was given to `compile`, a callback
         listens to batches, or a dataset does not know its length. What `ImageData.train` gives is then not iterated:
         the compiled step itself reads the images, in the same order and with the same binarization. A subclass with
-        a `train_step` of its own gets images either way. The numbers are the same.
+        a `train_step` of its own gets images either way. The numbers are the same, but where XLA compiles (long runs of
+        small batches through dense layers, unless `compile` was told otherwise): its normals are others.
 
         Args:
             x: images [N, *event_shape] in the likelihood's support, or a `tf.data.Dataset` of batches.
@@ -196,7 +196,7 @@ class VAE(tfk.Model):
         checks.at_least_one("epochs", epochs)
         if kwargs.get("validation_data") is not None:
             kwargs["validation_data"] = self._at_the_door(kwargs["validation_data"], None, "validation_data")
-        loop = self._loop_over(x)
+        loop = self._loop_over(x, epochs)
         if loop is not self._loop:
             self._loop, self.train_function = loop, None
         if hasattr(x, "epochs_from"):
@@ -218,15 +218,17 @@ class VAE(tfk.Model):
         with checks.graph_errors(), self._chunks(1 if alone else _CHUNK):
             return super().fit(x, None, batch_size, epochs, verbose, callbacks, **kwargs)
 
-    def _loop_over(self, x):
+    def _loop_over(self, x, epochs):
         """The loop over a data set whose images are in memory; None for all that is to go Keras' way."""
         own_step = type(self).train_step is not VAE.train_step  # Keras calls that one, and takes what it returns
         if not hasattr(x, "in_memory") or own_step or self.distribute_strategy.num_replicas_in_sync > 1:
             return None
-        if self._loop is not None and self._loop.epochs is x.in_memory and self._loop.batch_size == x.batch_size:
-            return self._loop
-        compiled = functools.partial(tf.function, jit_compile=bool(self.jit_compile))
-        return Loop(self.train_step, x.in_memory, x.batch_size, (lambda f: f) if self.run_eagerly else compiled)
+        # By all epochs, though some may be done: a resumed run is compiled as it was.
+        jit = self.jit_compile if self.jit_compile is not None else xla_pays(self, x.batch_size, epochs * x.num_steps)
+        known = self._loop
+        if known is not None and (known.epochs, known.batch_size, known.jit) == (x.in_memory, x.batch_size, jit):
+            return known
+        return Loop(self.train_step, x.in_memory, x.batch_size, jit=jit, eagerly=self.run_eagerly)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""

@@ -7,9 +7,7 @@ process of its own. Memory is its peak above what it held once TensorFlow and th
 epoch is timed.
 """
 
-import datetime
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -17,7 +15,7 @@ import tempfile
 
 import click
 import numpy as np
-from throughput import processor, versions
+import reports
 
 SHAPE = (64, 64, 3)
 READ = """
@@ -60,8 +58,7 @@ def write(folder, size_mb):
 @click.option("--output", type=click.Path(dir_okay=False), help="Write the numbers as JSON too.")
 def main(sizes, batch_size, shuffle_buffer, binarize, output):
     """Peak memory against the size of the data set; see the file's head."""
-    report = {"date": f"{datetime.date.today()}", "command": " ".join(["python", *sys.argv]), "rows": []}
-    report |= {"processor": processor(), "cores": os.cpu_count(), "versions": versions()}
+    report = reports.head() | {"rows": []}
     click.echo(f"{'data, MB':>10}{'images':>10}{'peak, MB':>10}{'images/s':>10}")
     for size_mb in (int(size) for size in sizes.split(",")):
         with tempfile.TemporaryDirectory() as folder:

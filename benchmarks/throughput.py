@@ -9,12 +9,9 @@ that rotates; medians over the rounds are printed after one round that does not 
 """
 
 import contextlib
-import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import select
 import statistics
 import subprocess
@@ -24,6 +21,7 @@ import time
 
 import click
 import numpy as np
+import reports
 from contenders import CONTENDERS, MODELS
 
 HERE = pathlib.Path(__file__).parent
@@ -39,6 +37,8 @@ LAYERS = {
         20 * 3136 + 7 * 7 * 9 * 64 * 64 + 14 * 14 * 9 * 64 * 32 + 28 * 28 * 32,
     ),
 }
+# In an epoch on a CPU, so that it takes about a second.
+NUM_IMAGES = {"mlp-400-20": 25_600, "mlp-200-200-50": 25_600, "iwae-50": 3072, "conv": 6144}
 COLUMNS = {"us_per_step": "us/step", "of_peak": "of peak", "peak_mb": "MB", "first_epoch_s": "first s"}
 COLUMNS |= {"threads": "threads", "busy_cores": "busy"}
 
@@ -173,42 +173,11 @@ def peak_flops(dtype, size):
     return 2 * size**3 / best
 
 
-def machine():
-    threads = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
-    return {"processor": processor(), "cores": cores, "threads": threads, "versions": versions()}
-
-
-def processor():
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def versions():
-    found = {"python": platform.python_version()}
-    for package in ("tensorflow", "tf_keras", "keras", "torch", "jax", "numpy"):
-        if installed(package):
-            found[package] = importlib.metadata.version(package)
-    return found
-
-
-def installed(package):
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def chosen(context, parameter, value):
     """A list between commas, each of which must be known; without a value, all contenders that are installed."""
     known = {"models": MODELS, "contenders": CONTENDERS}[parameter.name]
     if value is None:
-        return [name for name, contender in CONTENDERS.items() if installed(contender.needs)]
+        return [name for name, contender in CONTENDERS.items() if reports.installed(contender.needs)]
     names = value.split(",")
     for name in names:
         if name not in known:
@@ -237,17 +206,23 @@ def main(models, batch_sizes, contenders, binarization, device, cores, rounds, o
         if only_check:
             check(contenders, models, arguments, rounds, folder)
             return
-        np.save(folder / "images.npy", images())
+        every = images()
         peaks = {dtype: peak_flops(dtype, 8192 if device == "gpu" else 2048) for dtype in ("float32", "bfloat16")}
-        report = {"date": f"{datetime.date.today()}", "command": " ".join(["python", *sys.argv]), **machine()}
-        report |= {"device": device, "binarization": binarization, "matrix_product_flops": peaks, "cells": []}
+        report = reports.head() | {
+            "device": device,
+            "binarization": binarization,
+            "matrix_product_flops": peaks,
+            "cells": [],
+        }
         click.echo(", ".join(f"{package} {version}" for package, version in report["versions"].items()))
         click.echo(f"{report['processor']}, {report['cores']} cores; threads set: {report['threads'] or 'none'}")
         for dtype, peak in peaks.items():
             click.echo(f"matrix product on the {device}: {peak / 1e9:.0f} GFLOP/s in {dtype}")
         for model in models:
             for batch_size in (int(size) for size in batch_sizes.split(",")):
-                click.echo(f"\n{model}, batch {batch_size}, {binarization} binarization")
+                few = every if device == "gpu" else every[: NUM_IMAGES[model]]
+                np.save(folder / "images.npy", few)
+                click.echo(f"\n{model}, batch {batch_size}, {binarization} binarization, {len(few)} images an epoch")
                 results, broken = trained(
                     contenders, (model, batch_size, folder / "images.npy", *arguments), rounds + 1
                 )

@@ -46,10 +46,9 @@ MODELS = {
     "conv": Model((), 20, "relu", filters=(32, 64)),
 }
 
-TUNED = {"jit_compile": True, "steps_per_execution": 32}
-
 CONTENDERS = {
     "tfvae_default": Contender("own", "tensorflow", {}),
+    "tfvae_plain": Contender("own", "tensorflow", {"jit_compile": False}),
     "tfvae_jit": Contender("own", "tensorflow", {"jit_compile": True}),
     "tfvae_bfloat16": Contender("own", "tensorflow", {"policy": "mixed_bfloat16"}),
     "tf_keras_tutorial": Contender("tf", "tf_keras", {"keras": "tf_keras"}),

@@ -104,7 +104,8 @@ def growth(report):
         for name, points in report["points"].items()
     ]
     base = ", ".join(f"{name} {size}" for name, size in report["base"].items())
-    return f"Seconds of an epoch as one size grows from {base}.\n\n{table(['', 'size: seconds'], rows)}\n\n![growth](results/growth.png)"
+    text = f"Seconds of an epoch as one size grows from {base}."
+    return f"{text}\n\n{table(['', 'size: seconds'], rows)}\n\n![growth](results/growth.png)"
 
 
 def scaling(report):

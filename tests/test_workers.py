@@ -1,0 +1,231 @@
+"""Training on several machines is training on one device, on the joint batch; here two processes."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from joint import quiet_objective, trained
+from workers import OPTIMIZERS, RECIPE
+
+from tfvae import data, files, runs, strategies
+from tfvae.shares import parts
+
+HERE = pathlib.Path(__file__).parent
+# Seconds that a cluster may take; on two free cores it takes a fifth.
+PATIENCE = 240
+
+
+class Cluster:
+    """Processes of one command on free ports, one for each worker; killed in the end."""
+
+    def __init__(self, command, folder, size=2):
+        with_ports = [socket.socket() for _ in range(size)]
+        for s in with_ports:
+            s.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in with_ports]
+        for s in with_ports:
+            s.close()
+        self.logs = [open(folder / f"log-{time.monotonic_ns()}", "w+") for _ in workers]
+        self.processes = []
+        for index, log in enumerate(self.logs):
+            config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            environment = os.environ | {"TF_CONFIG": json.dumps(config)}
+            environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), str(HERE)])
+            self.processes.append(
+                subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=environment, cwd=folder)
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process, log in zip(self.processes, self.logs, strict=True):
+            process.kill()
+            process.wait()
+            log.close()
+
+    def wait(self):
+        """The exit codes."""
+        end = time.monotonic() + PATIENCE
+        return [process.wait(max(0, end - time.monotonic())) for process in self.processes]
+
+    def output(self, index):
+        self.logs[index].seek(0)
+        return self.logs[index].read()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What two workers wrote: see workers.py."""
+    folder = tmp_path_factory.mktemp("workers")
+    images = np.random.default_rng(0).integers(0, 256, (130, 8, 8, 1), np.uint8)
+    data.to_tfrecords(images, folder / "images", num_shards=3)
+    with Cluster([HERE / "workers.py", folder], folder) as cluster:
+        assert cluster.wait() == [0, 0], cluster.output(0)[-2000:] + cluster.output(1)[-2000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return [json.loads((folder / f"found-{index}.json").read_text()) for index in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def weights(folder):
+    return [dict(np.load(folder / f"weights-{index}.npz")) for index in (0, 1)]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_two_workers_step_as_one_device_on_the_joint_batch(found, weights, optimizer):
+    """Binarized afresh, with an uneven last batch, and measured alike."""
+    images = data.load("digits", "stochastic")
+    expected, history = trained(tf.distribute.get_strategy(), images, quiet_objective, OPTIMIZERS[optimizer])
+    assert [f["num_replicas"] for f in found] == [2, 2]
+    for of_worker, has in zip(weights, found, strict=True):
+        np.testing.assert_allclose(of_worker[optimizer], expected, rtol=0, atol=1e-6)
+        for name, values in history.items():
+            np.testing.assert_allclose(has[optimizer][name], values, rtol=1e-6, err_msg=name)
+
+
+def test_workers_agree_on_weights_and_metrics_also_from_files(found, weights):
+    for name in weights[0]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
+        assert found[0][name] == found[1][name]
+
+
+def test_workers_draw_noise_of_their_own(found):
+    assert found[0]["seed"] != found[1]["seed"]
+
+
+def test_what_workers_cannot_share_is_refused(found):
+    array, single, endless = found[0]["refused"]
+    assert "x must be a tf.data.Dataset under several workers, got ndarray" in array
+    assert "batch_size must be at least the number of replicas, 2, got 1" in single
+    assert "steps_per_epoch must be given under several workers" in endless
+
+
+def test_the_chief_alone_writes_and_returns(found, folder):
+    assert [f["returned"] for f in found] == [True, False]
+    assert (folder / "whole" / runs.WEIGHTS).exists() and (folder / "whole" / runs.CARD).exists()
+
+
+def test_after_a_worker_is_killed_the_run_goes_on_to_the_same_weights(folder):
+    """Kill -9 at work; the other one ends by itself; both are started again, as a supervisor would do."""
+    (folder / "recipe.json").write_text(json.dumps(RECIPE.to_dict()))
+    command = ["-m", "tfvae", "train", "--config", "recipe.json", "--output", "killed", "--go-on", "--no-export"]
+    command += ["--evaluation-samples", "2", "--distribute", "multiworker"]
+    with Cluster(command, folder) as cluster:
+        end = time.monotonic() + PATIENCE
+        while not (folder / "killed" / runs.CHECKPOINT).exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        cluster.processes[1].kill()
+        assert cluster.wait()[0] == 1
+        assert cluster.output(0).splitlines()[-1].startswith("Error: another worker was lost: start all of them again")
+    assert not (folder / "killed" / runs.WEIGHTS).exists()
+    with Cluster(command, folder) as cluster:
+        assert cluster.wait() == [0, 0], cluster.output(0)[-2000:]
+        assert "ELBO" in cluster.output(0) and cluster.output(1) == ""
+    whole, killed = (files.read_arrays(folder / name / runs.WEIGHTS) for name in ("whole", "killed"))
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], killed[name])
+    assert files.read_json(folder / "whole" / runs.HISTORY) == files.read_json(folder / "killed" / runs.HISTORY)
+
+
+def contexts(num_workers, replicas_each):
+    return [tf.distribute.InputContext(num_workers, i, num_workers * replicas_each) for i in range(num_workers)]
+
+
+@pytest.mark.parametrize(("num_workers", "replicas_each"), [(2, 1), (3, 2), (1, 4)])
+@pytest.mark.parametrize("binarize", [None, "static", "stochastic"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_parts_of_a_batch_make_up_the_batch(num_workers, replicas_each, binarize, dtype):
+    """To the bit, in every batch of an epoch, in which the last has one image."""
+    grey = np.random.default_rng(0).integers(0, 256, (41, 4, 4, 1), np.uint8)
+    images = grey if dtype is np.uint8 else grey.astype(np.float32) / 255
+    train = data.from_arrays(images, images, validation_size=0, binarize=binarize, seed=5).train(10)
+    joint = list(train.epochs_from(3).take(5))
+    shares = [
+        list(train.parts_from(3, context).take(5 * replicas_each)) for context in contexts(num_workers, replicas_each)
+    ]
+    for step, expected in enumerate(joint):
+        together = [x for share in shares for x in share[step * replicas_each : (step + 1) * replicas_each]]
+        assert max(len(x) for x in together) - min(len(x) for x in together) <= 1
+        np.testing.assert_array_equal(tf.concat(together, 0), expected)
+
+
+def test_parts_of_a_data_set_that_all_read_make_up_its_batches():
+    dataset = tf.data.Dataset.range(23).batch(5)
+    shares = [list(parts(dataset, context)) for context in contexts(3, 1)]
+    for step, expected in enumerate(dataset):
+        np.testing.assert_array_equal(tf.concat([share[step] for share in shares], 0), expected)
+
+
+@pytest.mark.parametrize(("num_files", "num_workers"), [(5, 2), (2, 3)])
+def test_workers_read_every_image_of_a_stream_once_an_epoch_in_as_many_steps(num_files, num_workers, tmp_path):
+    """Whatever the sizes of their shards."""
+    images = np.arange(43, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    data.to_tfrecords(images, tmp_path / "images", num_shards=num_files)
+    train = data.from_tfrecords(str(tmp_path / "images/*"), (1, 1, 1), count=True).train(8)
+    assert train.num_steps == 6
+    orders = []
+    for epoch in (0, 1):
+        read = [list(train.parts_from(epoch, c).take(6)) for c in contexts(num_workers, 1)]
+        following = [next(iter(train.parts_from(epoch, c).skip(6))) for c in contexts(num_workers, 1)]
+        orders.append(np.concatenate([x.numpy().ravel() for share in read for x in share]) * 255)
+        np.testing.assert_array_equal(np.sort(np.round(orders[-1])), np.arange(43))
+        nexts = [next(iter(train.parts_from(epoch + 1, c))) for c in contexts(num_workers, 1)]
+        for a, b in zip(following, nexts, strict=True):  # the seventh batch is the next epoch's first
+            np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(*orders)
+
+
+def test_shards_and_strategies_are_not_mixed(tmp_path):
+    data.to_tfrecords(np.zeros((8, 1, 1, 1), np.uint8), tmp_path / "images", num_shards=2)
+    train = data.from_tfrecords(str(tmp_path / "images/*"), (1, 1, 1), count=True).train(4, shard=(0, 2))
+    with pytest.raises(ValueError, match=r"shard must be \(0, 1\) under several workers, who get theirs anyway, got"):
+        train.parts_from(0, contexts(2, 1)[0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_a_cluster_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=r'TF_CONFIG must be of the form {"cluster": .*, the index in range, got'):
+        strategies.check_cluster(text)
+
+
+def test_without_a_cluster_several_workers_are_refused(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match=r"TF_CONFIG must be set for multiworker, to .*, got nothing"):
+        strategies.named("multiworker")
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(ValueError, match=r"distribute must be one of mirrored, multiworker, got 'miror'"):
+        strategies.named("miror")
+
+
+def test_what_does_not_fit_a_strategy_is_refused():
+    class Two:
+        num_replicas_in_sync = 2
+
+    with pytest.raises(ValueError, match="batch_size must be at least the number of replicas, 2, got 1"):
+        strategies.check_fits(Two, batch_size=1, jit=False)
+    with pytest.raises(ValueError, match="jit must not be True with several replicas, got True with 2"):
+        strategies.check_fits(Two, batch_size=2, jit=True)
+    strategies.check_fits(None, batch_size=1, jit=True)

@@ -15,7 +15,10 @@ def quiet_objective(vae, x, *, seed, step=None):
 
 
 def trained(strategy, images, objective, optimizer, epochs=1, batch_size=100):
-    """The weights in one vector, and the history. `optimizer` is a class. 1293 digits in batches of 100: the last has 93, an odd number."""
+    """The weights in one vector, and the history; `optimizer` is a class.
+
+    1293 digits in batches of 100: the last has 93, an odd number.
+    """
     with strategy.scope():
         vae = recipes.build(small_recipe().complete(images))
         vae.compile(optimizer(1e-3), objective)

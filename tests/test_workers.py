@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -14,7 +16,7 @@ import tensorflow as tf
 from joint import quiet_objective, trained
 from workers import OPTIMIZERS, RECIPE
 
-from tfvae import data, files, runs, strategies
+from tfvae import cli, data, files, runs, strategies
 from tfvae.shares import parts
 
 HERE = pathlib.Path(__file__).parent
@@ -32,7 +34,7 @@ class Cluster:
         workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in with_ports]
         for s in with_ports:
             s.close()
-        self.logs = [open(folder / f"log-{time.monotonic_ns()}", "w+") for _ in workers]
+        self.logs = [tempfile.TemporaryFile("w+") for _ in workers]  # noqa: SIM115 (closed in the end)
         self.processes = []
         for index, log in enumerate(self.logs):
             config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
@@ -191,6 +193,30 @@ def test_shards_and_strategies_are_not_mixed(tmp_path):
     train = data.from_tfrecords(str(tmp_path / "images/*"), (1, 1, 1), count=True).train(4, shard=(0, 2))
     with pytest.raises(ValueError, match=r"shard must be \(0, 1\) under several workers, who get theirs anyway, got"):
         train.parts_from(0, contexts(2, 1)[0])
+
+
+def test_the_manifest_gives_each_pod_its_task(tmp_path):
+    """The README's YAML, and the shell in it with a `python` that says what it was given."""
+    yaml = pytest.importorskip("yaml")
+    text = (HERE.parent / "README.md").read_text()
+    (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "multiworker" in b)
+    service, job = yaml.safe_load_all(block)
+    pod, name = job["spec"]["template"]["spec"], job["metadata"]["name"]
+    assert service["spec"]["selector"] == {"job-name": name} and pod["subdomain"] == service["metadata"]["name"]
+    (container,) = pod["containers"]
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$TF_CONFIG"\necho "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    settings = {e["name"]: e["value"] for e in container["env"]} | {"JOB_COMPLETION_INDEX": "2"}
+    command = [*container["command"], *container["args"]]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    given = subprocess.run(command, env=settings | {"PATH": path}, capture_output=True, text=True, check=True).stdout
+    config, arguments = given.splitlines()
+    strategies.check_cluster(config)
+    size = job["spec"]["completions"]
+    assert json.loads(config)["cluster"] == {"worker": [f"{name}-{i}.{name}:2222" for i in range(size)]}
+    assert json.loads(config)["task"] == {"type": "worker", "index": 2} and size == job["spec"]["parallelism"]
+    _, _, command, *options = arguments.split()
+    cli.main.commands[command].make_context(command, options)  # refuses options that it does not know
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py                    minutes; writes results/scaling.json
 
-Trains a VAE in one process, and in two that share each batch over 127.0.0.1, every process on a core of its own and with
-as many images a step as the single one (weak scaling). Prints the efficiency measured,
+Trains a VAE in one process, and in two that share each batch over 127.0.0.1, every process on a core of its own and
+with as many images a step as the single one (weak scaling). Prints the efficiency measured,
 
     (seconds a step of one) / (seconds a step of two),
 
@@ -14,6 +14,7 @@ and the one to expect of n devices joined by a network of some bandwidth, in whi
 """
 
 import datetime
+import itertools
 import json
 import os
 import pathlib
@@ -70,7 +71,7 @@ def train(way, batch_size, num_steps, rounds):
     if way == "pipeline":
         batches = batches.map(lambda x: x)  # no longer known as images in memory
     vae.fit(batches, epochs=rounds + 1, verbose=0, callbacks=[tfk.callbacks.LambdaCallback(on_epoch_end=now)])
-    pairs = list(zip(times[:-1], times[1:], strict=True))
+    pairs = list(itertools.pairwise(times))
     seconds, busy = (statistics.median(b[i] - a[i] for a, b in pairs) / num_steps for i in (0, 1))
     num_parameters = sum(int(np.prod(v.shape)) for v in vae.trainable_variables)
     print(json.dumps({"seconds": seconds, "busy": busy, "parameters": num_parameters}))
@@ -115,8 +116,8 @@ def main(batch_size, num_steps, rounds, output, way):
         click.echo(f"  {name:<10}{1e3 * row['seconds']:>9.2f} ms a step{1e3 * row['busy']:>9.2f} ms of the processor")
     num_bytes = allreduce_bytes(parameters, 2)
     efficiency = {name: found[name]["seconds"] / two["seconds"] for name in ("memory", "pipeline")}
-    click.echo(f"  two workers exchange {num_bytes / 1e6:.2f} MB a step; weak scaling efficiency "
-               f"{efficiency['memory']:.0%} of the quickest, {efficiency['pipeline']:.0%} of the same pipeline")  # fmt: skip
+    click.echo(f"  two workers exchange {num_bytes / 1e6:.2f} MB a step; their weak scaling efficiency is")
+    click.echo(f"  {efficiency['memory']:.0%} of the quickest, {efficiency['pipeline']:.0%} of the same pipeline")
     expected = predicted(one["seconds"], parameters)
     click.echo(f"  expected efficiency, {1e3 * one['seconds']:.2f} ms of compute:")
     for name, row in expected.items():

@@ -164,7 +164,7 @@ def test_parts_of_a_batch_make_up_the_batch(num_workers, replicas_each, binarize
 
 def test_parts_of_a_data_set_that_all_read_make_up_its_batches():
     dataset = tf.data.Dataset.range(23).batch(5)
-    shares = [list(parts(dataset, context)) for context in contexts(3, 1)]
+    shares = [list(parts(dataset.map(lambda x: (x, -x)), context)) for context in contexts(3, 1)]
     for step, expected in enumerate(dataset):
         np.testing.assert_array_equal(tf.concat([share[step] for share in shares], 0), expected)
 

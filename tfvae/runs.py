@@ -111,6 +111,7 @@ def resume(directory, *, strategy=None, **options):
     """
     directory = _existing(directory)
     recipe = read_recipe(directory / RECIPE)
+    strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
     return _run(recipe, recipe.load_data(), directory, strategy, **options)
 
 

@@ -186,6 +186,8 @@ class VAE(tfk.Model):
         the compiled step itself reads the images, in the same order and with the same binarization. A subclass with
         a `train_step` of its own gets images either way. The numbers are the same.
 
+        Under a strategy of several workers each reads its part of every batch, see `tfvae.shares`; x must be a Dataset.
+
         Args:
             x: images [N, *event_shape] in the likelihood's support, or a `tf.data.Dataset` of batches.
 

@@ -18,7 +18,6 @@ import itertools
 import json
 import os
 import pathlib
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,8 @@ import time
 
 import click
 from throughput import machine
+
+from tfvae import strategies
 
 HERE = pathlib.Path(__file__).parent
 BANDWIDTHS = {"10 Gbit/s Ethernet": 1.25e9, "100 Gbit/s": 12.5e9, "NVLink, 300 GB/s": 300e9}  # bytes a second, each way
@@ -55,7 +56,7 @@ def train(way, batch_size, num_steps, rounds):
     import numpy as np
     import tf_keras as tfk
 
-    from tfvae import data, recipes, strategies
+    from tfvae import data, recipes
 
     strategy = strategies.named("multiworker") if way == "workers" else None
     num_replicas = strategy.num_replicas_in_sync if strategy else 1
@@ -80,16 +81,9 @@ def train(way, batch_size, num_steps, rounds):
 def measured(way, size, arguments):
     """What the first of `size` processes printed, each pinned to a core."""
     cores = sorted(os.sched_getaffinity(0))
-    sockets = [socket.socket() for _ in range(size)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
     processes = []
-    for i in range(size):
-        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": i}}
-        environment = os.environ | {"PYTHONPATH": str(HERE.parent), "TF_CONFIG": json.dumps(config)}
+    for i, config in enumerate(strategies.local_cluster(size)):
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent), "TF_CONFIG": config}
         command = ["taskset", "-c", str(cores[i % len(cores)]), sys.executable, __file__, "--way", way, *arguments]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
     outputs = [process.communicate()[0] for process in processes]

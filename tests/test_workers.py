@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,24 +24,16 @@ PATIENCE = 240
 
 
 class Cluster:
-    """Processes of one command on free ports, one for each worker; killed in the end."""
+    """Two processes of one command, each a worker; killed in the end."""
 
-    def __init__(self, command, folder, size=2):
-        with_ports = [socket.socket() for _ in range(size)]
-        for s in with_ports:
-            s.bind(("127.0.0.1", 0))
-        workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in with_ports]
-        for s in with_ports:
-            s.close()
-        self.logs = [tempfile.TemporaryFile("w+") for _ in workers]  # noqa: SIM115 (closed in the end)
-        self.processes = []
-        for index, log in enumerate(self.logs):
-            config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-            environment = os.environ | {"TF_CONFIG": json.dumps(config)}
-            environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), str(HERE)])
-            self.processes.append(
-                subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=environment, cwd=folder)
-            )
+    def __init__(self, command, folder):
+        path = os.pathsep.join([str(HERE.parent), str(HERE)])
+        environments = [os.environ | {"PYTHONPATH": path, "TF_CONFIG": c} for c in strategies.local_cluster(2)]
+        self.logs = [tempfile.TemporaryFile("w+") for _ in environments]  # noqa: SIM115 (closed in the end)
+        self.processes = [
+            subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=environment, cwd=folder)
+            for environment, log in zip(environments, self.logs, strict=True)
+        ]
 
     def __enter__(self):
         return self
@@ -169,21 +160,22 @@ def test_parts_of_a_data_set_that_all_read_make_up_its_batches():
         np.testing.assert_array_equal(tf.concat([share[step] for share in shares], 0), expected)
 
 
-@pytest.mark.parametrize(("num_files", "num_workers"), [(5, 2), (2, 3)])
-def test_workers_read_every_image_of_a_stream_once_an_epoch_in_as_many_steps(num_files, num_workers, tmp_path):
-    """Whatever the sizes of their shards."""
+@pytest.mark.parametrize(("sizes", "num_workers"), [((8, 9, 8, 9, 9), 2), ((21, 22), 3), ((2, 41), 2)])
+def test_workers_read_every_image_of_a_stream_once_an_epoch_in_as_many_steps(sizes, num_workers, tmp_path):
+    """Whatever the sizes of the files and so of their shards; a step may find nothing in the smallest."""
     images = np.arange(43, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    data.to_tfrecords(images, tmp_path / "images", num_shards=num_files)
-    train = data.from_tfrecords(str(tmp_path / "images/*"), (1, 1, 1), count=True).train(8)
+    for i, part in enumerate(np.split(images, np.cumsum(sizes)[:-1])):
+        data.to_tfrecords(part, tmp_path / f"images-{i}")
+    train = data.from_tfrecords(str(tmp_path / "images-*/*"), (1, 1, 1), count=True).train(8)
     assert train.num_steps == 6
     orders = []
     for epoch in (0, 1):
         read = [list(train.parts_from(epoch, c).take(6)) for c in contexts(num_workers, 1)]
-        following = [next(iter(train.parts_from(epoch, c).skip(6))) for c in contexts(num_workers, 1)]
+        seventh = [next(iter(train.parts_from(epoch, c).skip(6))) for c in contexts(num_workers, 1)]
         orders.append(np.concatenate([x.numpy().ravel() for share in read for x in share]) * 255)
         np.testing.assert_array_equal(np.sort(np.round(orders[-1])), np.arange(43))
-        nexts = [next(iter(train.parts_from(epoch + 1, c))) for c in contexts(num_workers, 1)]
-        for a, b in zip(following, nexts, strict=True):  # the seventh batch is the next epoch's first
+        following = [next(iter(train.parts_from(epoch + 1, c))) for c in contexts(num_workers, 1)]
+        for a, b in zip(seventh, following, strict=True):
             np.testing.assert_array_equal(a, b)
     assert not np.array_equal(*orders)
 

@@ -8,6 +8,7 @@ Several machines run the same program; TF_CONFIG tells each who takes part and w
 import contextlib
 import json
 import os
+import socket
 
 import tensorflow as tf
 
@@ -58,6 +59,17 @@ def check_cluster(text):
         good = False
     if not good:
         raise ValueError(f"TF_CONFIG must be of the form {_FORM}, the index in range, got {text}")
+
+
+def local_cluster(num_workers):
+    """A TF_CONFIG for each of so many processes on this machine, with ports that are free now: a list of texts."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(num_workers)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    tasks = [{"type": "worker", "index": index} for index in range(num_workers)]
+    return [json.dumps({"cluster": {"worker": workers}, "task": task}) for task in tasks]
 
 
 def check_fits(strategy, batch_size, jit):

@@ -51,6 +51,7 @@ class VAE(tfk.Model):
         self.seed = seed
         self.recipe = None
         self._loop = None
+        self._has_strategy = tf.distribute.has_strategy()
         self._meters = [tfk.metrics.Mean(name=n) for n in ("loss", "elbo", "log_likelihood", "kl")]
         self._bad_step = tf.Variable(
             -1,
@@ -231,7 +232,7 @@ class VAE(tfk.Model):
     def _loop_over(self, x):
         """The loop over a data set whose images are in memory; None for all that is to go Keras' way."""
         own_step = type(self).train_step is not VAE.train_step  # Keras calls that one, and takes what it returns
-        if not hasattr(x, "in_memory") or own_step or self.distribute_strategy.num_replicas_in_sync > 1:
+        if not hasattr(x, "in_memory") or own_step or self._has_strategy:
             return None
         if self._loop is not None and self._loop.epochs is x.in_memory and self._loop.batch_size == x.batch_size:
             return self._loop

@@ -4,70 +4,79 @@ Logical devices must be made before TensorFlow starts, so that this is a process
 """
 
 import json
+import pathlib
 import sys
+import tempfile
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
+from conftest import small_recipe
+from joint import quiet_objective, trained
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
+from tfvae import data, objectives, recipes, runs, strategies
 
-from conftest import small_recipe  # noqa: E402
-
-from tfvae import data, objectives, recipes  # noqa: E402
-
-IMAGES = data.load("digits")
-
-
-def quiet_objective(vae, x, *, seed, step=None):
-    """The ELBO at z = loc: without noise, so that replicas and one device must agree."""
-    qz_x = vae.encode(x)
-    log_px_z = vae.decode(qz_x.mean()).log_prob(x)
-    kl = objectives.kl_divergence(qz_x, vae.prior, None, exact=True)
-    return objectives.Terms(log_px_z - kl, log_px_z, kl)
-
-
-def trained(strategy, objective, optimizer, epochs=1):
-    with strategy.scope():
-        vae = recipes.build(small_recipe().complete(IMAGES))
-        vae.compile(optimizer(), objective)
-    # 1293 images in batches of 100: the last has 93, an odd number.
-    history = vae.fit(IMAGES.train(100), validation_data=IMAGES.validation(100), epochs=epochs, verbose=0).history
-    return np.concatenate([variable.numpy().ravel() for variable in vae.trainable_variables]), history
+OPTIMIZERS = {"sgd": tfk.optimizers.SGD, "adam": tfk.optimizers.Adam}
 
 
 def main():
-    one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    two = strategies.named("mirrored", 2)
+    one, mirrored = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0"])
+    images = data.load("digits")
     found = {"num_replicas": two.num_replicas_in_sync}
-    for name, optimizer in (("sgd", lambda: tfk.optimizers.SGD(1e-3)), ("adam", lambda: tfk.optimizers.Adam(1e-3))):
-        (expected, history), (weights, joint) = (trained(s, quiet_objective, optimizer) for s in (one, two))
+    for name, optimizer in OPTIMIZERS.items():
+        (expected, history), (weights, joint) = (trained(s, images, quiet_objective, optimizer) for s in (one, two))
         found[name] = float(np.abs(weights - expected).max())
         found[f"{name}_metrics"] = max(abs(joint[key][0] / history[key][0] - 1) for key in history)
-    first, again = (trained(two, objectives.elbo, tfk.optimizers.Adam, epochs=2)[0] for _ in range(2))
+    alone, _ = trained(mirrored, images, quiet_objective, optimizer)
+    found["one_mirrored"] = float(np.abs(alone - expected).max())
+    first, again = (trained(two, images, objectives.elbo, tfk.optimizers.Adam, epochs=2)[0] for _ in range(2))
     found["repeats"] = bool(np.array_equal(first, again))
-    # What a replica draws for a row of the same image, beside what the other one draws.
-    noise = []
+    found |= run(two) | noise_and_divergence(two, images)
+    json.dump(found, sys.stdout)
+
+
+def run(strategy):
+    """A run on disk, interrupted and not."""
+
+    class Stop(tfk.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as folder:
+        whole, stopped = (pathlib.Path(folder) / name for name in ("whole", "stopped"))
+        options = {"strategy": strategy, "num_samples": 2, "verbose": False}
+        runs.start(small_recipe(epochs=3), whole, **options)
+        try:
+            runs.start(small_recipe(epochs=3), stopped, callbacks=[Stop()], **options)
+        except KeyboardInterrupt:
+            runs.resume(stopped, **options)
+        weights = [dict(np.load(path / runs.WEIGHTS)) for path in (whole, stopped)]
+        return {"resumed": all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])}
+
+
+def noise_and_divergence(strategy, images):
+    """What a replica draws for a row of the same image, beside what the other one draws; a rate that is too high."""
+    noise, found = [], {}
 
     def noted(vae, x, *, seed, step=None):
         noise.append(vae.encode(tf.zeros_like(x[:1])).sample(seed=seed))
         return objectives.elbo(vae, x, seed=seed, step=step)
 
-    with two.scope():
-        vae = recipes.build(small_recipe().complete(IMAGES))
+    with strategy.scope():
+        vae = recipes.build(small_recipe().complete(images))
         vae.compile(tfk.optimizers.SGD(1e30), noted, run_eagerly=True)
         try:
             vae.compile("adam", jit_compile=True)
         except ValueError as error:
             found["jit"] = str(error)
     try:
-        vae.fit(IMAGES.train(100), epochs=1, verbose=0)
+        vae.fit(images.train(100), epochs=1, verbose=0)
     except FloatingPointError as error:
         found["diverged"] = str(error)
     found["finite"] = all(bool(np.isfinite(variable.numpy()).all()) for variable in vae.trainable_variables)
-    found["noise"] = [z.numpy().tolist() for z in noise[:2]]
-    json.dump(found, sys.stdout)
+    return found | {"noise": [z.numpy().tolist() for z in noise[:2]]}
 
 
 if __name__ == "__main__":

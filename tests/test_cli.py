@@ -72,6 +72,10 @@ BAD = {
     "unwritable models": (["train", "--export-to", "full/kept/models"], "output must be in a directory"),
     "no run": (["evaluate", "nowhere"], "run must be a directory of a training run, got nowhere"),
     "empty run": (["resume", "empty"], "empty must hold recipe.json, which is missing"),
+    "unknown strategy": (["train", "--distribute", "multiworkers"], "got 'multiworkers' (did you mean multiworker"),
+    "no cluster": (["train", "--distribute", "multiworker"], "TF_CONFIG must be set for multiworker"),
+    "devices alone": (["resume", "empty", "--devices", "2"], "devices must be given with mirrored alone, got 2"),
+    "nothing to go on with": (["train", "--go-on"], "output must be given with --go-on, got none"),
     "unknown option": (["train", "--latent", "3"], "No such option"),
 }
 

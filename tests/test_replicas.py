@@ -29,6 +29,14 @@ def test_two_replicas_step_as_one_device_on_the_joint_batch(found, optimizer):
     assert found[f"{optimizer}_metrics"] < 1e-5
 
 
+def test_a_strategy_of_one_device_steps_as_none(found):
+    assert found["one_mirrored"] < 1e-6
+
+
+def test_an_interrupted_run_on_two_devices_ends_with_the_same_weights(found):
+    assert found["resumed"]
+
+
 def test_noise_repeats_and_differs_between_replicas(found):
     assert found["repeats"]
     first, second = found["noise"]

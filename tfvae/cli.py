@@ -75,6 +75,12 @@ _EVALUATION_SAMPLES = click.option(
 )
 
 
+_DISTRIBUTE = click.option(
+    "--distribute", help="mirrored: all devices of this machine; multiworker: of all machines that TF_CONFIG names."
+)
+_DEVICES = click.option("--devices", type=int, help="With mirrored: so many parts of the processor, to try it out.")
+
+
 @main.command()
 @click.option("--config", type=click.Path(dir_okay=False), help="A recipe in JSON (a run's recipe.json); options win.")
 @click.option("--output", type=click.Path(file_okay=False), help="The run's new directory [default: runs/DATA-N].")
@@ -82,11 +88,17 @@ _EVALUATION_SAMPLES = click.option(
 @_NO_EXPORT
 @_EVALUATION_SAMPLES
 @click.option("--tensorboard", is_flag=True, help="Log curves and pictures to the run's tensorboard/.")
+@_DISTRIBUTE
+@_DEVICES
+@click.option("--go-on", is_flag=True, help="If --output holds a run of this recipe, go on with it.")
 @_recipe_options
-def train(config, output, export_to, no_export, evaluation_samples, tensorboard, **choices):
+def train(config, output, export_to, no_export, evaluation_samples, tensorboard, distribute, devices, go_on, **choices):
     """Train a VAE, measure it, draw it, export it."""
     with _errors_in_one_line():
-        recipes, runs = _modules("recipes", "runs")
+        if go_on and output is None:
+            raise ValueError("output must be given with --go-on, got none")
+        strategy = _strategy(distribute, devices)
+        recipes, runs, strategies = _modules("recipes", "runs", "strategies")
 
         values = runs.read_recipe(config).to_dict() if config else {}
         values |= {name: value for name, value in choices.items() if value is not None}
@@ -95,12 +107,16 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
         recipe = recipes.Recipe.from_dict(values)
         output = pathlib.Path(output) if output else _next_run(recipe.data)
         export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
-        if export_to is not None:
-            files.check_writable(export_to)
-        callbacks = _tensorboard_callbacks(output) if tensorboard else ()
-        click.echo(f"training {recipe.data} into {output}")
-        result = runs.start(recipe, output, num_samples=evaluation_samples, callbacks=callbacks)
-        _finish(result, output, export_to)
+        callbacks = ()
+        if strategies.is_chief(strategy):
+            if export_to is not None:
+                files.check_writable(export_to)
+            callbacks = _tensorboard_callbacks(output) if tensorboard else ()
+            click.echo(f"training {recipe.data} into {output}{_number_of_replicas(strategy)}")
+        options = {"num_samples": evaluation_samples, "callbacks": callbacks}
+        result = runs.start(recipe, output, strategy=strategy, go_on=go_on, **options)
+        if result is not None:
+            _finish(result, output, export_to)
 
 
 @main.command()
@@ -108,13 +124,17 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
 @_EXPORT_TO
 @_NO_EXPORT
 @_EVALUATION_SAMPLES
-def resume(run, export_to, no_export, evaluation_samples):
+@_DISTRIBUTE
+@_DEVICES
+def resume(run, export_to, no_export, evaluation_samples, distribute, devices):
     """Go on with an interrupted RUN, to the same weights as if it had never stopped."""
     with _errors_in_one_line():
+        strategy = _strategy(distribute, devices)
         (runs,) = _modules("runs")
 
-        result = runs.resume(run, num_samples=evaluation_samples)
-        _finish(result, run, None if no_export else export_to or f"saved_models/{result[1].name}")
+        result = runs.resume(run, strategy=strategy, num_samples=evaluation_samples)
+        if result is not None:
+            _finish(result, run, None if no_export else export_to or f"saved_models/{result[1].name}")
 
 
 @main.command()
@@ -214,6 +234,23 @@ def _next_run(name):
 def _tensorboard_callbacks(output):
     (tensorboard,) = _modules("tensorboard")
     return [tensorboard.Curves(pathlib.Path(output) / "tensorboard")]
+
+
+def _strategy(name, num_devices):
+    """What --distribute names; asked for first, as TensorFlow takes no devices or machines once it has computed."""
+    if num_devices is not None and name != "mirrored":
+        raise ValueError(f"devices must be given with mirrored alone, got {num_devices} with {name}")
+    if name is None:
+        return None
+    with quiet():
+        return importlib.import_module("tfvae.strategies").named(name, num_devices)
+
+
+def _number_of_replicas(strategy):
+    if strategy is None:
+        return ""
+    number = strategy.num_replicas_in_sync
+    return f", {number} replicas" if number > 1 else ", one replica: this is as without --distribute"
 
 
 def _modules(*names):

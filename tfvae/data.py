@@ -20,6 +20,7 @@ from sklearn.model_selection import train_test_split
 from tfvae import streams
 from tfvae.checks import check_name
 from tfvae.epochs import Epochs, grey
+from tfvae.shares import replicas_of
 from tfvae.streams import BINARIZATIONS
 
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
@@ -137,6 +138,10 @@ class ImageData:
         # What `VAE.fit` reads instead: the images themselves, or all epochs from the first in one iterator.
         dataset.in_memory, dataset.batch_size, dataset.num_steps = self._epochs, batch_size, num_steps
         dataset.epochs_from = lambda first: self._epochs.batches(tf.data.Dataset.counter(first), batch_size)
+        # Of the same batches, what one of several workers reads.
+        dataset.parts_from = lambda first, context: self._epochs.parts(
+            tf.data.Dataset.counter(first), batch_size, replicas_of(context), context.num_replicas_in_sync
+        )
         return dataset
 
     @functools.cached_property

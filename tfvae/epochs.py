@@ -38,16 +38,22 @@ class Epochs:
         """A permutation of the images: [N]."""
         return tf.random.experimental.stateless_shuffle(tf.range(len(self.images)), seed=self._seed(epoch))
 
-    def read(self, epoch, step, indices):
-        """The images of a batch, the `step`-th of an epoch: [B] -> float32 [B, H, W, C]."""
-        x = tf.gather(self._source, indices)
+    def read(self, epoch, step, indices, part=None):
+        """The images of a batch, the `step`-th of an epoch: [B] -> float32 [B, H, W, C].
+
+        Args:
+            part: (first, end), to read these images of the batch alone; they are the same as in the whole of it.
+        """
+        first, end = (0, None) if part is None else part
+        x = tf.gather(self._source, indices[first:end])
         if not self.stochastic:
             return grey(x, self.max_level)
         seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), step)
         if not x.dtype.is_integer:
-            return draw(x, seed)
+            return draw(tf.gather(self._source, indices), seed)[first:end]
         # Bits against integers, no floats in between: P(1) is x to max_level / 2^32.
-        bits = random_bits(tf.shape(x), seed)
+        shape = tf.shape(x)
+        bits = random_bits(shape, seed, tf.cast(first, tf.int32) * tf.reduce_prod(shape[1:]))
         return tf.cast(bits < tf.cast(x, tf.uint32) * (tf.uint32.max // self.max_level), tf.float32)
 
     def batches(self, epochs, batch_size):
@@ -60,6 +66,20 @@ class Epochs:
         batches = epochs.flat_map(steps_of).map(self.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(tf.data.AUTOTUNE)
 
+    def parts(self, epochs, batch_size, replicas, num_replicas):
+        """Of the batches that `num_replicas` share, what each of `replicas` (a range) takes, in turn; see `bounds`."""
+
+        def parts_of(epoch):
+            indices = tf.data.Dataset.from_tensor_slices(self.order(epoch)).batch(batch_size).enumerate()
+            return indices.flat_map(lambda step, indices: mine(epoch, step, indices))
+
+        def mine(epoch, step, indices):
+            first_to_end = bounds(tf.size(indices), replicas, num_replicas)
+            parts = tf.data.Dataset.from_tensor_slices((first_to_end[:-1], first_to_end[1:]))
+            return parts.map(lambda *part: self.read(epoch, step, indices, part))
+
+        return epochs.flat_map(parts_of).prefetch(tf.data.AUTOTUNE)
+
     def _seed(self, epoch):
         return tf.stack([tf.constant(self.seed, tf.int64), epoch])
 
@@ -69,7 +89,12 @@ def draw(x, seed):
     return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
 
 
-def random_bits(shape, seed):
+def bounds(size, replicas, num_replicas):
+    """Where the parts of `size` images begin and end that `replicas`, a range out of `num_replicas`, take."""
+    return size * np.arange(replicas.start, replicas.stop + 1) // num_replicas
+
+
+def random_bits(shape, seed, first=0):
     """Uniform 32-bit words, a hash of their position and the seed: uint32 [*shape].
 
     Cheap, the same from every compiler and on every device, and good enough to draw pixels by: two rounds of
@@ -77,9 +102,10 @@ def random_bits(shape, seed):
 
     Args:
         seed: a stateless pair; other seeds give unrelated words.
+        first: the position of the first word.
     """
     keys = tf.bitcast(tf.random.experimental.stateless_fold_in(seed, 0), tf.uint32)
-    words = tf.cast(tf.range(tf.reduce_prod(shape)), tf.uint32) * 0x9E3779B9 + keys[0]
+    words = tf.cast(first + tf.range(tf.reduce_prod(shape)), tf.uint32) * 0x9E3779B9 + keys[0]
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         words = tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, tf.constant(shift, tf.uint32)))
         words = words * tf.constant(factor, tf.uint32) + keys[1]

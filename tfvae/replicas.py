@@ -48,8 +48,8 @@ def apply_if(good, optimizer, gradients):
 
         tf.cond(strategy.experimental_local_results(good)[0], apply, lambda: False)
 
-    if number() == 1:
+    if not tf.distribute.has_strategy():
         tf.cond(good, apply_here, lambda: False)
     else:
-        # A condition may not hold what replicas do together, so it is asked where they are one.
+        # A condition may not hold what replicas do together, were it one alone, so it is asked where they are one.
         tf.distribute.get_replica_context().merge_call(apply_everywhere, args=(gradients, good))

@@ -3,6 +3,9 @@
 A run's directory holds `recipe.json`; while it trains `checkpoint.npz` (all as of the last finished epoch); and in the
 end `weights.npz`, `history.json`, `evaluation_card.json` and pictures. Every file appears whole or not at all, and
 nothing that is read can execute.
+
+Of several machines that train together one, the chief, reads and writes the directory; the others get from it what they
+need. Nobody returns before all are done.
 """
 
 import json
@@ -12,10 +15,11 @@ import sys
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
 import tf_keras as tfk
 from tqdm import tqdm
 
-from tfvae import diagnostics, files, plots, recipes
+from tfvae import diagnostics, files, plots, recipes, strategies
 
 RECIPE, CHECKPOINT, WEIGHTS = "recipe.json", "checkpoint.npz", "weights.npz"
 HISTORY, CARD = "history.json", "evaluation_card.json"
@@ -66,73 +70,110 @@ def read_recipe(path):
         raise ValueError(f"{path} must hold a recipe: {error}") from None
 
 
-def start(recipe, directory, **options):
+def start(recipe, directory, *, strategy=None, go_on=False, **options):
     """Trains a recipe into a new directory. Arguments and result as for `resume`.
+
+    Args:
+        strategy: see `resume`.
+        go_on: if the directory holds a run of this recipe, goes on with it.
 
     Raises:
         OSError: the directory exists and is not empty, or cannot be written; or the data cannot be had.
-        ValueError: a recipe that does not fit its data.
+        ValueError: a recipe that does not fit its data, or is not that of the run to go on with.
         FloatingPointError: training turned non-finite; the last good epoch stays in the directory.
     """
     directory = pathlib.Path(directory)
-    files.check_new(directory)
-    recipe = recipe.complete(recipe.load_data())
-    with files.staged_directory(directory) as staged:
-        files.write_json(staged / RECIPE, recipe.to_dict())
-    return resume(directory, **options)
+    data = recipe.load_data()
+    recipe = recipe.complete(data)
+    strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
+    if strategies.is_chief(strategy):
+        _claim(directory, recipe, go_on)
+    return _run(recipe, data, directory, strategy, **options)
 
 
-def resume(directory, *, num_samples=5000, verbose=True, callbacks=()):
+def resume(directory, *, strategy=None, **options):
     """Goes on from a run's last finished epoch, to the weights of a run that was never interrupted.
 
     Args:
+        strategy: of `tf.distribute`, or None for one device. Those of several machines all call this; where they
+            share no file system, the others need a copy of the recipe.
         num_samples: of the evaluation card.
         verbose: shows progress on stderr.
         callbacks: Keras callbacks.
 
     Returns:
-        The trained `VAE`, its `ImageData` and the evaluation card.
+        The trained `VAE`, its `ImageData` and the evaluation card; None on machines other than the chief.
 
     Raises:
         OSError, ValueError: a file is missing or corrupt.
+        ConnectionError: another worker was lost; all must be started again.
         FloatingPointError: training turned non-finite; the last good epoch stays in the directory.
     """
     directory = _existing(directory)
     recipe = read_recipe(directory / RECIPE)
-    state = files.read_arrays(directory / CHECKPOINT) if (directory / CHECKPOINT).exists() else None
-    data = recipe.load_data()
-    if (directory / WEIGHTS).exists():
-        vae = load(directory)
-    else:
-        vae = _train(recipe, data, directory, state, verbose, callbacks)
-    card = _evaluated(vae, data, directory, num_samples, verbose)
-    (directory / CHECKPOINT).unlink(missing_ok=True)
-    return vae, data, card
+    strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
+    return _run(recipe, recipe.load_data(), directory, strategy, **options)
 
 
-def _train(recipe, data, directory, state, verbose, callbacks):
-    vae = recipes.build(recipe)
-    recipes.compile(vae, recipe, len(data.images["train"]))
-    vae.optimizer.build(vae.trainable_variables)
-    checkpoint = _Checkpoint(directory / CHECKPOINT, vae, state)
-    for unfinished in directory.glob(f".{CHECKPOINT}.*"):  # what a kill left of a write
-        unfinished.unlink()
+def _claim(directory, recipe, go_on):
+    """Puts the recipe into a new directory, or finds it there."""
+    if not (go_on and (directory / RECIPE).exists()):
+        files.check_new(directory)
+        with files.staged_directory(directory) as staged:
+            files.write_json(staged / RECIPE, recipe.to_dict())
+    elif (found := read_recipe(directory / RECIPE)) != recipe:
+        raise ValueError(f"recipe must be that of the run in {directory}, {found}, got {recipe}")
+
+
+def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, callbacks=()):
+    chief, result = strategies.is_chief(strategy), None
+    is_trained = tf.Variable(int(chief and (directory / WEIGHTS).exists()))
+    with strategies.losses_of_workers(strategy):
+        strategies.share(strategy, [is_trained])
+        if not is_trained.numpy():
+            vae = _train(recipe, data, directory, strategy, verbose, callbacks)
+        elif chief:
+            vae = load(directory)
+        if chief:
+            result = vae, data, _evaluated(vae, data, directory, num_samples, verbose)
+            (directory / CHECKPOINT).unlink(missing_ok=True)
+        strategies.wait(strategy)
+    return result
+
+
+def _train(recipe, data, directory, strategy, verbose, callbacks):
+    """The trained model, free of the strategy, and its files; None on workers other than the chief."""
+    chief = strategies.is_chief(strategy)
+    with strategies.scope(strategy):
+        vae = recipes.build(recipe)
+        recipes.compile(vae, recipe, len(data.images["train"]))
+        vae.optimizer.build(vae.trainable_variables)
+    checkpoint = _Checkpoint(directory / CHECKPOINT, vae, chief)
+    first_epoch = tf.Variable(checkpoint.num_epochs)
+    strategies.share(strategy, [first_epoch, *checkpoint.variables])
+    first_epoch = int(first_epoch)
     validation = None
     if len(data.x_validation):
         validation = data.validation(min(1000, len(data.x_validation)))
-    if checkpoint.num_epochs < recipe.epochs:
+    if first_epoch < recipe.epochs:
         vae.fit(
             data.train(recipe.batch_size),
             validation_data=validation,
-            initial_epoch=checkpoint.num_epochs,
+            initial_epoch=first_epoch,
             epochs=recipe.epochs,
-            callbacks=[checkpoint, _Progress(recipe.epochs, checkpoint.num_epochs, verbose), *callbacks],
+            callbacks=[checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else [],
             verbose=0,
         )
+    if not chief:
+        return None
+    arrays = _arrays(_model_variables(vae))
+    if strategy is not None:  # what follows is for the chief alone: nothing in it may wait for another worker
+        vae = recipes.build(recipe)
+        _assign(_model_variables(vae), arrays, directory)
     files.write_json(directory / HISTORY, checkpoint.history)
     _pictures(vae, data, checkpoint.history, directory)
     # Last: where the weights are, the training is done.
-    files.write_arrays(directory / WEIGHTS, _arrays(_model_variables(vae)))
+    files.write_arrays(directory / WEIGHTS, arrays)
     return vae
 
 
@@ -165,17 +206,25 @@ def _pictures(vae, data, history, directory):
 class _Checkpoint(tfk.callbacks.Callback):
     """Keeps weights, optimizer and history as of the last finished epoch, in one file that is replaced in one step."""
 
-    def __init__(self, path, vae, state):
+    def __init__(self, path, vae, reads):
         super().__init__()
         self.path = path
         self.variables = [*_model_variables(vae), *vae.optimizer.variables]
         self.history = {}
-        if state is not None:
-            try:
-                self.history = json.loads(bytes(state.pop("history")))
-            except (KeyError, ValueError) as error:
-                raise ValueError(f"{path} must hold a training history, but is corrupt: {error}") from None
-            _assign(self.variables, state, path)
+        if reads:
+            self._restore()
+
+    def _restore(self):
+        for unfinished in self.path.parent.glob(f".{self.path.name}.*"):  # what a kill left of a write
+            unfinished.unlink()
+        if not self.path.exists():
+            return
+        state = files.read_arrays(self.path)
+        try:
+            self.history = json.loads(bytes(state.pop("history")))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{self.path} must hold a training history, but is corrupt: {error}") from None
+        _assign(self.variables, state, self.path)
 
     @property
     def num_epochs(self):

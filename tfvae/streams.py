@@ -6,6 +6,7 @@ for x in photos.train(batch_size=128): ...
 
 import collections.abc
 import dataclasses
+import functools
 import math
 import pathlib
 
@@ -13,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import checks, files
-from tfvae.epochs import draw
+from tfvae.epochs import bounds, draw
 from tfvae.seeds import fold_in
+from tfvae.shares import replicas_of
 
 BINARIZATIONS = (None, "static", "stochastic")
 ENCODINGS = ("raw", "image")
@@ -132,35 +134,62 @@ class Stream:
         def start_epoch(_):
             return epoch.assign_add(1)
 
-        def batches_of(epoch):
+        def batches_of(epoch, index=index, count=count, sizes=None):
             # In the graph of this function alone: else the order would depend on the caller's set_seed as well.
             tf.random.set_seed(1)
             seed = fold_in(self.seed, _ORDER, epoch)
             items = source.items(seed, index, count, self.deterministic)
             drawn = tf.random.stateless_uniform([], seed, minval=None, maxval=None, dtype=tf.int64)
             items = items.shuffle(self.shuffle_buffer, seed=drawn, reshuffle_each_iteration=False)
-            batches = self._images("train", items, self.binarize == "static").batch(batch_size)
+            images = self._images("train", items, self.binarize == "static")
+            batches = images.batch(batch_size) if sizes is None else images.batch(max(sizes)).rebatch(sizes)
             if self.binarize != "stochastic":
                 return batches
             seed = fold_in(self.seed, _FRESH, epoch)
             return batches.enumerate().map(lambda step, x: draw(x, fold_in(seed, step, index)))
 
-        def pipeline(epochs):
-            return epochs.flat_map(batches_of)
+        def pipeline(epochs, **part):
+            return epochs.flat_map(functools.partial(batches_of, **part))
+
+        def part_from(first, context):
+            if count > 1:
+                raise ValueError(f"shard must be (0, 1) under several workers, who get theirs anyway, got {shard}")
+            first = first_epoch if num_images is None else first
+            return pipeline(tf.data.Dataset.counter(first), **self._part(batch_size, context)).prefetch(2)
 
         dataset = pipeline(tf.data.Dataset.from_tensors(0).map(start_epoch))
-        if num_images is None:
-            return dataset.prefetch(2)
-        num_steps = math.ceil(num_images / batch_size)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_steps)).prefetch(2)
-        # What `VAE.fit` reads instead: all epochs from the first in one iterator.
-        dataset.num_steps = num_steps
-        dataset.epochs_from = lambda first: (
-            pipeline(tf.data.Dataset.counter(first))
-            .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-            .prefetch(2)
-        )
+        if num_images is not None:
+            num_steps = math.ceil(num_images / batch_size)
+            dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
+        dataset = dataset.prefetch(2)
+        # What `VAE.fit` reads instead: one of several workers' part, or all epochs from the first in one iterator.
+        dataset.parts_from, dataset.batch_size = part_from, batch_size
+        if num_images is not None:
+            dataset.num_steps = num_steps
+            dataset.epochs_from = lambda first: (
+                pipeline(tf.data.Dataset.counter(first))
+                .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+                .prefetch(2)
+            )
         return dataset
+
+    def _part(self, batch_size, context):
+        """The shard of one of several workers, and the sizes of its batches, one for each replica and step.
+
+        Shards differ in size. Where it is known, each is cut into as many batches as there are steps in an epoch.
+        """
+        index, count = context.input_pipeline_id, context.num_input_pipelines
+        source, num_replicas = self.sources["train"], context.num_replicas_in_sync
+        num_images, replicas = source.num_images(index, count), replicas_of(context)
+        if num_images is None:
+            return {"index": index, "count": count, "sizes": np.diff(bounds(batch_size, replicas, num_replicas))}
+        if num_images == 0:
+            raise ValueError(
+                f"the data must hold images for each of {count} workers, got none for that of index {index}"
+            )
+        num_batches = math.ceil(source.num_images() / batch_size) * len(replicas)
+        sizes = np.diff(bounds(num_images, range(num_batches), num_batches))
+        return {"index": index, "count": count, "sizes": sizes}
 
     def validation(self, batch_size):
         """A `tf.data.Dataset` of float32 [B, H, W, C], in the files' order; binarized once, by the seed."""

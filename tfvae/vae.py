@@ -1,13 +1,14 @@
 """The model: an encoder q(z|x), a decoder p(x|z), a prior p(z), and the Keras training loop around an objective."""
 
 import contextlib
+import functools
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from tfvae import checks, objectives, optimizers, replicas
+from tfvae import checks, objectives, optimizers, replicas, shares
 from tfvae.loop import Loop, xla_pays
 from tfvae.seeds import fold_in, stateless_seed
 from tfvae.unmerged import Unmerged
@@ -50,6 +51,7 @@ class VAE(tfk.Model):
         self.seed = seed
         self.recipe = None
         self._loop = None
+        self._has_strategy = tf.distribute.has_strategy()
         self._meters = [tfk.metrics.Mean(name=n) for n in ("loss", "elbo", "log_likelihood", "kl")]
         self._bad_step = tf.Variable(
             -1,
@@ -186,6 +188,8 @@ class VAE(tfk.Model):
         a `train_step` of its own gets images either way. The numbers are the same, but where XLA compiles (long runs of
         small batches through dense layers, unless `compile` was told otherwise): its normals are others.
 
+        Under a strategy of several workers each reads its part of every batch, see `tfvae.shares`; x must be a Dataset.
+
         Args:
             x: images [N, *event_shape] in the likelihood's support, or a `tf.data.Dataset` of batches.
 
@@ -195,11 +199,19 @@ class VAE(tfk.Model):
         """
         checks.at_least_one("epochs", epochs)
         if kwargs.get("validation_data") is not None:
-            kwargs["validation_data"] = self._at_the_door(kwargs["validation_data"], None, "validation_data")
+            validation = self._at_the_door(kwargs["validation_data"], None, "validation_data")
+            kwargs["validation_data"] = self._shared(validation, kwargs, "validation_data", "validation_steps")
         loop = self._loop_over(x, epochs)
         if loop is not self._loop:
             self._loop, self.train_function = loop, None
-        if hasattr(x, "epochs_from"):
+        if shares.several_workers(self.distribute_strategy):
+            steps = shares.num_steps(x, kwargs.get("steps_per_epoch"), "x", "steps_per_epoch")
+            part_of = shares.training(x, int(self.optimizer.iterations.numpy()) // steps, self.distribute_strategy)
+            kwargs["steps_per_epoch"] = steps
+            x = self.distribute_strategy.distribute_datasets_from_function(
+                lambda c: self._at_the_door(part_of(c), None)
+            )
+        elif hasattr(x, "epochs_from"):
             kwargs.setdefault("steps_per_epoch", x.num_steps)
             first_epoch = int(self.optimizer.iterations.numpy()) // x.num_steps
             if loop is None:
@@ -221,7 +233,7 @@ class VAE(tfk.Model):
     def _loop_over(self, x, epochs):
         """The loop over a data set whose images are in memory; None for all that is to go Keras' way."""
         own_step = type(self).train_step is not VAE.train_step  # Keras calls that one, and takes what it returns
-        if not hasattr(x, "in_memory") or own_step or self.distribute_strategy.num_replicas_in_sync > 1:
+        if not hasattr(x, "in_memory") or own_step or self._has_strategy:
             return None
         # By all epochs, though some may be done: a resumed run is compiled as it was.
         jit = self.jit_compile if self.jit_compile is not None else xla_pays(self, x.batch_size, epochs * x.num_steps)
@@ -230,11 +242,19 @@ class VAE(tfk.Model):
             return known
         return Loop(self.train_step, x.in_memory, x.batch_size, jit=jit, eagerly=self.run_eagerly)
 
+    def _shared(self, x, kwargs, argument, steps):
+        """A dataset as several workers share its batches, `steps` set among Keras' arguments; all else as it is."""
+        if not (isinstance(x, tf.data.Dataset) and shares.several_workers(self.distribute_strategy)):
+            return x
+        kwargs[steps] = shares.num_steps(x, kwargs.get(steps), argument, steps)
+        return self.distribute_strategy.distribute_datasets_from_function(functools.partial(shares.parts, x))
+
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
         with checks.graph_errors():
             # Within fit, Keras hands over validation data that has passed the door.
-            x = x if "_use_cached_eval_dataset" in kwargs else self._at_the_door(x, batch_size)
+            if "_use_cached_eval_dataset" not in kwargs:
+                x = self._shared(self._at_the_door(x, batch_size), kwargs, "x", "steps")
             return super().evaluate(x, None, batch_size, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
@@ -311,6 +331,8 @@ class VAE(tfk.Model):
         """x, checked now if it is an array, else as its batches are read."""
         if batch_size is not None:
             checks.at_least_one("batch_size", batch_size)
+        if isinstance(x, tf.distribute.DistributedDataset):  # what `_shared` gave, checked before
+            return x
         if isinstance(x, tf.data.Dataset):
             rules = self.rules(support)
             return x.map(

@@ -1,0 +1,28 @@
+"""What tests of several devices and machines train."""
+
+import numpy as np
+from conftest import small_recipe
+
+from tfvae import objectives, recipes, terms
+
+
+def quiet_objective(vae, x, *, seed, step=None):
+    """The ELBO at z = loc: without noise, so that replicas and one device must agree."""
+    qz_x = vae.encode(x)
+    log_px_z = vae.decode(qz_x.mean()).log_prob(x)
+    kl = terms.kl_divergence(qz_x, vae.prior, None, exact=True)
+    return objectives.Terms(log_px_z - kl, log_px_z, kl)
+
+
+def trained(strategy, images, objective, optimizer, epochs=1, batch_size=100):
+    """The weights in one vector, and the history; `optimizer` is a class.
+
+    1293 digits in batches of 100: the last has 93, an odd number.
+    """
+    with strategy.scope():
+        vae = recipes.build(small_recipe().complete(images))
+        vae.compile(optimizer(1e-3), objective)
+    history = vae.fit(
+        images.train(batch_size), validation_data=images.validation(100), epochs=epochs, verbose=0
+    ).history
+    return np.concatenate([variable.numpy().ravel() for variable in vae.trainable_variables]), history

@@ -26,6 +26,7 @@ def test_every_picture_is_a_figure(trained_vae, digits):
         plots.latent_scatter(trained_vae, digits.x_test, digits.y_test),
         plots.latent_scatter(trained_vae, digits.x_test),
         plots.training_curves(history),
+        plots.mutual_information(np.eye(4, 3), ["shape", "x", "y"]),
     ):
         assert isinstance(figure, Figure)
         figure.canvas.draw()
@@ -51,6 +52,14 @@ def test_ellipses_are_one_standard_deviation_of_q(digits):
         on_rim = rim[::3] - qz_x.mean()[i]
         inverse = np.linalg.inv(qz_x.covariance()[i])
         np.testing.assert_allclose(np.einsum("ni,ij,nj->n", on_rim, inverse, on_rim), 1, rtol=1e-2)
+
+
+def test_each_factor_has_its_column():
+    figure = plots.mutual_information(np.eye(4, 3), ["shape", "x", "y"])
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), np.eye(4, 3))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["shape", "x", "y"]
+    with pytest.raises(ValueError, match="factor_names must be 3, one a column, got 2"):
+        plots.mutual_information(np.eye(4, 3), ["x", "y"])
 
 
 def test_ink_is_black():

@@ -158,6 +158,26 @@ def training_curves(history):
     return figure
 
 
+def mutual_information(matrix, factor_names):
+    """Which latent tells of which factor: a heat map of `disentanglement.mutual_information`, in nats.
+
+    Args:
+        matrix: [D, F].
+        factor_names: F words.
+    """
+    matrix = _array(matrix)
+    if matrix.shape[1] != len(factor_names):
+        raise ValueError(f"factor_names must be {matrix.shape[1]}, one a column, got {len(factor_names)}")
+    figure, axis = plt.subplots(figsize=(1.5 + 0.8 * matrix.shape[1], 1 + 0.4 * matrix.shape[0]))
+    image = axis.imshow(matrix, cmap="viridis", vmin=0, aspect="auto")
+    axis.set_xticks(range(matrix.shape[1]), factor_names)
+    axis.set_yticks(range(matrix.shape[0]), [f"z[{j}]" for j in range(matrix.shape[0])])
+    axis.spines[:].set_visible(False)
+    figure.colorbar(image, label="mutual information, nats")
+    figure.tight_layout()
+    return figure
+
+
 def _array(x):
     return np.asarray(x)
 

@@ -168,7 +168,7 @@ class _Checkpoint(tfk.callbacks.Callback):
     def __init__(self, path, vae, state):
         super().__init__()
         self.path = path
-        self.variables = [*_model_variables(vae), *vae.optimizer.variables]
+        self.variables = [*_model_variables(vae), *vae.optimizer.variables, *getattr(vae.objective, "state", ())]
         self.history = {}
         if state is not None:
             try:

@@ -8,7 +8,7 @@ from tfvae.terms import Terms, check_at_least, kl_divergence, marginals, sample
 def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None):
     """ELBO - off_diagonal sum_{i != j} C_ij^2 - diagonal sum_i (C_ii - 1)^2: an objective.
 
-    DIP-VAE, Kumar et al. (2018, arXiv 1711.00848, eq. 6 and 7). C is the covariance over the batch: in DIP-VAE-I
+    DIP-VAE, Kumar et al. (2018, arXiv 1711.00848, section 3). C is the covariance over the batch: in DIP-VAE-I
     of the means, Cov_x(E_q[z|x]); in DIP-VAE-II of the latents, Cov_x(E_q[z|x]) + E_x[Cov_q(z|x)]. The penalty is the
     same number for each example.
 

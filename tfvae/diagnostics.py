@@ -193,6 +193,7 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
     measured = measure(vae, data.x_test, num_samples, seed, progress=progress)
     variances = _posterior_mean_variances(vae, data.x_test)
     active = variances > ACTIVE_THRESHOLD
+    known = getattr(data, "factor_sizes", None) is not None
     size = int(np.prod(vae.event_shape))
     mean = {name: float(getattr(measured, name).mean()) for name in ("elbo", "log_likelihood", "kl", "log_evidence")}
     return {
@@ -204,7 +205,7 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
         "active_units": int(active.sum()),
         "inactive_latents": [int(i) for i in np.flatnonzero(~active)],
         "posterior_collapse": _collapse(active, mean["kl"]),
-        **({"disentanglement": _scores(vae, data, seed)} if hasattr(data, "factor_sizes") else {}),
+        **({"disentanglement": _scores(vae, data, seed)} if known else {}),
         "how": {
             "units": "nats per image, sums over pixels and latents, means over images",
             "data": data.name,
@@ -219,7 +220,7 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
             "latent_size": vae.latent_size,
             "active_threshold": ACTIVE_THRESHOLD,
             "bits_per_dim": "-log_evidence / (dimensions * log 2); of a density, not a mass, where x is continuous",
-            **({"disentanglement": _SCORE_SIZES | {"draws": _SCORE_SEEDS}} if hasattr(data, "factor_sizes") else {}),
+            **({"disentanglement": _SCORE_SIZES | {"draws": _SCORE_SEEDS}} if known else {}),
         },
     }
 

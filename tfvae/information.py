@@ -44,7 +44,7 @@ def mig(latents, factors, *, num_bins=20):
 def modularity(latents, factors, *, num_bins=20):
     """1/D sum_j (1 - sum_{k != k*} I(z_j; v_k)^2 / (I(z_j; v_k*)^2 (F - 1))), in [0, 1]; needs two factors.
 
-    Ridgeway and Mozer (2018, arXiv 1802.05312, section 3). 1 where each latent tells of one factor alone. Several
+    Ridgeway and Mozer (2018, arXiv 1802.05312). 1 where each latent tells of one factor alone. Several
     latents for one factor cost nothing; a latent that tells nothing counts 0. Arguments and errors as for
     `mutual_information`. An idle latent has a little counted information about every factor (see there), most of
     it about the factor with the most values: its part is then well above 0.

@@ -36,7 +36,7 @@ def varying(data):
         ValueError: `data` does not know its factors, or none varies.
     """
     for name in ("factor_sizes", "sample_factors", "images"):
-        if not hasattr(data, name):
+        if getattr(data, name, None) is None:
             raise ValueError(f"data must have known factors, got {type(data).__name__}, which has no {name}")
     found = np.flatnonzero(np.asarray(data.factor_sizes) > 1)
     if not len(found):

@@ -24,8 +24,8 @@ class DCI(NamedTuple):
 def sap(latents, factors, *, categorical=()):
     """The separated attribute predictability: 1/F sum_k (S_j*k - max_{j != j*} S_jk), in [0, 1].
 
-    Kumar et al. (2018, arXiv 1711.00848, their "SAP score"). S_jk says how well latent j alone predicts factor k: the R^2 of a
-    linear regression; for a categorical factor the balanced accuracy of thresholds, one fewer than the factor has
+    Kumar et al. (2018, arXiv 1711.00848). S_jk says how well latent j alone predicts factor k: the R^2 of a linear
+    regression; for a categorical factor the balanced accuracy of thresholds, one fewer than the factor has
     values, by a decision tree. As chance gives 1 / values, a perfect categorical factor counts 1 - 1 / values.
 
     Args:

@@ -21,6 +21,7 @@ LEAVES = {
     "plots",
     "linear",
     "seeds",
+    "sprites",
     "files",
     "quiet",
     "checks",
@@ -29,7 +30,8 @@ LEAVES = {
 }
 ALLOWED = {
     "streams": {"checks", "epochs", "files", "seeds"},
-    "data": {"checks", "epochs", "streams"},
+    "data": {"checks", "epochs", "factors", "sprites", "streams"},
+    "factors": {"checks", "epochs"},
     "terms": {"seeds"},
     "objectives": {"terms"},
     "replicas": {"seeds"},

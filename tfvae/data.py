@@ -197,6 +197,11 @@ def load(name, binarize=None, seed=0, *, validation_size=None, path=None, image_
             published one.
         OSError: the data set is neither on this machine nor can it be downloaded.
     """
+    if name == "tfds:dsprites":
+        raise ValueError(
+            "name must be a data set whose bytes are grey levels, got 'tfds:dsprites', which has 0 and 1: "
+            "data.dsprites(path) reads its published file, with the factors"
+        )
     if str(name).startswith("tfds:"):
         return streams.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
     check_name("name", name, NAMES)

@@ -32,7 +32,9 @@ class Sprites:
 
     The shape is one of `SHAPES`; the scale goes from 0.5 to 1; the orientation is a multiple of 9 degrees,
     anticlockwise; the centre lies at (16.5 + x, 16.5 + y) 64ths of the image from the left and from the top. So one
-    step of x or y is one pixel of 64 x 64, and half a pixel of 32 x 32.
+    step of x or y is one pixel of 64 x 64, and half a pixel of 32 x 32. A square looks the same after 90 degrees, an
+    ellipse after 180; else no two images are equal, but for some neighbouring orientations (one in twenty) of the
+    smallest ellipses and hearts of 32 x 32.
 
     Args:
         image_size: 64 or 32, pixels a side.

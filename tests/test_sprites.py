@@ -96,7 +96,7 @@ def test_symmetries_and_only_they_make_images_equal(size):
             images = drawn(size, shape, scale, orientations, MIDDLE, MIDDLE)
             np.testing.assert_array_equal(images[: 40 - period], images[period:])
             # The smallest shapes of 32 x 32 are too coarse to tell all orientations.
-            assert size == 32 and scale == 0 or len({image.tobytes() for image in images}) == period
+            assert (size == 32 and scale == 0) or len({image.tobytes() for image in images}) == period
 
 
 @pytest.mark.parametrize(("size", "smallest"), [(32, 1), (64, 0)])

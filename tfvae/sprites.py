@@ -54,8 +54,12 @@ class Sprites:
             raise ValueError(f"factor_sizes must divide {FACTOR_SIZES}, one by one, got {factor_sizes!r}")
         self.factor_sizes = tuple(int(size) for size in sizes)
         self.event_shape = (image_size, image_size, 1)
-        self._steps = [full // size for size, full in zip(self.factor_sizes, FACTOR_SIZES, strict=True)]
-        self._firsts = [(step - 1) // 2 if name != "orientation" else 0 for step, name in self._named_steps()]
+        # Of each factor: how many values, the first of them on the full grid, and the step to the next.
+        steps = [full // size for size, full in zip(self.factor_sizes, FACTOR_SIZES, strict=True)]
+        firsts = [
+            0 if name == "orientation" else (step - 1) // 2 for name, step in zip(FACTOR_NAMES, steps, strict=True)
+        ]
+        self._spacings = list(zip(self.factor_sizes, firsts, steps, strict=True))
         words = _drawings(image_size)
         self._rows_a_drawing = words.shape[1]
         # A tensor, captured by reference, as in `epochs`.
@@ -85,15 +89,12 @@ class Sprites:
         return tf.reshape(pixels, [-1, *self.event_shape])
 
     def _values(self, numbers):
-        """The values on the full grid of each factor: a list of [B]."""
+        """The factors on the full grid: [B] each."""
         values = []
-        for size, step, first in reversed(list(zip(self.factor_sizes, self._steps, self._firsts, strict=True))):
+        for size, first, step in reversed(self._spacings):
             values.append(first + step * (numbers % size))
             numbers //= size
         return values[::-1]
-
-    def _named_steps(self):
-        return zip(self._steps, FACTOR_NAMES, strict=True)
 
 
 def _most_moved(size):

@@ -23,7 +23,7 @@ from tfvae import factors as factors_module
 from tfvae.checks import check_name
 from tfvae.epochs import Epochs, Stored, grey
 from tfvae.factors import FactorData, Part
-from tfvae.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
+from tfvae.sprites import FACTOR_NAMES, Sprites
 from tfvae.streams import BINARIZATIONS
 
 NAMES = ("digits", "sprites", "mnist", "fashion_mnist", "cifar10")
@@ -83,7 +83,7 @@ class ImageData:
     num_levels: int | None
     binarize: str | None
     seed: int
-    images: dict = dataclasses.field(repr=False)  # split -> grey images, [N, H, W, C]; integers count up to max_level
+    images: dict = dataclasses.field(repr=False)  # split -> grey images, [N, H, W, C], integers up to max_level
     labels: dict = dataclasses.field(repr=False)
     max_level: int = 1
 
@@ -206,7 +206,7 @@ def load(name, binarize=None, seed=0, *, validation_size=None, path=None, image_
         return streams.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
     check_name("name", name, NAMES)
     if name == "sprites":
-        return _sprites(binarize, seed, validation_size, image_size or 64, factor_sizes or FACTOR_SIZES)
+        return _sprites(binarize, seed, validation_size, image_size, factor_sizes)
     for argument, value in (("image_size", image_size), ("factor_sizes", factor_sizes)):
         if value is not None:
             raise ValueError(f"{argument} must be None unless name is sprites, got {value}")
@@ -276,19 +276,18 @@ def from_factors(images, factors, *, factor_names=None, max_level=255, validatio
         raise ValueError(f"factor_names must be {rows.shape[1]} names, got {names}")
     if images.dtype == np.uint8 and images.max() > max_level:
         raise ValueError(f"images must be at most max_level, {max_level}, got {images.max()}")
-    sizes = rows.max(axis=0) + 1
+    sizes = (rows.max(axis=0) + 1).tolist()
     numbers = factors_module.numbered(rows, sizes)
-    order = np.argsort(numbers, kind="stable")
-    numbers, images = numbers[order], images if np.array_equal(order, np.arange(len(order))) else images[order]
+    if not np.all(numbers[1:] > numbers[:-1]):
+        order = np.argsort(numbers, kind="stable")
+        numbers, rows, images = numbers[order], rows[order], images[order]
     repeated = np.flatnonzero(numbers[1:] == numbers[:-1])
     if len(repeated):
-        raise ValueError(f"factors must have no row twice, got {rows[order[repeated[0]]].tolist()}")
-    images = images if images.ndim == 4 else images[..., np.newaxis]
+        raise ValueError(f"factors must have no row twice, got {rows[repeated[0]].tolist()}")
     max_level, num_levels = (max_level, max_level) if images.dtype == np.uint8 else (1, None)
-    source = Stored(images, max_level)
-    return _with_factors(
-        name, source, images.shape[1:], numbers, sizes.tolist(), names, validation_size, max_level, num_levels, seed
-    )
+    source = Stored(images if images.ndim == 4 else images[..., np.newaxis], max_level)
+    splits, places = _drawn_splits(name, source, validation_size, max_level, num_levels, seed)
+    return FactorData(splits, source, numbers, sizes, names, places)
 
 
 def dsprites(path, *, validation_size=None, seed=0):
@@ -319,50 +318,32 @@ def dsprites(path, *, validation_size=None, seed=0):
 def _sprites(binarize, seed, validation_size, image_size, factor_sizes):
     if binarize is not None:
         raise ValueError(f"binarize must be None for sprites, which are binary, got {binarize!r}")
-    source = Sprites(image_size, factor_sizes)
-    numbers = np.arange(len(source))
-    return _with_factors(
-        *(
-            "sprites",
-            source,
-            source.event_shape,
-            numbers,
-            source.factor_sizes,
-            FACTOR_NAMES,
-            validation_size,
-            1,
-            1,
-            seed,
-        )
-    )
+    options = {"image_size": image_size, "factor_sizes": factor_sizes}
+    source = Sprites(**{name: value for name, value in options.items() if value is not None})
+    splits, places = _drawn_splits("sprites", source, validation_size, 1, 1, seed)
+    return FactorData(splits, source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES, places)
 
 
-def _with_factors(
-    name, source, event_shape, numbers, factor_sizes, factor_names, validation_size, max_level, num_levels, seed
-):
-    """A `FactorData` whose validation and test sets are drawn at random, the same whatever the seed."""
+def _drawn_splits(name, source, validation_size, max_level, num_levels, seed):
+    """An `ImageData` whose sets are drawn at random, the same whatever the seed, and their places: {split: [n]}."""
     size_of_test = max(1, min(1000, len(source) // 10))
     size = size_of_test if validation_size is None else validation_size
     if not 0 <= size < len(source) - size_of_test:
         raise ValueError(f"validation_size must be in [0, {len(source) - size_of_test - 1}], got {size}")
-    order = np.random.default_rng(0).permutation(len(source))
-    rows = dict(
-        zip(("validation", "test", "train"), map(np.sort, np.split(order, [size, size + size_of_test])), strict=True)
-    )
-    images = {
-        split: grey(source.gather(tf.constant(rows[split])), max_level).numpy() for split in ("validation", "test")
-    }
+    drawn = np.split(np.random.default_rng(0).permutation(len(source)), [size, size + size_of_test])
+    places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), drawn, strict=True)}
+    held_out = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
     splits = ImageData(
         name=name,
-        event_shape=tuple(int(size) for size in event_shape),
+        event_shape=tuple(int(size) for size in held_out["test"].shape[1:]),
         num_levels=num_levels,
         binarize=None,
         seed=seed,
-        images={"train": Part(source, rows["train"]), **images},
+        images={"train": Part(source, places["train"]), **held_out},
         labels={"train": None, "validation": None, "test": None},
         max_level=max_level,
     )
-    return FactorData(splits, source, numbers, factor_sizes, factor_names, rows)
+    return splits, places
 
 
 def _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level, binarize, seed):

@@ -23,7 +23,7 @@ class FactorData:
         source: all images, in the order of `numbers`, with the methods of `epochs.Stored`.
         numbers: [N], ascending: which combinations there are.
         factor_sizes, factor_names: how many values each factor has, and what it is called.
-        rows: {split: [n]}, where in `numbers` the images of a split are.
+        places: {split: [n]}, where in `numbers` the images of a split are.
 
     Attributes:
         factor_sizes, factor_names: as above.
@@ -33,7 +33,7 @@ class FactorData:
             validation, test: as in `data.ImageData`; there are no labels.
     """
 
-    def __init__(self, splits, source, numbers, factor_sizes, factor_names, rows):
+    def __init__(self, splits, source, numbers, factor_sizes, factor_names, places):
         self.factor_sizes = tuple(factor_sizes)
         self.factor_names = tuple(factor_names)
         self.num_images = len(numbers)
@@ -45,7 +45,7 @@ class FactorData:
         self.x_validation, self.x_test = splits.x_validation, splits.x_test
         self.y_train = self.y_validation = self.y_test = None
         self.factors_train, self.factors_validation, self.factors_test = (
-            self._factors(numbers[rows[split]]) for split in ("train", "validation", "test")
+            self._factors(numbers[places[split]]) for split in ("train", "validation", "test")
         )
 
     @property
@@ -116,14 +116,14 @@ class Part:
 
     Args:
         source: with the methods of `epochs.Stored`.
-        rows: [n], places in it.
+        places: [n], in the source.
     """
 
-    def __init__(self, source, rows):
-        self._source, self._rows = source, tf.constant(rows)
+    def __init__(self, source, places):
+        self._source, self._places = source, tf.constant(places)
 
     def __len__(self):
-        return len(self._rows)
+        return len(self._places)
 
     def levels(self):
         """Every grey level that can be read."""
@@ -131,7 +131,7 @@ class Part:
 
     def gather(self, indices):
         """The images at these places, as the source has them: [B] -> [B, H, W, C]."""
-        return self._source.gather(tf.gather(self._rows, indices))
+        return self._source.gather(tf.gather(self._places, indices))
 
 
 def numbered(factors, factor_sizes):

@@ -16,7 +16,8 @@ class FactorData:
     """Images of known factors; each row of factors has one image, and not every combination need be there.
 
     Training, validation and test set are disjoint: images drawn at random, not factor values held out. So test
-    images are new combinations of values that were all seen.
+    images are new combinations of values that were all seen; of the sprites, a symmetric shape can have a twin in
+    another set, turned into itself.
 
     Args:
         splits: the `data.ImageData` of the three sets.

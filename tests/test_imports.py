@@ -22,6 +22,7 @@ LEAVES = {
     "points",
     "linear",
     "seeds",
+    "sprites",
     "files",
     "quiet",
     "checks",
@@ -30,7 +31,8 @@ LEAVES = {
 }
 ALLOWED = {
     "streams": {"checks", "epochs", "files", "seeds"},
-    "data": {"checks", "epochs", "streams"},
+    "data": {"checks", "epochs", "factors", "sprites", "streams"},
+    "factors": {"checks", "epochs"},
     "terms": {"seeds"},
     "total_correlation": {"checks", "terms"},
     "covariance": {"terms"},

@@ -67,6 +67,18 @@ def test_ink_is_black():
     assert np.all(figure.axes[0].images[0].get_array() == 0)
 
 
+def test_a_table_of_mosaics_shows_each_cell_row_by_row():
+    x = np.arange(2 * 3 * 5 * 4 * 2, dtype=np.float32).reshape(2, 3, 5, 4, 2, 1) / 240
+    figure = plots.blocks(x, ["a", "b"], ["1", "2", "3"])
+    shown = [1 - axis.images[0].get_array() for axis in figure.axes]
+    assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["a", "b"]
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["1", "2", "3"]
+    first, second = (np.concatenate(list(half), axis=1) for half in (x[1, 2, :3, ..., 0], x[1, 2, 3:, ..., 0]))
+    np.testing.assert_allclose(shown[5][:4], first, atol=1e-6)
+    np.testing.assert_allclose(shown[5][4:, :4], second, atol=1e-6)
+    assert np.all(shown[5][4:, 4:] == 0)
+
+
 def test_one_latent_has_no_plane(digits):
     vae = small_vae(digits, latent_size=1)
     for call in (lambda: plots.manifold(vae), lambda: plots.latent_scatter(vae, digits.x_test[:3])):

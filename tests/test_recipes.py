@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -85,9 +86,20 @@ def test_iwae_takes_the_samples(digits):
     np.testing.assert_array_equal(made.objective, objectives.iwae(7)(vae, x, seed=0).objective)
 
 
+def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
+    path = pathlib.Path(recipes.__file__).parents[1] / "benchmarks" / "recipes" / "sprites_full.json"
+    recipe = Recipe.from_dict(json.loads(path.read_text()))
+    vae = recipes.build(dataclasses.replace(recipe, event_shape=(64, 64, 1), likelihood="bernoulli"))
+    shapes = [(4, 4, 1, 32), (4, 4, 32, 32), (4, 4, 32, 64), (4, 4, 64, 64), (1024, 256), (256, 20)]
+    assert [tuple(w.shape) for w in vae.encoder.weights[::2]] == shapes
+    assert 0.99 < recipe.epochs * -(-735_280 // recipe.batch_size) / 300_000 < 1
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
+        ({"dense_sizes": [0]}, "dense_sizes must hold sizes of at least 1"),
         ({"latent_size": 0}, "latent_size must be at least 1, got 0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"epochs": 1.5}, "epochs must be of type int, got 1.5"),

@@ -14,10 +14,12 @@ from tfvae.quiet import quiet
 
 # The fields of a recipe that have an option of their own; all of them can stand in a --config file.
 _OPTIONS = (
-    ("--data", "data", str, "digits (no download), mnist, fashion_mnist or cifar10."),
+    ("--data", "data", str, "digits or sprites (no download), mnist, fashion_mnist or cifar10."),
     ("--binarize", "binarize", str, "static (once) or stochastic (fresh at each draw); default: grey levels."),
     ("--validation-size", "validation_size", int, "Training images held out to choose by; 0 for none."),
+    ("--image-size", "image_size", int, "Of the sprites: 32 or 64."),
     ("--network", "network", str, "mlp or conv."),
+    ("--kernel-size", "kernel_size", int, "Of the conv."),
     ("--activation", "activation", str, "Any Keras activation."),
     ("--latent-size", "latent_size", int, "Dimensions of z."),
     ("--posterior", "posterior", str, "diagonal_normal or full_normal."),
@@ -54,6 +56,8 @@ def _recipe_options(command):
     for flag, field, kind, text in reversed(_OPTIONS):
         command = click.option(flag, field, type=kind, help=text)(command)
     command = click.option("--hidden-sizes", type=_Sizes(), help="Of the mlp, encoder first: 256,256.")(command)
+    command = click.option("--dense-sizes", type=_Sizes(), help="Behind the convolutions of the encoder: 256.")(command)
+    command = click.option("--factor-sizes", type=_Sizes(), help="Of the sprites' grid: 3,6,8,8,8.")(command)
     command = click.option("--filters", type=_Sizes(), help="Of the conv, encoder first: 32,64.")(command)
     return click.option("--jit/--no-jit", default=None, help="Compile the training step with XLA.")(command)
 

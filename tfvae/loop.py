@@ -20,7 +20,7 @@ class Loop:
         self._step = step
         self.epochs = epochs
         self.batch_size = batch_size
-        self._num_full, self._rest = divmod(len(epochs.images), batch_size)
+        self._num_full, self._rest = divmod(epochs.num_images, batch_size)
         self._compiled = compile(self._run)
         self._epoch = self._next_step = None
 

@@ -48,6 +48,7 @@ _LEAST = {
     "warmup_steps": 0,
     "free_bits": 0,
     "validation_size": 0,
+    "kernel_size": 1,
 }
 
 
@@ -56,12 +57,13 @@ class Recipe:
     """Everything that makes a training run, as plain values: the same recipe gives the same weights.
 
     Attributes:
-        data, binarize, validation_size: see `data.load`.
+        data, binarize, validation_size, image_size, factor_sizes: see `data.load`.
         event_shape: of one image; filled in from the data by `complete`.
         likelihood: a name of `LIKELIHOODS`; None for the one that fits the data (`complete`).
         total_count: of `binomial`; filled in from the data.
         scale: of `normal` and `laplace`; None to learn it.
-        posterior, prior, num_components, latent_size, network, hidden_sizes, filters, activation: the model.
+        posterior, prior, num_components, latent_size, network, activation: the model.
+        hidden_sizes: of the mlp. filters, kernel_size, dense_sizes: of the conv; all as the encoder has them.
         objective, num_samples: what is maximised.
         beta: of `beta_elbo` (weight of the KL) and `tc_elbo` (of the total correlation).
         gamma: of `capacity_elbo` (weight of the KL's distance from the capacity) and `factor_elbo` (of the total
@@ -81,6 +83,8 @@ class Recipe:
     data: str = "digits"
     binarize: str | None = None
     validation_size: int | None = None
+    image_size: int | None = None
+    factor_sizes: tuple[int, ...] | None = None
     event_shape: tuple[int, ...] | None = None
     likelihood: str | None = None
     total_count: int | None = None
@@ -92,6 +96,8 @@ class Recipe:
     network: str = "mlp"
     hidden_sizes: tuple[int, ...] = (256, 256)
     filters: tuple[int, ...] = (32, 64)
+    kernel_size: int = 3
+    dense_sizes: tuple[int, ...] = ()
     activation: str = "tanh"
     objective: str = "elbo"
     beta: float = 1.0
@@ -133,7 +139,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        for name in ("hidden_sizes", "filters", "discriminator_sizes"):
+        for name in ("hidden_sizes", "filters", "dense_sizes", "discriminator_sizes"):
             if any(size < 1 for size in getattr(self, name)):
                 raise ValueError(f"{name} must hold sizes of at least 1, got {getattr(self, name)}")
         try:
@@ -153,7 +159,7 @@ class Recipe:
         """This recipe with what only the data know: event shape, likelihood, total count.
 
         Args:
-            data: an `ImageData` or a `Stream`.
+            data: an `ImageData`, a `FactorData` or a `Stream`.
 
         Raises:
             ValueError: a likelihood or batch size that does not fit the data.
@@ -166,21 +172,28 @@ class Recipe:
             )
         if likelihood == "binomial" and data.num_levels is None:
             raise ValueError(f"likelihood must fit continuous grey levels, got binomial for {data.name}")
-        if data.num_images is not None and self.batch_size > data.num_images:
+        if data.train_size is not None and self.batch_size > data.train_size:
             raise ValueError(
-                f"batch_size must be at most the number of training images, {data.num_images}, got {self.batch_size}"
+                f"batch_size must be at most the number of training images, {data.train_size}, got {self.batch_size}"
             )
         total_count = data.num_levels if likelihood == "binomial" else None
         return dataclasses.replace(self, event_shape=data.event_shape, likelihood=likelihood, total_count=total_count)
 
     def load_data(self):
-        """The `ImageData` that the recipe names.
+        """The `ImageData` or `FactorData` that the recipe names.
 
         Raises:
             ValueError: it is not one that lies in memory, as runs measure on arrays.
         """
         data_module.check_name("data", self.data, data_module.NAMES)
-        return data_module.load(self.data, self.binarize, self.seed, validation_size=self.validation_size)
+        return data_module.load(
+            self.data,
+            self.binarize,
+            self.seed,
+            validation_size=self.validation_size,
+            image_size=self.image_size,
+            factor_sizes=self.factor_sizes,
+        )
 
     def to_dict(self):
         """Plain values that JSON can hold."""
@@ -275,10 +288,12 @@ def _mlp_bodies(recipe, seeds):
 
 
 def _conv_bodies(recipe, seeds):
+    shape, latent_shape = recipe.event_shape, (recipe.latent_size,)
+    layers = {"kernel_size": recipe.kernel_size, "activation": recipe.activation}
     return (
-        networks.conv(recipe.event_shape, recipe.filters, activation=recipe.activation, seed=seeds[0]),
+        networks.conv(shape, recipe.filters, dense_sizes=recipe.dense_sizes, seed=seeds[0], **layers),
         networks.transposed_conv(
-            (recipe.latent_size,), recipe.event_shape, recipe.filters[::-1], activation=recipe.activation, seed=seeds[1]
+            latent_shape, shape, recipe.filters[::-1], dense_sizes=recipe.dense_sizes[::-1], seed=seeds[1], **layers
         ),
     )
 

@@ -112,7 +112,7 @@ def resume(directory, *, num_samples=5000, verbose=True, callbacks=()):
 
 def _train(recipe, data, directory, state, verbose, callbacks):
     vae = recipes.build(recipe)
-    recipes.compile(vae, recipe, len(data.images["train"]))
+    recipes.compile(vae, recipe, data.train_size)
     vae.optimizer.build(vae.trainable_variables)
     checkpoint = _Checkpoint(directory / CHECKPOINT, vae, state)
     for unfinished in directory.glob(f".{CHECKPOINT}.*"):  # what a kill left of a write

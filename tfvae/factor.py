@@ -18,7 +18,10 @@ class FactorElbo(tf.Module):
         for i, size in enumerate((*hidden_sizes, 1)):
             activation = None if i == len(hidden_sizes) else tf.nn.leaky_relu
             initializer = tfk.initializers.HeNormal(seed=seed + i)
-            layers.append(tfk.layers.Dense(size, activation, kernel_initializer=initializer, dtype="float32"))
+            name = f"discriminator_{i}"  # the same in each process: checkpoints go by names
+            layers.append(
+                tfk.layers.Dense(size, activation, kernel_initializer=initializer, dtype="float32", name=name)
+            )
         self.discriminator = tfk.Sequential(layers, name="discriminator")
         self.optimizer = optimizers.fused(tfk.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9))
         # Now: a compiled training step makes no variables.

@@ -1,7 +1,9 @@
 """Objectives, in nats per example, to be maximised.
 
 An objective is a callable `(vae, x, *, seed, step) -> Terms`. `x` is a batch [B, ...]; `seed` an integer or a
-stateless pair; `step` the number of updates made so far, for schedules (None: after every schedule has ended).
+stateless pair; `step` the number of updates made so far, for schedules (None: after every schedule has ended). One
+with variables of its own has `update(vae, x, *, seed, good)` besides, called after each update of the model, and
+`state`, the variables that a checkpoint must keep.
 Shapes in comments: S samples, B batch, D latent.
 """
 

@@ -127,7 +127,6 @@ class Recipe:
             ("prior", tuple(PRIORS)),
             ("network", NETWORKS),
             ("objective", OBJECTIVES),
-            ("dip_variant", (1, 2)),
             ("schedule", SCHEDULES),
         ):
             data_module.check_name(name, getattr(self, name), names)
@@ -148,6 +147,8 @@ class Recipe:
             raise ValueError(f"activation must be one of Keras' activations, got {self.activation!r}") from None
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
+        if self.dip_variant not in (1, 2):
+            raise ValueError(f"dip_variant must be 1 or 2, got {self.dip_variant}")
         for field in dataclasses.fields(self):
             value, users = getattr(self, field.name), _ONLY_FOR.get(field.name, OBJECTIVES)
             if self.objective not in users and value != field.default:

@@ -50,7 +50,8 @@ def factor_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size
             are, the score is 0.
     """
     rng, varying = _checked(data, num_train, num_test, set_size, seed)
-    overall = points.encoded(encode, data, data.sample_factors(10_000, int(rng.integers(2**31)))).var(axis=0)
+    num = min(10_000, num_train * set_size)
+    overall = points.encoded(encode, data, data.sample_factors(num, int(rng.integers(2**31)))).var(axis=0)
     active = np.flatnonzero(overall >= least_deviation**2)
     if not len(active):
         return 0.0

@@ -1,6 +1,6 @@
 """Sprites made as they are read: images a second, and what that costs a training.
 
-    python benchmarks/sprites.py                                    about three minutes on two cores
+    python benchmarks/sprites.py                                    minutes
 
 First the images alone, 64 at a time and 1024 at a time, in a plain graph and under XLA. Then trainings on images that
 the step makes, beside the same on stored ones: epochs in turn, medians. The large model is that of

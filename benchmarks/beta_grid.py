@@ -1,6 +1,6 @@
 """Beta against latent size on MNIST and Fashion-MNIST: numbers and pictures of a grid of small models.
 
-    python benchmarks/beta_grid.py                                  about twelve minutes a data set on two cores
+    python benchmarks/beta_grid.py                                  minutes a data set
     python benchmarks/beta_grid.py --latent-sizes 2 --betas 1,150   a part of it; what is there already is not repeated
 
 Numbers go to results/beta_grid.json: nats per image on the first test images, `log_evidence` from so many samples.
@@ -92,7 +92,7 @@ def numbers_between_commas(context, parameter, value):
 @click.option("--data", default="mnist,fashion_mnist", help="Between commas.", show_default=True)
 @click.option("--latent-sizes", default="1,2,4,8,16", callback=numbers_between_commas, show_default=True)
 @click.option("--betas", default="1,3,4,10,80,150", callback=numbers_between_commas, show_default=True)
-@click.option("--epochs", default=8, type=click.IntRange(1), show_default=True)
+@click.option("--epochs", default=5, type=click.IntRange(1), show_default=True)
 @click.option("--seconds", default=float("inf"), help="Start no model after so many.")
 def main(data, latent_sizes, betas, epochs, seconds):
     """Train, measure and draw the grid; see the file's head."""

@@ -113,6 +113,36 @@ def test_the_card_repeats_itself_and_other_noise_agrees(trained_vae, digits):
     assert f"{first['elbo']:.2f}" in table and "no collapse" in table
 
 
+class KnownDigits:
+    """Digits whose factors are known: which image, in two numbers."""
+
+    factor_sizes, factor_names = (10, 36), ("ten", "one")
+
+    def __init__(self, digits):
+        self._digits = digits
+
+    def __getattr__(self, name):
+        return getattr(self._digits, name)
+
+    def sample_factors(self, n, seed):
+        return np.random.default_rng(seed).integers(0, self.factor_sizes, (n, 2))
+
+    def images(self, factors):
+        return self._digits.x_test[factors @ [36, 1]]
+
+
+def test_the_card_of_known_factors_scores_disentanglement(trained_vae, digits):
+    first, again = (
+        diagnostics.evaluation_card(trained_vae, KnownDigits(digits), num_samples=2, seed=0) for _ in range(2)
+    )
+    assert json.dumps(first) == json.dumps(again)
+    assert {"mig", "sap", "dci_completeness", "factor_vae_score"} <= first["disentanglement"].keys()
+    for mean, deviation in first["disentanglement"].values():
+        assert 0 <= mean <= 1 and 0 <= deviation < 0.1
+    assert "factor vae score" in diagnostics.format_card(first)
+    assert "disentanglement" not in diagnostics.evaluation_card(trained_vae, digits, num_samples=2)
+
+
 def test_collapse_is_named(digits):
     vae = small_vae(digits, latent_size=3)
     vae.encoder.params.kernel.assign(tf.zeros_like(vae.encoder.params.kernel))

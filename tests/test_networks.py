@@ -23,6 +23,14 @@ def test_convolutions_go_down_and_up_again(shape):
     assert networks.transposed_conv((3,), shape, (5, 4))(tf.zeros([2, 3])).shape == (2, *shape[:2], 4)
 
 
+def test_dense_layers_follow_the_convolutions_and_come_before_the_transposed_ones():
+    down = networks.conv((8, 8, 1), (4,), kernel_size=4, dense_sizes=(7, 6))
+    up = networks.transposed_conv((3,), (8, 8, 1), (4,), kernel_size=4, dense_sizes=(6, 7))
+    assert down(tf.zeros([2, 8, 8, 1])).shape == (2, 6) and up(tf.zeros([2, 3])).shape == (2, 8, 8, 4)
+    assert [w.shape for w in down.weights[::2]] == [(4, 4, 1, 4), (64, 7), (7, 6)]
+    assert [w.shape for w in up.weights[::2]] == [(3, 6), (6, 7), (7, 64), (4, 4, 4, 4)]
+
+
 def test_a_seed_fixes_the_weights_and_layers_do_not_share_them():
     first, second = (networks.mlp((4,), [4, 4], seed=3).get_weights() for _ in range(2))
     for a, b in zip(first, second, strict=True):
@@ -36,6 +44,8 @@ def test_a_seed_fixes_the_weights_and_layers_do_not_share_them():
         (lambda: networks.mlp((4,), [0]), "hidden_sizes must be at least 1, got 0"),
         (lambda: networks.conv((8, 8), (4,)), r"input_shape must be \(height, width, channels\), got \(8, 8\)"),
         (lambda: networks.conv((8, 8, 1), (0,)), "filters must be at least 1, got 0"),
+        (lambda: networks.conv((8, 8, 1), (4,), 0), "kernel_size must be at least 1, got 0"),
+        (lambda: networks.conv((8, 8, 1), (4,), dense_sizes=(0,)), "dense_sizes must be at least 1, got 0"),
         (lambda: networks.transposed_conv((2,), (8, 8), (4,)), r"image_shape must be .*, got \(8, 8\)"),
     ],
 )

@@ -107,7 +107,15 @@ def test_several_samples_take_one_pass_of_the_decoder(linear_model, linear_x):
 
 def test_every_term_is_per_example(digits):
     vae, x = small_vae(digits), digits.x_test[:9]
-    for objective in (objectives.elbo, objectives.beta_elbo(4.0, free_bits=0.5), objectives.iwae(3)):
+    for objective in (
+        objectives.elbo,
+        objectives.beta_elbo(4.0, free_bits=0.5),
+        objectives.capacity_elbo(5.0, 2.0, num_samples=3),
+        objectives.tc_elbo(1293, 4.0, num_samples=3),
+        objectives.factor_elbo(4.0, 2, hidden_sizes=(3,), num_samples=3),
+        objectives.dip_elbo(5.0, 5.0, num_samples=3),
+        objectives.iwae(3),
+    ):
         assert {term.shape for term in objective(vae, x, seed=0, step=0)} == {(9,)}
 
 
@@ -179,6 +187,21 @@ def test_free_bits_of_a_correlated_posterior_are_one_budget(digits):
     np.testing.assert_allclose(terms.log_likelihood - terms.objective, np.full(6, 2 * 100.0), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (25, 1.0), (100, 4.0), (1000, 4.0), (None, 4.0)])
+def test_the_batch_pays_for_its_kls_distance_from_the_capacity_of_the_step(digits, step, capacity):
+    vae, x = small_vae(digits), digits.x_test[:4]
+    terms = objectives.capacity_elbo(7.0, 4.0, annealing_steps=100)(vae, x, seed=0, step=step)
+    distance = abs(np.mean(terms.kl) - capacity)
+    np.testing.assert_allclose(terms.log_likelihood - terms.objective, np.full(4, 7 * distance), rtol=1e-4)
+    np.testing.assert_array_equal(terms.kl, objectives.elbo(vae, x, seed=0).kl)
+
+
+def test_training_holds_the_kl_at_the_capacity(digits):
+    vae = small_vae(digits, objective="capacity_elbo", gamma=100.0, capacity=3.0, epochs=10)
+    vae.fit(digits.train(64), epochs=10, verbose=0)
+    assert abs(vae.evaluate(digits.test(100), return_dict=True, verbose=0)["kl"] - 3) < 0.3
+
+
 def test_under_the_kl_alone_the_decoder_gets_no_gradient(digits):
     vae, x = small_vae(digits), digits.x_test[:8]
     with tf.GradientTape() as tape:
@@ -203,6 +226,11 @@ def test_seeds_are_all_the_randomness(digits):
         (lambda: objectives.beta_elbo(float("nan")), "beta must be a finite number of at least 0, got nan"),
         (lambda: objectives.beta_elbo(1.0, warmup_steps=-1), "warmup_steps must be a finite number of at least 0"),
         (lambda: objectives.beta_elbo(1.0, free_bits=-1), "free_bits must be a finite number of at least 0"),
+        (lambda: objectives.capacity_elbo(-1.0, 2.0), "gamma must be a finite number of at least 0, got -1.0"),
+        (
+            lambda: objectives.capacity_elbo(1.0, float("inf")),
+            "capacity must be a finite number of at least 0, got inf",
+        ),
         (lambda: objectives.weighted_elbo(-1.0), "log_likelihood must be a finite number of at least 0, got -1.0"),
         (lambda: objectives.weighted_elbo(1.0, float("inf")), "kl must be a finite number of at least 0, got inf"),
     ],

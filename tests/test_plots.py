@@ -26,6 +26,7 @@ def test_every_picture_is_a_figure(trained_vae, digits):
         plots.latent_scatter(trained_vae, digits.x_test, digits.y_test),
         plots.latent_scatter(trained_vae, digits.x_test),
         plots.training_curves(history),
+        plots.mutual_information(np.eye(4, 3), ["shape", "x", "y"]),
     ):
         assert isinstance(figure, Figure)
         figure.canvas.draw()
@@ -53,9 +54,29 @@ def test_ellipses_are_one_standard_deviation_of_q(digits):
         np.testing.assert_allclose(np.einsum("ni,ij,nj->n", on_rim, inverse, on_rim), 1, rtol=1e-2)
 
 
+def test_each_factor_has_its_column():
+    figure = plots.mutual_information(np.eye(4, 3), ["shape", "x", "y"])
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), np.eye(4, 3))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["shape", "x", "y"]
+    with pytest.raises(ValueError, match="factor_names must be 3, one a column, got 2"):
+        plots.mutual_information(np.eye(4, 3), ["x", "y"])
+
+
 def test_ink_is_black():
     figure = plots.images(np.ones((1, 2, 2, 1)), columns=1)
     assert np.all(figure.axes[0].images[0].get_array() == 0)
+
+
+def test_a_table_of_mosaics_shows_each_cell_row_by_row():
+    x = np.arange(2 * 3 * 5 * 4 * 2, dtype=np.float32).reshape(2, 3, 5, 4, 2, 1) / 240
+    figure = plots.blocks(x, ["a", "b"], ["1", "2", "3"])
+    shown = [1 - axis.images[0].get_array() for axis in figure.axes]
+    assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["a", "b"]
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["1", "2", "3"]
+    first, second = (np.concatenate(list(half), axis=1) for half in (x[1, 2, :3, ..., 0], x[1, 2, 3:, ..., 0]))
+    np.testing.assert_allclose(shown[5][:4], first, atol=1e-6)
+    np.testing.assert_allclose(shown[5][4:, :4], second, atol=1e-6)
+    assert np.all(shown[5][4:, 4:] == 0)
 
 
 def test_one_latent_has_no_plane(digits):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -52,15 +53,53 @@ def test_every_field_reaches_the_objective(digits):
         assert not np.allclose(changed.objective, made.objective)
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"objective": "capacity_elbo", "gamma": 3.0, "capacity": 2.0, "warmup_steps": 10},
+            lambda: objectives.capacity_elbo(3.0, 2.0, annealing_steps=10),
+        ),
+        ({"objective": "tc_elbo", "beta": 6.0}, lambda: objectives.tc_elbo(1293, 6.0)),
+        (
+            {"objective": "factor_elbo", "gamma": 3.0, "discriminator_sizes": [5, 4], "seed": 7},
+            lambda: objectives.factor_elbo(3.0, 2, hidden_sizes=(5, 4), seed=7),
+        ),
+        (
+            {"objective": "dip_elbo", "dip_variant": 1, "dip_off_diagonal": 2.0, "dip_diagonal": 3.0},
+            lambda: objectives.dip_elbo(2.0, 3.0, variant=1),
+        ),
+    ],
+    ids=lambda value: value["objective"] if isinstance(value, dict) else "",
+)
+def test_objectives_are_made_of_their_fields(digits, fields, expected):
+    recipe = small_recipe(**fields)
+    vae, x = recipes.build(recipe.complete(digits)), digits.x_test[:8]
+    made = recipes.objective_of(recipe, num_images=1293)(vae, x, seed=0, step=5)
+    np.testing.assert_array_equal(made.objective, expected()(vae, x, seed=0, step=5).objective)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
 def test_iwae_takes_the_samples(digits):
     vae, x = recipes.build(small_recipe().complete(digits)), digits.x_test[:8]
     made = recipes.objective_of(small_recipe(objective="iwae", num_samples=7))(vae, x, seed=0, step=0)
     np.testing.assert_array_equal(made.objective, objectives.iwae(7)(vae, x, seed=0).objective)
 
 
+def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
+    path = pathlib.Path(recipes.__file__).parents[1] / "benchmarks" / "recipes" / "sprites_full.json"
+    recipe = Recipe.from_dict(json.loads(path.read_text()))
+    vae = recipes.build(dataclasses.replace(recipe, event_shape=(64, 64, 1), likelihood="bernoulli"))
+    shapes = [(4, 4, 1, 32), (4, 4, 32, 32), (4, 4, 32, 64), (4, 4, 64, 64), (1024, 256), (256, 20)]
+    assert [tuple(w.shape) for w in vae.encoder.weights[::2]] == shapes
+    assert 0.99 < recipe.epochs * -(-735_280 // recipe.batch_size) / 300_000 < 1
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
+        ({"dense_sizes": [0]}, "dense_sizes must hold sizes of at least 1"),
         ({"latent_size": 0}, "latent_size must be at least 1, got 0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"epochs": 1.5}, "epochs must be of type int, got 1.5"),
@@ -69,7 +108,12 @@ def test_iwae_takes_the_samples(digits):
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
         ({"objective": "beta_elbo", "beta": -1.0}, "beta must be at least 0, got -1.0"),
         ({"objective": "beta_elbo", "beta": float("nan")}, "beta must be finite, got nan"),
-        ({"beta": 4.0}, "beta must be 1.0 unless objective is beta_elbo, got 4.0"),
+        ({"beta": 4.0}, "beta must be 1.0 unless objective is beta_elbo or tc_elbo, got 4.0"),
+        ({"objective": "tc_elbo", "free_bits": 0.5}, "free_bits must be 0.0 unless objective is beta_elbo, got 0.5"),
+        ({"gamma": 3.0}, "gamma must be 10.0 unless objective is capacity_elbo or factor_elbo, got 3.0"),
+        ({"objective": "capacity_elbo", "capacity": -1.0}, "capacity must be at least 0, got -1.0"),
+        ({"objective": "dip_elbo", "dip_variant": 3}, "dip_variant must be 1 or 2, got 3"),
+        ({"objective": "factor_elbo", "discriminator_sizes": [0]}, "discriminator_sizes must hold sizes of at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": float("inf")}, "learning_rate must be finite, got inf"),
         ({"scale": -1}, "scale must be above 0, got -1.0"),

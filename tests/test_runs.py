@@ -72,6 +72,16 @@ def test_interrupted_runs_end_with_the_same_weights(whole_run, tmp_path, stops):
     assert_equal_runs(path, whole_run)
 
 
+def test_an_interrupted_run_with_a_discriminator_ends_with_the_same_weights(tmp_path):
+    recipe = small_recipe(objective="factor_elbo", discriminator_sizes=(8,), batch_size=256)
+    quiet = {"num_samples": 2, "verbose": False}
+    runs.start(recipe, tmp_path / "whole", **quiet)
+    with pytest.raises(KeyboardInterrupt):
+        runs.start(recipe, tmp_path / "run", **quiet, callbacks=[StopAt(1, 2)])
+    runs.resume(tmp_path / "run", **quiet)
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+
+
 def test_a_run_that_died_before_its_card_gets_it(whole_run, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(whole_run, path)

@@ -13,6 +13,10 @@ tfpl = tfp.layers
 OBJECTIVES = {
     "elbo": objectives.elbo,
     "beta": objectives.beta_elbo(4.0, warmup_steps=10, free_bits=0.5),
+    "capacity": objectives.capacity_elbo(5.0, 2.0),
+    "tc": objectives.tc_elbo(1293, 4.0),
+    "factor": objectives.factor_elbo(4.0, 2, hidden_sizes=(8,)),
+    "dip": objectives.dip_elbo(5.0, 50.0, variant=1),
     "iwae": objectives.iwae(3),
     "reconstruction": objectives.weighted_elbo(1.0, 0.0),
 }

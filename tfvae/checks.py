@@ -22,6 +22,25 @@ def at_least_one(argument, value):
         raise ValueError(f"{argument} must be an integer of at least 1, got {value!r}")
 
 
+def images(argument, x):
+    """x as uint8, or float32 in [0, 1].
+
+    Raises:
+        ValueError: no images, or values that are not finite or out of range.
+    """
+    x = np.asarray(x)
+    if x.ndim not in (3, 4) or x.shape[0] == 0:
+        raise ValueError(f"{argument} must be images [N, H, W] or [N, H, W, C], N at least 1, got shape {x.shape}")
+    if x.dtype == np.uint8:
+        return x
+    if not np.issubdtype(x.dtype, np.floating):
+        raise ValueError(f"{argument} must be uint8 or floats, got {x.dtype}")
+    good = np.isfinite(x) & (x >= 0) & (x <= 1)
+    if not good.all():
+        raise ValueError(f"{argument} must be finite and in [0, 1], got {x[~good][0]}")
+    return x.astype(np.float32)
+
+
 def joined(shape):
     """A shape in words: "64, 8, ?"."""
     return ", ".join("?" if size is None else str(size) for size in shape)

@@ -14,10 +14,12 @@ from tfvae.quiet import quiet
 
 # The fields of a recipe that have an option of their own; all of them can stand in a --config file.
 _OPTIONS = (
-    ("--data", "data", str, "digits (no download), mnist, fashion_mnist or cifar10."),
+    ("--data", "data", str, "digits or sprites (no download), mnist, fashion_mnist or cifar10."),
     ("--binarize", "binarize", str, "static (once) or stochastic (fresh at each draw); default: grey levels."),
     ("--validation-size", "validation_size", int, "Training images held out to choose by; 0 for none."),
+    ("--image-size", "image_size", int, "Of the sprites: 32 or 64."),
     ("--network", "network", str, "mlp or conv."),
+    ("--kernel-size", "kernel_size", int, "Of the conv."),
     ("--activation", "activation", str, "Any Keras activation."),
     ("--latent-size", "latent_size", int, "Dimensions of z."),
     ("--posterior", "posterior", str, "diagonal_normal or full_normal."),
@@ -25,9 +27,11 @@ _OPTIONS = (
     ("--num-components", "num_components", int, "Of the mixture prior."),
     ("--likelihood", "likelihood", str, "bernoulli, binomial, normal or laplace; default: what fits the data."),
     ("--scale", "scale", float, "Of normal and laplace, kept fixed; default: learned."),
-    ("--objective", "objective", str, "elbo, beta_elbo or iwae."),
-    ("--beta", "beta", float, "Weight of the KL in beta_elbo."),
-    ("--warmup-steps", "warmup_steps", int, "Updates over which beta grows from 0."),
+    ("--objective", "objective", str, "elbo, beta_elbo, capacity_elbo, tc_elbo, factor_elbo, dip_elbo or iwae."),
+    ("--beta", "beta", float, "Weight of the KL in beta_elbo, of the total correlation in tc_elbo."),
+    ("--gamma", "gamma", float, "Weight of the total correlation in factor_elbo, of |KL - C| in capacity_elbo."),
+    ("--capacity", "capacity", float, "C of capacity_elbo, in nats."),
+    ("--warmup-steps", "warmup_steps", int, "Updates over which beta, or the capacity, grows from 0."),
     ("--free-bits", "free_bits", float, "Nats a latent may use without paying, in beta_elbo."),
     ("--num-samples", "num_samples", int, "Samples of z per image and update; the k of iwae."),
     ("--epochs", "epochs", int, "Passes over the training images."),
@@ -52,6 +56,8 @@ def _recipe_options(command):
     for flag, field, kind, text in reversed(_OPTIONS):
         command = click.option(flag, field, type=kind, help=text)(command)
     command = click.option("--hidden-sizes", type=_Sizes(), help="Of the mlp, encoder first: 256,256.")(command)
+    command = click.option("--dense-sizes", type=_Sizes(), help="Behind the convolutions of the encoder: 256.")(command)
+    command = click.option("--factor-sizes", type=_Sizes(), help="Of the sprites' grid: 3,6,8,8,8.")(command)
     command = click.option("--filters", type=_Sizes(), help="Of the conv, encoder first: 32,64.")(command)
     return click.option("--jit/--no-jit", default=None, help="Compile training with XLA [where it pays].")(command)
 

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -17,13 +18,16 @@ import tf_keras as tfk
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from tfvae import streams
+from tfvae import checks, streams
+from tfvae import factors as factors_module
 from tfvae.checks import check_name
-from tfvae.epochs import Epochs, grey
+from tfvae.epochs import Epochs, Stored, grey
+from tfvae.factors import FactorData, Part
 from tfvae.shares import replicas_of
+from tfvae.sprites import FACTOR_NAMES, Sprites
 from tfvae.streams import BINARIZATIONS
 
-NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
+NAMES = ("digits", "sprites", "mnist", "fashion_mnist", "cifar10")
 
 # Data sets larger than memory.
 from_tfrecords = streams.from_tfrecords
@@ -80,7 +84,7 @@ class ImageData:
     num_levels: int | None
     binarize: str | None
     seed: int
-    images: dict = dataclasses.field(repr=False)  # split -> grey images, [N, H, W, C]; integers count up to max_level
+    images: dict = dataclasses.field(repr=False)  # split -> grey images, [N, H, W, C], integers up to max_level
     labels: dict = dataclasses.field(repr=False)
     max_level: int = 1
 
@@ -103,6 +107,8 @@ class ImageData:
     def num_images(self):
         """In the training set."""
         return len(self.images["train"])
+
+    train_size = num_images
 
     @property
     def y_train(self):
@@ -173,18 +179,20 @@ class ImageData:
         return (np.random.default_rng([self.seed, salt]).random(x.shape, np.float32) < x).astype(np.float32)
 
 
-def load(name, binarize=None, seed=0, *, validation_size=None, path=None):
+def load(name, binarize=None, seed=0, *, validation_size=None, path=None, image_size=None, factor_sizes=None):
     """A named data set.
 
     Args:
-        name: "digits" (bundled with scikit-learn, no download), "mnist", "fashion_mnist" or "cifar10" (Keras' loaders);
-            "tfds:<name>" for a data set of tensorflow_datasets (its train, validation and test splits), which needs
-            that package and gives a `streams.Stream`.
+        name: "digits" (bundled with scikit-learn, no download); "sprites" (binary, made from known factors as they are
+            read: a `factors.FactorData`); "mnist", "fashion_mnist" or "cifar10" (Keras' loaders); "tfds:<name>" for a
+            data set of tensorflow_datasets (its train, validation and test splits), which needs that package and gives
+            a `streams.Stream`.
         binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
             fresh draw each time a training image is read (validation and test are drawn once, by the seed).
         seed: of binarization and shuffling; the split into training and validation does not depend on it.
         validation_size: images held out of the training set, stratified by label (by position for "tfds:<name>");
-            0 for none.
+            0 for none. Of the sprites, default: as many as for the test, 1000 or at most a tenth.
+        image_size, factor_sizes: of the sprites alone, see `sprites.Sprites`; default: 64, and the full grid.
         path: for "mnist", a file like Keras' `mnist.npz` or a folder that holds it; default: the environment variable
             TFVAE_DATA, then Keras' download. For tensorflow_datasets, its data_dir.
 
@@ -194,9 +202,19 @@ def load(name, binarize=None, seed=0, *, validation_size=None, path=None):
             published one.
         OSError: the data set is neither on this machine nor can it be downloaded.
     """
+    if name == "tfds:dsprites":
+        raise ValueError(
+            "name must be a data set whose bytes are grey levels, got 'tfds:dsprites', which has 0 and 1: "
+            "data.dsprites(path) reads its published file, with the factors"
+        )
     if str(name).startswith("tfds:"):
         return streams.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
     check_name("name", name, NAMES)
+    if name == "sprites":
+        return _sprites(binarize, seed, validation_size, image_size, factor_sizes)
+    for argument, value in (("image_size", image_size), ("factor_sizes", factor_sizes)):
+        if value is not None:
+            raise ValueError(f"{argument} must be None unless name is sprites, got {value}")
     if name == "digits":
         digits = load_digits()
         x, y = digits.images.astype(np.uint8)[..., np.newaxis], digits.target
@@ -225,7 +243,7 @@ def from_arrays(
     Raises:
         ValueError: empty arrays, shapes that do not fit, values that are not finite or out of range.
     """
-    x_train, x_test = (_checked_images(a, x) for a, x in (("x_train", x_train), ("x_test", x_test)))
+    x_train, x_test = (checks.images(a, x) for a, x in (("x_train", x_train), ("x_test", x_test)))
     if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
         raise ValueError(
             f"x_test must have the image shape and dtype of x_train, {x_train.shape[1:]} {x_train.dtype}, "
@@ -237,6 +255,104 @@ def from_arrays(
     validation_size = len(x_train) // 10 if validation_size is None else validation_size
     max_level = 255 if x_train.dtype == np.uint8 else None
     return _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level, binarize, seed)
+
+
+def from_factors(images, factors, *, factor_names=None, max_level=255, validation_size=None, seed=0, name="factors"):
+    """The user's own images whose factors are known: a `factors.FactorData`.
+
+    Args:
+        images: [N, H, W] or [N, H, W, C]; uint8 in 0 ... max_level, or floats in [0, 1].
+        factors: integers from 0, [N, F], each row once.
+        factor_names: F names; default: "factor_0" and so on.
+        max_level: the byte that means 1.
+        validation_size: images held out of the training set; default: as many as for the test, 1000 or at most a tenth.
+        seed: of shuffling.
+
+    Raises:
+        ValueError: bad images; factors that are no such integers, or not as many as images, or repeated.
+    """
+    images, rows = checks.images("images", images), factors_module.checked(factors)
+    if len(rows) != len(images):
+        raise ValueError(f"factors must hold a row for each of the {len(images)} images, got {len(rows)}")
+    if rows.min() < 0:
+        raise ValueError(f"factors must be at least 0, got {rows.min()}")
+    names = tuple(factor_names or (f"factor_{i}" for i in range(rows.shape[1])))
+    if len(names) != rows.shape[1]:
+        raise ValueError(f"factor_names must be {rows.shape[1]} names, got {names}")
+    if images.dtype == np.uint8 and images.max() > max_level:
+        raise ValueError(f"images must be at most max_level, {max_level}, got {images.max()}")
+    sizes = (rows.max(axis=0) + 1).tolist()
+    numbers = factors_module.numbered(rows, sizes)
+    if not np.all(numbers[1:] > numbers[:-1]):
+        order = np.argsort(numbers, kind="stable")
+        numbers, rows, images = numbers[order], rows[order], images[order]
+    repeated = np.flatnonzero(numbers[1:] == numbers[:-1])
+    if len(repeated):
+        raise ValueError(f"factors must have no row twice, got {rows[repeated[0]].tolist()}")
+    max_level, num_levels = (max_level, max_level) if images.dtype == np.uint8 else (1, None)
+    source = Stored(images if images.ndim == 4 else images[..., np.newaxis], max_level)
+    splits, places = _drawn_splits(name, source, validation_size, max_level, num_levels, seed)
+    return FactorData(splits, source, numbers, sizes, names, places)
+
+
+def dsprites(path, *, validation_size=None, seed=0):
+    """dSprites from its published file, dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz: a `factors.FactorData`.
+
+    Its images are 3 GB in memory. Its first factor, the colour, has one value and is left out.
+
+    Raises:
+        OSError: no such file.
+        ValueError: a file without the two arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, classes = file["imgs"], file["latents_classes"]
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"path must hold imgs and latents_classes, got {path}: {error}") from None
+    sprites = from_factors(
+        images,
+        classes[:, 1:],
+        factor_names=FACTOR_NAMES,
+        max_level=1,
+        validation_size=validation_size,
+        seed=seed,
+        name="dsprites",
+    )
+    sprites.categorical = (FACTOR_NAMES.index("shape"),)
+    return sprites
+
+
+def _sprites(binarize, seed, validation_size, image_size, factor_sizes):
+    if binarize is not None:
+        raise ValueError(f"binarize must be None for sprites, which are binary, got {binarize!r}")
+    options = {"image_size": image_size, "factor_sizes": factor_sizes}
+    source = Sprites(**{name: value for name, value in options.items() if value is not None})
+    splits, places = _drawn_splits("sprites", source, validation_size, 1, 1, seed)
+    sprites = FactorData(splits, source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES, places)
+    sprites.categorical = (FACTOR_NAMES.index("shape"),)
+    return sprites
+
+
+def _drawn_splits(name, source, validation_size, max_level, num_levels, seed):
+    """An `ImageData` whose sets are drawn at random, the same whatever the seed, and their places: {split: [n]}."""
+    size_of_test = max(1, min(1000, len(source) // 10))
+    size = size_of_test if validation_size is None else validation_size
+    if not 0 <= size < len(source) - size_of_test:
+        raise ValueError(f"validation_size must be in [0, {len(source) - size_of_test - 1}], got {size}")
+    drawn = np.split(np.random.default_rng(0).permutation(len(source)), [size, size + size_of_test])
+    places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), drawn, strict=True)}
+    held_out = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
+    splits = ImageData(
+        name=name,
+        event_shape=tuple(int(size) for size in held_out["test"].shape[1:]),
+        num_levels=num_levels,
+        binarize=None,
+        seed=seed,
+        images={"train": Part(source, places["train"]), **held_out},
+        labels={"train": None, "validation": None, "test": None},
+        max_level=max_level,
+    )
+    return splits, places
 
 
 def _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level, binarize, seed):
@@ -321,20 +437,6 @@ def _keras_folder():
 
 def _one_line(error):
     return " ".join(str(error).split())[:200]
-
-
-def _checked_images(argument, x):
-    x = np.asarray(x)
-    if x.ndim not in (3, 4) or x.shape[0] == 0:
-        raise ValueError(f"{argument} must be images [N, H, W] or [N, H, W, C], N at least 1, got shape {x.shape}")
-    if x.dtype == np.uint8:
-        return x
-    if not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(f"{argument} must be uint8 or floats, got {x.dtype}")
-    good = np.isfinite(x) & (x >= 0) & (x <= 1)
-    if not good.all():
-        raise ValueError(f"{argument} must be finite and in [0, 1], got {x[~good][0]}")
-    return x.astype(np.float32)
 
 
 def _check_batch_size(batch_size, num_images):

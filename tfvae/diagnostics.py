@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tqdm import tqdm
 
+from tfvae import disentanglement
 from tfvae.seeds import fold_in
 from tfvae.terms import kl_divergence
 
@@ -18,6 +19,9 @@ tfd = tfp.distributions
 # Floats in one decoded chunk. A few such arrays live at a time: 50 MB, whatever the sizes of images and samples.
 _CHUNK = 2_000_000
 ACTIVE_THRESHOLD = 0.01
+# What the card draws for the scores of disentanglement, for each of so many seeds: seconds, not the published sizes.
+_SCORE_SIZES = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
+_SCORE_SEEDS = 3
 
 
 class Measurement(NamedTuple):
@@ -183,11 +187,13 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
         At its top level: `elbo`, `log_likelihood`, `kl`, `log_evidence` (means over the test images, nats per image),
         `mc_standard_error` (of log_evidence, over the noise), `elbo_mc_standard_error`, `data_standard_error` (of
         log_evidence, over the images), `bits_per_dim`, `active_units`, `inactive_latents`, `posterior_collapse`, and
-        under `how` what was measured and with which samples and seeds.
+        under `how` what was measured and with which samples and seeds. Where the data's factors are known, also
+        `disentanglement`, {score: [mean, standard deviation over draws]}.
     """
     measured = measure(vae, data.x_test, num_samples, seed, progress=progress)
     variances = _posterior_mean_variances(vae, data.x_test)
     active = variances > ACTIVE_THRESHOLD
+    known = getattr(data, "factor_sizes", None) is not None
     size = int(np.prod(vae.event_shape))
     mean = {name: float(getattr(measured, name).mean()) for name in ("elbo", "log_likelihood", "kl", "log_evidence")}
     return {
@@ -199,6 +205,7 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
         "active_units": int(active.sum()),
         "inactive_latents": [int(i) for i in np.flatnonzero(~active)],
         "posterior_collapse": _collapse(active, mean["kl"]),
+        **({"disentanglement": _scores(vae, data, seed)} if known else {}),
         "how": {
             "units": "nats per image, sums over pixels and latents, means over images",
             "data": data.name,
@@ -213,8 +220,17 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
             "latent_size": vae.latent_size,
             "active_threshold": ACTIVE_THRESHOLD,
             "bits_per_dim": "-log_evidence / (dimensions * log 2); of a density, not a mass, where x is continuous",
+            **({"disentanglement": _SCORE_SIZES | {"draws": _SCORE_SEEDS}} if known else {}),
         },
     }
+
+
+def _scores(vae, data, seed):
+    """Every score of disentanglement, quickly: {score: [mean, standard deviation over draws]}."""
+    encode = disentanglement.means(vae)
+    seeds = range(seed, seed + _SCORE_SEEDS)
+    found = disentanglement.spread(lambda s: disentanglement.scores(encode, data, seed=s, **_SCORE_SIZES), seeds)
+    return {name: list(score) for name, score in found.items()}
 
 
 def _error_of_mean(errors):
@@ -242,6 +258,8 @@ def format_card(card):
         ("bits per dimension", f"{card['bits_per_dim']:.4f}", ""),
         ("active latents", str(card["active_units"]), f"of {how['latent_size']}; {card['posterior_collapse']}"),
     ]  # fmt: skip
+    for name, (mean, deviation) in card.get("disentanglement", {}).items():
+        rows.append((name.replace("_", " "), f"{mean:.2f}", f"+- {deviation:.2f} over draws"))
     title = f"{how['num_images']} {how['split']} images of {how['data']}"
     notes = f"nats per image; {how['num_samples']} samples an image, seed {how['seed']}"
     notes += f"; binarization: {how['binarization']}"

@@ -8,35 +8,58 @@ import numpy as np
 import tensorflow as tf
 
 
+class Stored:
+    """Images that are there, as `Epochs` takes them.
+
+    Args:
+        images: [N, H, W, C]; integers that count up to max_level, or float32 in [0, 1].
+    """
+
+    def __init__(self, images, max_level):
+        self._images = images
+        self._max_level = max_level
+        # A tensor, captured by reference: an array would be copied into each graph that reads it.
+        self._tensor = tf.constant(images)
+
+    def __len__(self):
+        return len(self._images)
+
+    def levels(self):
+        """Every grey level that can be read: in one dimension, float32."""
+        if np.issubdtype(self._images.dtype, np.integer):
+            return grey(np.flatnonzero(np.bincount(self._images.ravel())), self._max_level)
+        return self._images.ravel()
+
+    def gather(self, indices):
+        """The images at these places, as they are stored: [B] -> [B, H, W, C]."""
+        return tf.gather(self._tensor, indices)
+
+
 class Epochs:
     """Epochs of images in memory.
 
     Args:
-        images: [N, H, W, C]; integers that count up to max_level, or float32 in [0, 1].
+        images: [N, H, W, C]; integers that count up to max_level, or float32 in [0, 1]. Or what makes such images when
+            they are read, with the methods of `Stored`.
         max_level: the integer that means 1.
         stochastic: draw x ~ Bernoulli(grey) anew at each reading.
         seed: of order and binarization.
     """
 
     def __init__(self, images, *, max_level, stochastic, seed):
-        self.images = images
+        self.num_images = len(images)
         self.max_level = max_level
         self.stochastic = stochastic
         self.seed = seed
-        # A tensor, captured by reference: an array would be copied into each graph that reads it.
-        self._source = tf.constant(images)
+        self._source = images if hasattr(images, "gather") else Stored(images, max_level)
 
     def levels(self):
         """Every grey level that can be read: in one dimension, float32."""
-        if self.stochastic:
-            return np.array([0, 1], np.float32)
-        if np.issubdtype(self.images.dtype, np.integer):
-            return grey(np.flatnonzero(np.bincount(self.images.ravel())), self.max_level)
-        return self.images.ravel()
+        return np.array([0, 1], np.float32) if self.stochastic else self._source.levels()
 
     def order(self, epoch):
         """A permutation of the images: [N]."""
-        return tf.random.experimental.stateless_shuffle(tf.range(len(self.images)), seed=self._seed(epoch))
+        return tf.random.experimental.stateless_shuffle(tf.range(self.num_images), seed=self._seed(epoch))
 
     def read(self, epoch, step, indices, part=None):
         """The images of a batch, the `step`-th of an epoch: [B] -> float32 [B, H, W, C].
@@ -45,12 +68,12 @@ class Epochs:
             part: (first, end), to read these images of the batch alone; they are the same as in the whole of it.
         """
         first, end = (0, None) if part is None else part
-        x = tf.gather(self._source, indices[first:end])
+        x = self._source.gather(indices[first:end])
         if not self.stochastic:
             return grey(x, self.max_level)
         seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), step)
         if not x.dtype.is_integer:
-            return draw(tf.gather(self._source, indices), seed)[first:end]
+            return draw(self._source.gather(indices), seed)[first:end]
         # Bits against integers, no floats in between: P(1) is x to max_level / 2^32.
         shape = tf.shape(x)
         bits = random_bits(shape, seed, tf.cast(first, tf.int32) * tf.reduce_prod(shape[1:]))

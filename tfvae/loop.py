@@ -46,7 +46,7 @@ class Loop:
         self.epochs = epochs
         self.batch_size = batch_size
         self.jit = jit
-        self._num_full, self._rest = divmod(len(epochs.images), batch_size)
+        self._num_full, self._rest = divmod(epochs.num_images, batch_size)
         self._compiled = self._run if eagerly else tf.function(self._run, jit_compile=jit)
         self._epoch = self._next_step = None
 

@@ -32,12 +32,13 @@ def mlp(input_shape, hidden_sizes, activation="tanh", *, seed=None, name="mlp"):
     return tfk.Sequential(layers, name=name)
 
 
-def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", *, seed=None, name="conv"):
+def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None, name="conv"):
     """A convolutional encoder body: [B, H, W, C] -> [B, features]; each layer halves height and width (rounded up).
 
     Args:
         input_shape: `(H, W, C)`.
         filters: output channels of each layer.
+        dense_sizes: units of dense layers that follow.
 
     Raises:
         ValueError: an input that is no image, or a size below 1.
@@ -49,7 +50,7 @@ def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", *, see
         layers.append(
             tfk.layers.Conv2D(
                 _at_least_one("filters", size),
-                kernel_size,
+                _at_least_one("kernel_size", kernel_size),
                 strides=2,
                 padding="same",
                 activation=activation,
@@ -57,11 +58,20 @@ def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", *, see
                 name=f"conv_{i}",
             )
         )
-    return tfk.Sequential([*layers, tfk.layers.Flatten(name="flatten")], name=name)
+    layers.append(tfk.layers.Flatten(name="flatten"))
+    return tfk.Sequential([*layers, *_dense(dense_sizes, activation, seed, len(filters))], name=name)
 
 
 def transposed_conv(
-    input_shape, image_shape, filters=(64, 32), kernel_size=3, activation="relu", *, seed=None, name="transposed_conv"
+    input_shape,
+    image_shape,
+    filters=(64, 32),
+    kernel_size=3,
+    activation="relu",
+    dense_sizes=(),
+    *,
+    seed=None,
+    name="transposed_conv",
 ):
     """A convolutional decoder body: [B, D] -> [B, H, W, filters[-1]]; each layer doubles height and width.
 
@@ -72,6 +82,7 @@ def transposed_conv(
         input_shape: `(D,)`, the latent size.
         image_shape: `(H, W, C)` of the images to be decoded.
         filters: output channels of each layer.
+        dense_sizes: units of dense layers that come first.
 
     Raises:
         ValueError: an image_shape that is no image, or a size below 1.
@@ -83,6 +94,7 @@ def transposed_conv(
     coarse = (-(-height // scale), -(-width // scale), _at_least_one("filters", filters[0]))
     layers = [
         tfk.layers.InputLayer(tuple(input_shape)),
+        *_dense(dense_sizes, activation, seed, len(filters) + 1),
         tfk.layers.Dense(
             coarse[0] * coarse[1] * coarse[2], activation, kernel_initializer=_glorot(seed, 0), name="dense"
         ),
@@ -92,7 +104,7 @@ def transposed_conv(
         layers.append(
             tfk.layers.Conv2DTranspose(
                 _at_least_one("filters", size),
-                kernel_size,
+                _at_least_one("kernel_size", kernel_size),
                 strides=2,
                 padding="same",
                 activation=activation,
@@ -102,6 +114,19 @@ def transposed_conv(
         )
     crop = ((0, coarse[0] * scale - height), (0, coarse[1] * scale - width))
     return tfk.Sequential([*layers, tfk.layers.Cropping2D(crop, name="crop")], name=name)
+
+
+def _dense(sizes, activation, seed, first):
+    """Dense layers, the i-th with the seed first + i."""
+    return [
+        tfk.layers.Dense(
+            _at_least_one("dense_sizes", size),
+            activation,
+            kernel_initializer=_glorot(seed, first + i),
+            name=f"dense_{i}",
+        )
+        for i, size in enumerate(sizes)
+    ]
 
 
 def _glorot(seed, i):

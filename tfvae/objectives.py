@@ -2,7 +2,9 @@
 
 An objective is a callable `(vae, x, *, seed, step) -> Terms`. `x` is a batch [B, ...]; `seed` an integer or a
 stateless pair; `step` the number of updates made so far, for schedules (None: after every schedule has ended). Its
-attribute `num_samples`, if it has one, says how many samples of z it takes for an image.
+attribute `num_samples`, if it has one, says how many samples of z it takes for an image. One with variables of its own
+has `update(vae, x, *, seed, good)` besides, called after each update of the model, and `state`, the variables that a
+checkpoint must keep.
 Shapes in comments: S samples, B batch, D latent.
 """
 
@@ -11,9 +13,14 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae import covariance, factor, total_correlation
 from tfvae.terms import Terms, check_at_least, kl_divergence, sample
 
 tfd = tfp.distributions
+
+tc_elbo = total_correlation.tc_elbo
+factor_elbo = factor.factor_elbo
+dip_elbo = covariance.dip_elbo
 
 
 def elbo(vae, x, *, seed, step=None, num_samples=1, exact_kl=None):
@@ -88,6 +95,35 @@ def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=No
         return Terms(expected_log_px_z - weight * penalty, expected_log_px_z, kl)
 
     objective.num_samples = num_samples
+    return objective
+
+
+def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl=None):
+    """E_q[log p(x|z)] - gamma |mean over the batch of KL(q(z|x) || p(z)) - C(step)|: an objective.
+
+    The capacity-annealed beta-VAE, Burgess et al. (2018, arXiv 1804.03599, eq. 8): the code may carry C nats, neither
+    more nor less. The mean, and not each example's KL, is held there, so that images may need unequal codes.
+
+    Args:
+        gamma: at least 0; the paper takes 1000.
+        capacity: the last C, in nats, at least 0; the paper takes 25 for sprites.
+        annealing_steps: updates over which C grows linearly from 0; the paper takes 100,000.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+    check_at_least("gamma", gamma, 0)
+    check_at_least("capacity", capacity, 0)
+    check_at_least("annealing_steps", annealing_steps, 0)
+    check_at_least("num_samples", num_samples, 1)
+
+    def objective(vae, x, *, seed, step=None):
+        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
+        kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
+        distance = tf.abs(tf.reduce_mean(kl) - capacity * _warmup(step, annealing_steps, kl.dtype))
+        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
+        return Terms(expected_log_px_z - gamma * distance, expected_log_px_z, kl)
+
     return objective
 
 

@@ -39,6 +39,31 @@ def images(x, *, columns=10, titles=None, scale=0.9):
     return figure
 
 
+def blocks(x, row_labels, column_labels, *, scale=1.6):
+    """A table of small mosaics, each nearly square, say of models by their settings.
+
+    Args:
+        x: images [R, C, N, H, W, channels] in [0, 1], N for each of R x C cells.
+        row_labels, column_labels: R and C texts.
+    """
+    x = _array(x)
+    num_rows, num_columns, num = x.shape[:3]
+    figure, axes = plt.subplots(
+        num_rows, num_columns, figsize=(num_columns * scale, num_rows * scale), squeeze=False, layout="constrained"
+    )
+    across = int(np.ceil(np.sqrt(num)))
+    for row, column in np.ndindex(num_rows, num_columns):
+        axis = axes[row, column]
+        _show(axis, _mosaic(x[row, column], across))
+        axis.set_xticks([])
+        axis.set_yticks([])
+        if row == 0:
+            axis.set_title(column_labels[column], fontsize=11)
+        if column == 0:
+            axis.set_ylabel(row_labels[row], fontsize=11)
+    return figure
+
+
 def reconstructions(vae, x, *, num=10):
     """Images and, under each, the mean of p(x|z) at the mean of q(z|x)."""
     x = _array(x)[:num]
@@ -158,8 +183,36 @@ def training_curves(history):
     return figure
 
 
+def mutual_information(matrix, factor_names):
+    """Which latent tells of which factor: a heat map of `disentanglement.mutual_information`, in nats.
+
+    Args:
+        matrix: [D, F].
+        factor_names: F words.
+    """
+    matrix = _array(matrix)
+    if matrix.shape[1] != len(factor_names):
+        raise ValueError(f"factor_names must be {matrix.shape[1]}, one a column, got {len(factor_names)}")
+    figure, axis = plt.subplots(figsize=(1.5 + 0.8 * matrix.shape[1], 1 + 0.4 * matrix.shape[0]))
+    image = axis.imshow(matrix, cmap="viridis", vmin=0, aspect="auto")
+    axis.set_xticks(range(matrix.shape[1]), factor_names)
+    axis.set_yticks(range(matrix.shape[0]), [f"z[{j}]" for j in range(matrix.shape[0])])
+    axis.spines[:].set_visible(False)
+    figure.colorbar(image, label="mutual information, nats")
+    figure.tight_layout()
+    return figure
+
+
 def _array(x):
     return np.asarray(x)
+
+
+def _mosaic(x, across):
+    """Images [N, H, W, C] in one, row by row, what is left over blank: [rows * H, across * W, C]."""
+    rows = -(-len(x) // across)
+    x = np.concatenate([x, np.zeros([rows * across - len(x), *x.shape[1:]], x.dtype)])
+    x = x.reshape(rows, across, *x.shape[1:]).swapaxes(1, 2)
+    return x.reshape(rows * x.shape[1], across * x.shape[3], -1)
 
 
 def _show(axis, image):

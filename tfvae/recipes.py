@@ -20,7 +20,19 @@ LIKELIHOODS = {
     "normal": likelihoods.normal,
     "laplace": likelihoods.laplace,
 }
-OBJECTIVES = ("elbo", "beta_elbo", "iwae")
+OBJECTIVES = ("elbo", "beta_elbo", "capacity_elbo", "tc_elbo", "factor_elbo", "dip_elbo", "iwae")
+# Fields that are for some objectives alone.
+_ONLY_FOR = {
+    "beta": ("beta_elbo", "tc_elbo"),
+    "gamma": ("capacity_elbo", "factor_elbo"),
+    "capacity": ("capacity_elbo",),
+    "warmup_steps": ("beta_elbo", "capacity_elbo"),
+    "free_bits": ("beta_elbo",),
+    "discriminator_sizes": ("factor_elbo",),
+    "dip_variant": ("dip_elbo",),
+    "dip_off_diagonal": ("dip_elbo",),
+    "dip_diagonal": ("dip_elbo",),
+}
 SCHEDULES = ("constant", "cosine")
 _LEAST = {
     "latent_size": 1,
@@ -29,9 +41,14 @@ _LEAST = {
     "epochs": 1,
     "batch_size": 1,
     "beta": 0,
+    "gamma": 0,
+    "capacity": 0,
+    "dip_off_diagonal": 0,
+    "dip_diagonal": 0,
     "warmup_steps": 0,
     "free_bits": 0,
     "validation_size": 0,
+    "kernel_size": 1,
 }
 
 
@@ -40,14 +57,22 @@ class Recipe:
     """Everything that makes a training run, as plain values: the same recipe gives the same weights.
 
     Attributes:
-        data, binarize, validation_size: see `data.load`.
+        data, binarize, validation_size, image_size, factor_sizes: see `data.load`.
         event_shape: of one image; filled in from the data by `complete`.
         likelihood: a name of `LIKELIHOODS`; None for the one that fits the data (`complete`).
         total_count: of `binomial`; filled in from the data.
         scale: of `normal` and `laplace`; None to learn it.
-        posterior, prior, num_components, latent_size, network, hidden_sizes, filters, activation: the model.
-        objective, beta, warmup_steps, free_bits, num_samples: what is maximised; beta and the two after it are for
-            `beta_elbo`.
+        posterior, prior, num_components, latent_size, network, activation: the model.
+        hidden_sizes: of the mlp. filters, kernel_size, dense_sizes: of the conv; all as the encoder has them.
+        objective, num_samples: what is maximised.
+        beta: of `beta_elbo` (weight of the KL) and `tc_elbo` (of the total correlation).
+        gamma: of `capacity_elbo` (weight of the KL's distance from the capacity) and `factor_elbo` (of the total
+            correlation).
+        capacity: of `capacity_elbo`, in nats.
+        warmup_steps: updates over which the beta of `beta_elbo`, or the capacity of `capacity_elbo`, grows.
+        free_bits: of `beta_elbo`.
+        discriminator_sizes: hidden sizes of `factor_elbo`'s discriminator.
+        dip_variant (1 or 2), dip_off_diagonal, dip_diagonal: of `dip_elbo`.
         epochs, batch_size, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the
             training; jit None compiles with XLA where `loop.xla_pays`.
         seed: of weights, shuffling, binarization and noise.
@@ -59,6 +84,8 @@ class Recipe:
     data: str = "digits"
     binarize: str | None = None
     validation_size: int | None = None
+    image_size: int | None = None
+    factor_sizes: tuple[int, ...] | None = None
     event_shape: tuple[int, ...] | None = None
     likelihood: str | None = None
     total_count: int | None = None
@@ -70,11 +97,19 @@ class Recipe:
     network: str = "mlp"
     hidden_sizes: tuple[int, ...] = (256, 256)
     filters: tuple[int, ...] = (32, 64)
+    kernel_size: int = 3
+    dense_sizes: tuple[int, ...] = ()
     activation: str = "tanh"
     objective: str = "elbo"
     beta: float = 1.0
+    gamma: float = 10.0
+    capacity: float = 25.0
     warmup_steps: int = 0
     free_bits: float = 0.0
+    discriminator_sizes: tuple[int, ...] = (1000,) * 6
+    dip_variant: int = 2
+    dip_off_diagonal: float = 10.0
+    dip_diagonal: float = 10.0
     num_samples: int = 1
     epochs: int = 150
     batch_size: int = 64
@@ -104,7 +139,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        for name in ("hidden_sizes", "filters"):
+        for name in ("hidden_sizes", "filters", "dense_sizes", "discriminator_sizes"):
             if any(size < 1 for size in getattr(self, name)):
                 raise ValueError(f"{name} must hold sizes of at least 1, got {getattr(self, name)}")
         try:
@@ -113,17 +148,20 @@ class Recipe:
             raise ValueError(f"activation must be one of Keras' activations, got {self.activation!r}") from None
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
-        if self.objective != "beta_elbo":
-            for name, default in (("beta", 1.0), ("warmup_steps", 0), ("free_bits", 0.0)):
-                value = getattr(self, name)
-                if value != default:
-                    raise ValueError(f"{name} must be {default} unless objective is beta_elbo, got {value}")
+        if self.dip_variant not in (1, 2):
+            raise ValueError(f"dip_variant must be 1 or 2, got {self.dip_variant}")
+        for field in dataclasses.fields(self):
+            value, users = getattr(self, field.name), _ONLY_FOR.get(field.name, OBJECTIVES)
+            if self.objective not in users and value != field.default:
+                raise ValueError(
+                    f"{field.name} must be {field.default} unless objective is {' or '.join(users)}, got {value}"
+                )
 
     def complete(self, data):
         """This recipe with what only the data know: event shape, likelihood, total count.
 
         Args:
-            data: an `ImageData` or a `Stream`.
+            data: an `ImageData`, a `FactorData` or a `Stream`.
 
         Raises:
             ValueError: a likelihood or batch size that does not fit the data.
@@ -136,21 +174,28 @@ class Recipe:
             )
         if likelihood == "binomial" and data.num_levels is None:
             raise ValueError(f"likelihood must fit continuous grey levels, got binomial for {data.name}")
-        if data.num_images is not None and self.batch_size > data.num_images:
+        if data.train_size is not None and self.batch_size > data.train_size:
             raise ValueError(
-                f"batch_size must be at most the number of training images, {data.num_images}, got {self.batch_size}"
+                f"batch_size must be at most the number of training images, {data.train_size}, got {self.batch_size}"
             )
         total_count = data.num_levels if likelihood == "binomial" else None
         return dataclasses.replace(self, event_shape=data.event_shape, likelihood=likelihood, total_count=total_count)
 
     def load_data(self):
-        """The `ImageData` that the recipe names.
+        """The `ImageData` or `FactorData` that the recipe names.
 
         Raises:
             ValueError: it is not one that lies in memory, as runs measure on arrays.
         """
         data_module.check_name("data", self.data, data_module.NAMES)
-        return data_module.load(self.data, self.binarize, self.seed, validation_size=self.validation_size)
+        return data_module.load(
+            self.data,
+            self.binarize,
+            self.seed,
+            validation_size=self.validation_size,
+            image_size=self.image_size,
+            factor_sizes=self.factor_sizes,
+        )
 
     def to_dict(self):
         """Plain values that JSON can hold."""
@@ -204,21 +249,35 @@ def compile(vae, recipe, num_images):
     if recipe.schedule == "cosine":
         num_updates = recipe.epochs * math.ceil(num_images / recipe.batch_size)
         rate = tfk.optimizers.schedules.CosineDecay(rate, num_updates, alpha=0.01)
-    vae.compile(tfk.optimizers.Adam(rate), objective_of(recipe), jit_compile=recipe.jit)
+    vae.compile(tfk.optimizers.Adam(rate), objective_of(recipe, num_images), jit_compile=recipe.jit)
 
 
-def objective_of(recipe):
-    """The recipe's objective."""
-    if recipe.objective == "iwae":
-        return objectives.iwae(recipe.num_samples)
-    if recipe.objective == "elbo":
-        return objectives.weighted_elbo(num_samples=recipe.num_samples)
-    return objectives.beta_elbo(
-        recipe.beta,
-        warmup_steps=recipe.warmup_steps,
-        free_bits=recipe.free_bits,
-        num_samples=recipe.num_samples,
-    )
+def objective_of(recipe, num_images=None):
+    """The recipe's objective.
+
+    Args:
+        num_images: in the training set; `tc_elbo` alone needs it.
+    """
+    return _MAKERS[recipe.objective](recipe, num_images)
+
+
+_MAKERS = {
+    "elbo": lambda r, n: objectives.weighted_elbo(num_samples=r.num_samples),
+    "beta_elbo": lambda r, n: objectives.beta_elbo(
+        r.beta, warmup_steps=r.warmup_steps, free_bits=r.free_bits, num_samples=r.num_samples
+    ),
+    "capacity_elbo": lambda r, n: objectives.capacity_elbo(
+        r.gamma, r.capacity, annealing_steps=r.warmup_steps, num_samples=r.num_samples
+    ),
+    "tc_elbo": lambda r, n: objectives.tc_elbo(n, r.beta, num_samples=r.num_samples),
+    "factor_elbo": lambda r, n: objectives.factor_elbo(
+        r.gamma, r.latent_size, hidden_sizes=r.discriminator_sizes, seed=r.seed, num_samples=r.num_samples
+    ),
+    "dip_elbo": lambda r, n: objectives.dip_elbo(
+        r.dip_off_diagonal, r.dip_diagonal, variant=r.dip_variant, num_samples=r.num_samples
+    ),
+    "iwae": lambda r, n: objectives.iwae(r.num_samples),
+}
 
 
 def _mlp_bodies(recipe, seeds):
@@ -231,10 +290,12 @@ def _mlp_bodies(recipe, seeds):
 
 
 def _conv_bodies(recipe, seeds):
+    shape, latent_shape = recipe.event_shape, (recipe.latent_size,)
+    layers = {"kernel_size": recipe.kernel_size, "activation": recipe.activation}
     return (
-        networks.conv(recipe.event_shape, recipe.filters, activation=recipe.activation, seed=seeds[0]),
+        networks.conv(shape, recipe.filters, dense_sizes=recipe.dense_sizes, seed=seeds[0], **layers),
         networks.transposed_conv(
-            (recipe.latent_size,), recipe.event_shape, recipe.filters[::-1], activation=recipe.activation, seed=seeds[1]
+            latent_shape, shape, recipe.filters[::-1], dense_sizes=recipe.dense_sizes[::-1], seed=seeds[1], **layers
         ),
     )
 

@@ -146,7 +146,7 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     chief = strategies.is_chief(strategy)
     with strategies.scope(strategy):
         vae = recipes.build(recipe)
-        recipes.compile(vae, recipe, len(data.images["train"]))
+        recipes.compile(vae, recipe, data.train_size)
         vae.optimizer.build(vae.trainable_variables)
     checkpoint = _Checkpoint(directory / CHECKPOINT, vae, chief)
     first_epoch = tf.Variable(checkpoint.num_epochs)
@@ -209,7 +209,7 @@ class _Checkpoint(tfk.callbacks.Callback):
     def __init__(self, path, vae, reads):
         super().__init__()
         self.path = path
-        self.variables = [*_model_variables(vae), *vae.optimizer.variables]
+        self.variables = [*_model_variables(vae), *vae.optimizer.variables, *getattr(vae.objective, "state", ())]
         self.history = {}
         if reads:
             self._restore()

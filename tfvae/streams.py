@@ -108,6 +108,8 @@ class Stream:
     def num_images(self):
         return self.sources["train"].num_images()
 
+    train_size = num_images
+
     def train(self, batch_size, *, first_epoch=0, shard=(0, 1)):
         """A `tf.data.Dataset` of float32 [B, H, W, C], the last batch smaller; each iteration is one epoch.
 

@@ -48,6 +48,17 @@ def sample(vae, x, seed, num_samples):
     return qz_x, z, vae.decode(z).log_prob(x)
 
 
+def marginals(qz_x):
+    """q(z_j|x) of each latent by itself: a `tfd.Normal` with batch shape [B, D].
+
+    Raises:
+        ValueError: q(z|x) is no normal, so that TFP does not know them.
+    """
+    if not isinstance(qz_x, tfd.MultivariateNormalDiag | tfd.MultivariateNormalTriL):
+        raise ValueError(f"q(z|x) must be a multivariate normal, whose marginals are known, got {qz_x.name}")
+    return tfd.Normal(qz_x.mean(), qz_x.stddev())
+
+
 def check_at_least(argument, value, least):
     if not value >= least or math.isinf(value):
         raise ValueError(f"{argument} must be a finite number of at least {least}, got {value}")

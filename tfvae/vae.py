@@ -123,7 +123,8 @@ class VAE(tfk.Model):
 
         Args:
             optimizer: a tf_keras optimizer.
-            objective: a callable `(vae, x, *, seed, step) -> Terms`, to be maximised: see `tfvae.objectives`.
+            objective: a callable `(vae, x, *, seed, step) -> Terms`, to be maximised: see `tfvae.objectives`. One with
+                a method `update(vae, x, *, seed, good)` is asked to update variables of its own after each step.
             **kwargs: `jit_compile` (None: where `loop.xla_pays`), `steps_per_execution`, `run_eagerly`.
         """
         refused = sorted(set(kwargs) - {"jit_compile", "steps_per_execution", "run_eagerly"})
@@ -134,7 +135,8 @@ class VAE(tfk.Model):
         if kwargs.get("jit_compile") and self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError("jit_compile must not be True under a strategy of several replicas, got True")
         super().compile(optimizer=optimizers.fused(tfk.optimizers.get(optimizer)), **kwargs)
-        self.objective = objective
+        # Past Keras, which would train an objective's own variables as the model's.
+        self.__dict__["objective"] = objective
         self._loop = None
 
     @property
@@ -144,11 +146,14 @@ class VAE(tfk.Model):
     def train_step(self, data):
         x = self._checked(_images_of(data))
         step = self.optimizer.iterations
+        seed = replicas.own_seed(fold_in(self.seed, _TRAINING, step))
         with tf.GradientTape() as tape:
-            terms = self.objective(self, x, seed=replicas.own_seed(fold_in(self.seed, _TRAINING, step)), step=step)
+            terms = self.objective(self, x, seed=seed, step=step)
             loss = -replicas.joint_mean(terms.objective)
         gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
         self._apply_while_finite(loss, gradients, step)
+        if hasattr(self.objective, "update"):  # an objective with variables of its own
+            self.objective.update(self, x, seed=seed, good=tf.less(self._bad_step, 0))
         return self._record(terms)
 
     def test_step(self, data):

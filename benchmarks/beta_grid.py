@@ -1,0 +1,140 @@
+"""Beta against latent size on MNIST and Fashion-MNIST: numbers and pictures of a grid of small models.
+
+    python benchmarks/beta_grid.py                                  minutes a data set
+    python benchmarks/beta_grid.py --latent-sizes 2 --betas 1,150   a part of it; what is there already is not repeated
+
+Numbers go to results/beta_grid.json: nats per image on the first test images, `log_evidence` from so many samples.
+Pictures go to results/beta_grid_pictures.npz, bytes [n, 28, 28]: under "DATA/LATENTS/BETA/samples" and
+".../reconstructions", and under "DATA/images" the test images that are reconstructed; `draw` makes a grid of them. A
+stop loses one model.
+"""
+
+import datetime
+import json
+import os
+import pathlib
+import time
+
+import click
+import numpy as np
+from throughput import processor, versions
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+NUMBERS, PICTURES = RESULTS / "beta_grid.json", RESULTS / "beta_grid_pictures.npz"
+NUM_IMAGES, NUM_SAMPLES, NUM_PICTURES = 1000, 100, 9
+
+
+def trained(name, latent_size, beta, epochs):
+    """The model of one cell and its data."""
+    from tfvae import recipes
+
+    recipe = recipes.Recipe(
+        data=name,
+        binarize="stochastic",
+        latent_size=latent_size,
+        hidden_sizes=(256,),
+        activation="relu",
+        objective="beta_elbo",
+        beta=beta,
+        epochs=epochs,
+        batch_size=128,
+        learning_rate=2e-3,
+    )
+    images = recipe.load_data()
+    recipe = recipe.complete(images)
+    vae = recipes.build(recipe)
+    recipes.compile(vae, recipe, images.train_size)
+    vae.fit(images.train(recipe.batch_size), epochs=epochs, verbose=0)
+    return vae, images
+
+
+def cell(name, latent_size, beta, epochs):
+    """The numbers of one model, and its pictures as bytes."""
+    from tfvae import diagnostics
+
+    started = time.perf_counter()
+    vae, images = trained(name, latent_size, beta, epochs)
+    measured = diagnostics.measure(vae, images.x_test[:NUM_IMAGES], NUM_SAMPLES)
+    shown = images.x_test[:NUM_PICTURES]
+    numbers = {key: float(getattr(measured, key).mean()) for key in ("elbo", "log_likelihood", "kl", "log_evidence")}
+    numbers["active_units"] = int(diagnostics.active_units(vae, images.x_test).sum())
+    pictures = {"samples": vae.generate(NUM_PICTURES, seed=0), "reconstructions": vae.reconstruct(shown)}
+    numbers |= {"data": name, "latent_size": latent_size, "beta": beta, "epochs": epochs}
+    numbers["seconds"] = time.perf_counter() - started
+    return numbers, {key: as_bytes(x) for key, x in pictures.items()}, as_bytes(shown)
+
+
+def as_bytes(x):
+    return np.round(255 * np.asarray(x)[..., 0]).astype(np.uint8)
+
+
+def draw(data="mnist", what="samples"):
+    """The grid as a figure: a row for each latent size, a column for each beta, a block of pictures in each cell.
+
+    Args:
+        what: "samples" or "reconstructions".
+    """
+    from tfvae import plots
+
+    rows = [row for row in json.loads(NUMBERS.read_text())["rows"] if row["data"] == data]
+    sizes, betas = (sorted({row[key] for row in rows}) for key in ("latent_size", "beta"))
+    with np.load(PICTURES) as file:
+        blocks = [[file[f"{data}/{size}/{beta:g}/{what}"] / 255 for beta in betas] for size in sizes]
+    blocks = np.asarray(blocks)[..., np.newaxis]
+    return plots.blocks(blocks, [f"{size} latents" for size in sizes], [f"beta {beta:g}" for beta in betas])
+
+
+def numbers_between_commas(context, parameter, value):
+    return [float(number) for number in value.split(",")]
+
+
+@click.command()
+@click.option("--data", default="mnist,fashion_mnist", help="Between commas.", show_default=True)
+@click.option("--latent-sizes", default="1,2,4,8,16", callback=numbers_between_commas, show_default=True)
+@click.option("--betas", default="1,3,4,10,80,150", callback=numbers_between_commas, show_default=True)
+@click.option("--epochs", default=5, type=click.IntRange(1), show_default=True)
+@click.option("--seconds", default=float("inf"), help="Start no model after so many.")
+def main(data, latent_sizes, betas, epochs, seconds):
+    """Train, measure and draw the grid; see the file's head."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tfvae import files
+
+    rows = json.loads(NUMBERS.read_text())["rows"] if NUMBERS.exists() else []
+    pictures = files.read_arrays(PICTURES) if PICTURES.exists() else {}
+    done = {(row["data"], row["latent_size"], row["beta"], row["epochs"]) for row in rows}
+    started = time.perf_counter()
+    for name in data.split(","):
+        for key in [(name, int(size), beta, epochs) for size in latent_sizes for beta in betas]:
+            if key in done:
+                continue
+            if time.perf_counter() - started > seconds:
+                return
+            try:
+                numbers, drawn, shown = cell(*key)
+            except OSError as error:
+                click.echo(f"{name} is left out: {error}", err=True)
+                break
+            prefix = f"{name}/{numbers['latent_size']}/{numbers['beta']:g}"
+            pictures |= {f"{prefix}/{what}": x for what, x in drawn.items()} | {f"{name}/images": shown}
+            # One model, one row: an older one of other epochs goes.
+            rows = [row for row in rows if (row["data"], row["latent_size"], row["beta"]) != key[:3]] + [numbers]
+            rows.sort(key=lambda row: (row["data"], row["latent_size"], row["beta"]))
+            files.write_arrays(PICTURES, pictures)
+            files.write_json(NUMBERS, {**settings(), "rows": rows})
+            click.echo("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in numbers.items()))
+
+
+def settings():
+    return {
+        "command": "python benchmarks/beta_grid.py",
+        "date": f"{datetime.date.today()}",
+        "processor": processor(),
+        "versions": versions(),
+        "num_test_images": NUM_IMAGES,
+        "num_samples": NUM_SAMPLES,
+        "seed": 0,
+    }
+
+
+if __name__ == "__main__":
+    main()

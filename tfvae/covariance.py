@@ -1,0 +1,47 @@
+"""The objective that decorrelates the latents by their covariance. Shapes: B batch, D latent."""
+
+import tensorflow as tf
+
+from tfvae.terms import Terms, check_at_least, kl_divergence, marginals, sample
+
+
+def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None):
+    """ELBO - off_diagonal sum_{i != j} C_ij^2 - diagonal sum_i (C_ii - 1)^2: an objective.
+
+    DIP-VAE, Kumar et al. (2018, arXiv 1711.00848, section 3). C is the covariance over the batch: in DIP-VAE-I
+    of the means, Cov_x(E_q[z|x]); in DIP-VAE-II of the latents, Cov_x(E_q[z|x]) + E_x[Cov_q(z|x)]. The penalty is the
+    same number for each example.
+
+    Args:
+        off_diagonal, diagonal: the weights lambda_od and lambda_d, at least 0. The paper takes
+            diagonal = 10 off_diagonal for I, diagonal = off_diagonal for II.
+        variant: 1 or 2.
+
+    Raises:
+        ValueError: a value out of its range; when called, a q(z|x) that is no normal.
+    """
+    check_at_least("off_diagonal", off_diagonal, 0)
+    check_at_least("diagonal", diagonal, 0)
+    check_at_least("num_samples", num_samples, 1)
+    if variant not in (1, 2):
+        raise ValueError(f"variant must be 1 or 2, got {variant!r}")
+
+    def objective(vae, x, *, seed, step=None):
+        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
+        kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
+        covariance = latent_covariance(qz_x, of_means=variant == 1)
+        variances = tf.linalg.diag_part(covariance)
+        correlated = tf.reduce_sum(tf.square(covariance)) - tf.reduce_sum(tf.square(variances))
+        penalty = off_diagonal * correlated + diagonal * tf.reduce_sum(tf.square(variances - 1))
+        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
+        return Terms(expected_log_px_z - kl - penalty, expected_log_px_z, kl)
+
+    return objective
+
+
+def latent_covariance(qz_x, *, of_means=False):
+    """Covariance over the batch (divided by B) of z ~ q(z|x), or of the means E_q[z|x] alone: [D, D]."""
+    loc = marginals(qz_x).loc
+    centred = loc - tf.reduce_mean(loc, axis=0)
+    covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(loc)[0], loc.dtype)
+    return covariance if of_means else covariance + tf.reduce_mean(qz_x.covariance(), axis=0)

@@ -1,0 +1,156 @@
+"""Images whose generating factors are known: to draw by their factors, and to train on.
+
+Factors are integers from 0, one column each: [N, F]. A combination also has a number: its place on the full grid.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae import checks
+from tfvae.epochs import grey
+
+
+class FactorData:
+    """Images of known factors; each row of factors has one image, and not every combination need be there.
+
+    Training, validation and test set are disjoint: images drawn at random, not factor values held out. So test
+    images are new combinations of values that were all seen; of the sprites, a symmetric shape can have a twin in
+    another set, turned into itself.
+
+    Args:
+        splits: the `data.ImageData` of the three sets.
+        source: all images, in the order of `numbers`, with the methods of `epochs.Stored`.
+        numbers: [N], ascending: which combinations there are.
+        factor_sizes, factor_names: how many values each factor has, and what it is called.
+        places: {split: [n]}, where in `numbers` the images of a split are.
+
+    Attributes:
+        factor_sizes, factor_names: as above.
+        categorical: indices of the factors whose values have no order.
+        num_images: N, over the three sets; `train_size` is that of the training set.
+        factors_train, factors_validation, factors_test: [n, F], row by row the factors of the split's images.
+        name, event_shape, num_levels, binarize, seed, x_validation, x_test, y_train, y_validation, y_test, train,
+            validation, test: as in `data.ImageData`; there are no labels.
+    """
+
+    def __init__(self, splits, source, numbers, factor_sizes, factor_names, places):
+        self.categorical = ()
+        self.factor_sizes = tuple(factor_sizes)
+        self.factor_names = tuple(factor_names)
+        self.num_images = len(numbers)
+        self._splits, self._source, self._numbers = splits, source, numbers
+        self.name, self.event_shape, self.seed = splits.name, splits.event_shape, splits.seed
+        self.num_levels, self.binarize = splits.num_levels, splits.binarize
+        self.train_size = splits.train_size
+        self.train, self.validation, self.test = splits.train, splits.validation, splits.test
+        self.x_validation, self.x_test = splits.x_validation, splits.x_test
+        self.y_train = self.y_validation = self.y_test = None
+        self.factors_train, self.factors_validation, self.factors_test = (
+            self._factors(numbers[places[split]]) for split in ("train", "validation", "test")
+        )
+
+    @property
+    def x_train(self):
+        """float32 [N, H, W, C], made anew at each call: 12 GB of the full sprites."""
+        return self.images(self.factors_train)
+
+    def images(self, factors):
+        """The images that have these factors: integers [n, F] -> float32 [n, H, W, C].
+
+        Raises:
+            ValueError: other shapes or dtypes, values out of range, a combination that is not there.
+        """
+        numbers = numbered(self._checked(factors), self.factor_sizes)
+        rows = np.minimum(np.searchsorted(self._numbers, numbers), self.num_images - 1)
+        missing = np.flatnonzero(self._numbers[rows] != numbers)
+        if len(missing):
+            raise ValueError(
+                f"factors must have an image, got {np.asarray(factors)[missing[0]].tolist()}, which has none"
+            )
+        return grey(self._source.gather(tf.constant(rows)), self._splits.max_level).numpy()
+
+    def sample_factors(self, n, seed=0):
+        """Factors of n images, drawn uniformly and independently from all there are: int64 [n, F]."""
+        return self.sample_given_factors(n, {}, seed)
+
+    def sample_given_factors(self, n, given, seed=0):
+        """Factors of n images, drawn uniformly and independently from those that have the given values: int64 [n, F].
+
+        Args:
+            given: {factor's name: value}.
+            seed: an integer of at least 0.
+
+        Raises:
+            ValueError: n below 1, an unknown factor, a value that no image has, seed below 0.
+        """
+        checks.at_least_one("n", n)
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
+        for name in given:
+            checks.check_name("given", name, self.factor_names)
+        columns = [self.factor_names.index(name) for name in given]
+        rng = np.random.default_rng(seed)
+        if self.num_images == math.prod(self.factor_sizes):  # all combinations: no need to look which
+            factors = self._factors(rng.integers(self.num_images, size=n))
+            factors[:, columns] = list(given.values())
+            return self._checked(factors)
+        fits = np.all(self._factors(self._numbers)[:, columns] == list(given.values()), axis=1)
+        if not fits.any():
+            raise ValueError(f"given must be values that an image has, got {given}")
+        return self._factors(rng.choice(self._numbers[fits], n))
+
+    def _factors(self, numbers):
+        return np.stack(np.unravel_index(numbers, self.factor_sizes), axis=1).astype(np.int64)
+
+    def _checked(self, factors):
+        factors = checked(factors, len(self.factor_sizes))
+        wrong = (factors < 0) | (factors >= self.factor_sizes)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            size, name = self.factor_sizes[column], self.factor_names[column]
+            raise ValueError(f"factors must be in [0, {size - 1}] for {name}, got {factors[row, column]}")
+        return factors
+
+
+class Part:
+    """Some of a source's images, as a source of their own.
+
+    Args:
+        source: with the methods of `epochs.Stored`.
+        places: [n], in the source.
+    """
+
+    def __init__(self, source, places):
+        self._source, self._places = source, tf.constant(places)
+
+    def __len__(self):
+        return len(self._places)
+
+    def levels(self):
+        """Every grey level that can be read."""
+        return self._source.levels()
+
+    def gather(self, indices):
+        """The images at these places, as the source has them: [B] -> [B, H, W, C]."""
+        return self._source.gather(tf.gather(self._places, indices))
+
+
+def numbered(factors, factor_sizes):
+    """The place of each combination on the full grid, where the last factor changes quickest: [N, F] -> int64 [N]."""
+    return np.ravel_multi_index(tuple(np.transpose(factors)), factor_sizes).astype(np.int64)
+
+
+def checked(factors, num_factors=None):
+    """factors as int64 [N, F].
+
+    Raises:
+        ValueError: not integers, or other shapes.
+    """
+    factors = np.asarray(factors)
+    if factors.ndim != 2 or factors.shape[1] == 0 or num_factors not in (None, factors.shape[1]):
+        raise ValueError(f"factors must have shape [N, {num_factors or 'F'}], got {list(factors.shape)}")
+    if not np.issubdtype(factors.dtype, np.integer):
+        raise ValueError(f"factors must be integers, got {factors.dtype}")
+    return factors.astype(np.int64)

@@ -11,8 +11,8 @@ import tfvae
 
 PACKAGE = pathlib.Path(tfvae.__file__).parent
 LEAVES = {
-    "priors",
-    "posteriors",
+    "pushforward",
+    "flows",
     "likelihoods",
     "networks",
     "epochs",
@@ -28,6 +28,11 @@ LEAVES = {
     "unmerged",
 }
 ALLOWED = {
+    "vamp": {"pushforward"},
+    "posteriors": {"flows", "pushforward"},
+    "priors": {"flows", "pushforward", "vamp"},
+    "hierarchical": {"posteriors", "pushforward"},
+    "latents": {"hierarchical", "networks", "posteriors", "priors"},
     "streams": {"checks", "epochs", "files", "seeds"},
     "data": {"checks", "epochs", "streams"},
     "terms": {"seeds"},
@@ -41,7 +46,7 @@ ALLOWED = {
     "client": {"transports"},
     "serve_check": {"transports"},
     "tensorboard": {"plots"},
-    "recipes": {"data", "likelihoods", "networks", "objectives", "posteriors", "priors", "vae"},
+    "recipes": {"data", "latents", "likelihoods", "networks", "objectives", "vae"},
     "runs": {"diagnostics", "files", "plots", "recipes"},
     "notebooks": {"files", "plots", "quiet"},
     "cli": {

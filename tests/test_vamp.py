@@ -21,7 +21,7 @@ def mixture(model, pz):
     """The same prior by TFP's own mixture, of what the encoder is now."""
     qz_u = model(tf.convert_to_tensor(pz.pseudo_inputs))
     qz_u = getattr(qz_u, "base", qz_u)
-    return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(len(pz.pseudo_inputs))), qz_u)
+    return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(pz.pseudo_inputs.shape[0])), qz_u)
 
 
 @pytest.mark.parametrize("family", [posteriors.diagonal_normal, posteriors.full_normal])

@@ -54,7 +54,7 @@ class Flow(tf.Module):
 
     def _split(self, context):
         if context is None:
-            return tf.zeros(self.latent_size, _dtype()), tf.ones(self.latent_size, _dtype()), None
+            return tf.zeros(self.latent_size, dtype()), tf.ones(self.latent_size, dtype()), None
         size = self.latent_size
         loc, raw_scale, context = tf.split(context, [size, size, context.shape[-1] - 2 * size], axis=-1)
         return loc, tf.nn.softplus(raw_scale) + _MIN_SCALE, context
@@ -86,7 +86,7 @@ class InverseAutoregressive(tf.Module):
             input_order="right-to-left" if reverse else "left-to-right",
             activation=activation,
             kernel_initializer=tfk.initializers.GlorotUniform(seed=seed),
-            dtype=_dtype(),
+            dtype=dtype(),
         )
         self.network.build((None, latent_size))
 
@@ -192,10 +192,11 @@ def stack(step, latent_size, context_size, num_steps, hidden_sizes, activation, 
 
 def _dense(inputs, size, gain, seed, i):
     initializer = tfk.initializers.VarianceScaling(gain, "fan_avg", "uniform", seed=None if seed is None else seed + i)
-    layer = tfk.layers.Dense(size, kernel_initializer=initializer, dtype=_dtype(), name=f"layer_{i}")
+    layer = tfk.layers.Dense(size, kernel_initializer=initializer, dtype=dtype(), name=f"layer_{i}")
     layer.build((None, inputs))
     return layer
 
 
-def _dtype():
+def dtype():
+    """In which the maps compute."""
     return tfk.backend.floatx()

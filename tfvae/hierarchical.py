@@ -30,7 +30,8 @@ def prior(networks, latent_sizes, *, seed=None):
     """
     _check(networks, latent_sizes, len(latent_sizes) - 1)
     heads = _heads(networks, latent_sizes[:-1], seed)
-    return Pushforward(_Downwards(heads, latent_sizes), sum(latent_sizes), name="hierarchical_prior")
+    chain = _Downwards(heads, latent_sizes)
+    return Pushforward(chain, sum(latent_sizes), dtype=chain.dtype, name="hierarchical_prior")
 
 
 def bottom_up(networks, latent_sizes, *, seed=None):
@@ -91,6 +92,7 @@ class _Chain(tf.Module):
         super().__init__()
         self.heads = heads
         self.latent_sizes = list(latent_sizes)
+        self.dtype = tfk.backend.floatx()
 
     def push(self, eps, context=None):
         return self._walk(eps, context, lambda loc, scale, eps: loc + scale * eps, known_after=True)
@@ -128,7 +130,7 @@ class _Downwards(_Chain):
 
     def parameters(self, i, before, context):
         if i == len(self.latent_sizes) - 1:
-            return tf.zeros(self.latent_sizes[i]), tf.ones(self.latent_sizes[i])
+            return tf.zeros(self.latent_sizes[i], self.dtype), tf.ones(self.latent_sizes[i], self.dtype)
         return _conditional(self.heads[i], before)
 
 

@@ -58,7 +58,7 @@ def flow(latent_size, num_steps=4, hidden_sizes=(64,), activation="relu", *, see
         seed: an integer that fixes the initial weights, or None.
     """
     steps = flows.stack(flows.Coupling, latent_size, 0, num_steps, hidden_sizes, activation, seed)
-    return Pushforward(steps, latent_size, name="flow_prior")
+    return Pushforward(steps, latent_size, dtype=flows.dtype(), name="flow_prior")
 
 
 def vamp(encoder, num_pseudo_inputs=500, *, initial=None, seed=None):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
+from conftest import small_vae
 
 from tfvae import flows, hierarchical, networks, posteriors
 from tfvae.pushforward import Pushforward
@@ -140,6 +141,21 @@ def test_a_sample_and_its_density_are_one_pass_and_that_of_another_z_is_one_for_
     assert len(calls) == 1
     qz_x.log_prob(tf.identity(z))
     assert len(calls) == 1 + D + 1
+
+
+def test_training_keeps_the_order(digits):
+    """The masks hold after updates by the package's own Adam."""
+    tfk.backend.set_floatx("float32")
+    vae = small_vae(digits, posterior="iaf", latent_size=4, flow_steps=2, flow_hidden_sizes=(8,))
+    vae.fit(digits.train(64), epochs=1, verbose=0)
+    params = vae.encoder.params(vae.encoder.network(digits.x_test[:2]))
+    for i, step in enumerate(vae.encoder.distribution.transform.steps):
+        with tf.GradientTape() as tape:
+            eps = tf.random.stateless_normal([2, 4], seed=[0, 1])
+            tape.watch(eps)
+            z, _ = step.push(eps, params[:, 8:])
+        jacobian = tape.batch_jacobian(z, eps).numpy()[:, :: -1 if i else 1, :: -1 if i else 1]
+        assert np.all(jacobian[:, *np.triu_indices(4, 1)] == 0)
 
 
 @pytest.mark.parametrize("family", [posteriors.iaf, posteriors.coupling])

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from conftest import small_vae
 from tensorflow.core.protobuf import saved_model_pb2
-from test_combinations import EVERY, PAIRWISE, fields, images_for
+from test_combinations import EVERY, KINDS, PAIRWISE, fields, images_for
 
 from tfvae import serving
 
-# Each other kind of posterior and prior once.
-LATENTS = [("iaf", "vamp"), ("coupling", "flow"), ("bottom_up", "hierarchical"), ("top_down", "hierarchical")]
 LOADERS = pathlib.Path(__file__).parent / "loaders.py"
 NUM_SAMPLES = 10
 
@@ -61,7 +59,7 @@ def assert_agreement(loader, jobs, folder):
 @pytest.fixture(scope="module")
 def jobs(digits, binary_digits, trained_vae, tmp_path_factory):
     """A trained model, the pairwise set of pieces, and the other kinds of latents."""
-    rows = [*PAIRWISE, *((("binomial", None), *latents, "mlp") for latents in LATENTS)]
+    rows = [*PAIRWISE, *((("binomial", None), *latents, "mlp") for latents in KINDS)]
     models = [(trained_vae, digits), *(combination(row, digits, binary_digits) for row in rows)]
     return [exported(*model, tmp_path_factory.mktemp("export")) for model in models]
 

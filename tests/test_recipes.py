@@ -8,7 +8,6 @@ from conftest import small_recipe
 from tfvae import data, objectives, recipes
 from tfvae.recipes import Recipe
 
-
 LAYERED = {"posterior": "bottom_up", "prior": "hierarchical", "latent_sizes": (3, 2)}
 
 

@@ -32,6 +32,19 @@ def test_with_one_pseudo_input_it_is_the_posterior_at_it(family):
     np.testing.assert_allclose(pz.mean(), model(u).mean()[0], rtol=1e-6)
 
 
+def test_at_its_only_pseudo_input_the_kl_is_zero_sample_by_sample():
+    model, u = encoder(), np.random.default_rng(1).normal(size=(1, 5)).astype(np.float32)
+    vae = tfvae.VAE(model, likelihoods.normal(networks.mlp((2,), [8]), (5,)), priors.vamp(model, 1, initial=u))
+    terms = objectives.elbo(vae, u, seed=0, num_samples=9)
+    np.testing.assert_allclose(terms.kl, 0, atol=1e-5)
+    x = u + np.ones((1, 5), np.float32)
+    exact = tfd.kl_divergence(model(x), model(u)).numpy()
+    qz_x = vae.encode(x)
+    z = qz_x.sample(100_000, seed=[0, 1])
+    log_ratio = (qz_x.log_prob(z) - vae.prior.log_prob(z)).numpy()
+    assert abs(log_ratio.mean() - exact[0]) < 5 * log_ratio.std() / np.sqrt(len(z))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_its_density_is_that_of_the_mixture_also_after_the_encoder_has_moved(family):
     model = encoder(family)

@@ -85,7 +85,7 @@ class _Ladder(tfk.Model):
 class _Chain(tf.Module):
     """z_l = loc_l + scale_l eps_l, where loc_l and scale_l depend on the layers before: `push` and `pull`.
 
-    A kind of chain says in which order the layers come, and gives the parameters of the first and of the others.
+    A kind of chain says in which order the layers come, and which `parameters` a layer has, given those before it.
     """
 
     def __init__(self, heads, latent_sizes):
@@ -95,21 +95,20 @@ class _Chain(tf.Module):
         self.dtype = tfk.backend.floatx()
 
     def push(self, eps, context=None):
-        return self._walk(eps, context, lambda loc, scale, eps: loc + scale * eps, known_after=True)
+        z, log_det = tf.split(eps, self.latent_sizes, axis=-1), 0.0  # z holds eps, until a layer's turn has come
+        for i in self.order():
+            loc, scale = self.parameters(i, z, context)
+            z[i] = loc + scale * z[i]
+            log_det += tf.reduce_sum(tf.math.log(scale), axis=-1)
+        return tf.concat(z, axis=-1), log_det
 
     def pull(self, z, context=None):
-        return self._walk(z, context, lambda loc, scale, z: (z - loc) / scale, known_after=False)
-
-    def _walk(self, given, context, mapped, known_after):
-        """Maps each layer in turn; z is what is mapped (`known_after`) or what is given."""
-        given = tf.split(given, self.latent_sizes, axis=-1)
-        results, log_det, below = [None] * len(given), 0.0, None
-        for i in self.order():
-            loc, scale = self.parameters(i, below, context)
-            results[i] = mapped(loc, scale, given[i])
-            below = results[i] if known_after else given[i]
+        z, eps, log_det = tf.split(z, self.latent_sizes, axis=-1), [], 0.0
+        for i, layer in enumerate(z):
+            loc, scale = self.parameters(i, z, context)
+            eps.append((layer - loc) / scale)
             log_det += tf.reduce_sum(tf.math.log(scale), axis=-1)
-        return tf.concat(results, axis=-1), log_det
+        return tf.concat(eps, axis=-1), log_det
 
 
 class _Upwards(_Chain):
@@ -118,8 +117,8 @@ class _Upwards(_Chain):
     def order(self):
         return range(len(self.latent_sizes))
 
-    def parameters(self, i, before, context):
-        return _loc_scale(context) if i == 0 else _conditional(self.heads[i - 1], before)
+    def parameters(self, i, z, context):
+        return _loc_scale(context) if i == 0 else _conditional(self.heads[i - 1], z[i - 1])
 
 
 class _Downwards(_Chain):
@@ -128,23 +127,26 @@ class _Downwards(_Chain):
     def order(self):
         return reversed(range(len(self.latent_sizes)))
 
-    def parameters(self, i, before, context):
+    def parameters(self, i, z, context):
         if i == len(self.latent_sizes) - 1:
             return tf.zeros(self.latent_sizes[i], self.dtype), tf.ones(self.latent_sizes[i], self.dtype)
-        return _conditional(self.heads[i], before)
+        return _conditional(self.heads[i], z[i + 1])
 
 
-class _TopDown(_Downwards):
+class _TopDown(_Chain):
     """From z_L to z_1, the context being what x says of each. `heads`: a function that gives the prior's networks.
 
     A function, so that their variables are the prior's alone.
     """
 
-    def parameters(self, i, before, context):
+    def order(self):
+        return reversed(range(len(self.latent_sizes)))
+
+    def parameters(self, i, z, context):
         loc, scale = _loc_scale(tf.split(context, [2 * size for size in self.latent_sizes], axis=-1)[i])
         if i == len(self.latent_sizes) - 1:
             return loc, scale
-        prior_loc, prior_scale = _conditional(self.heads()[i], before)
+        prior_loc, prior_scale = _conditional(self.heads()[i], z[i + 1])
         precision, prior_precision = scale**-2, prior_scale**-2
         variance = 1 / (precision + prior_precision)
         return variance * (precision * loc + prior_precision * prior_loc), tf.sqrt(variance)

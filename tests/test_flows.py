@@ -89,6 +89,16 @@ def test_the_remembered_density_is_that_of_any_z(made):
     np.testing.assert_allclose(qz_x.log_prob(z), qz_x.log_prob(tf.identity(z)), atol=1e-8)
 
 
+def test_densities_broadcast(made):
+    """As those of a mixture's components do: each z under each q(z|x)."""
+    transform, given = made
+    qz_x = Pushforward(transform, D, given, tf.float64)
+    if given is not None:
+        each = np.stack([qz_x.log_prob(np.tile(z, (4, 1))) for z in EPS])
+        np.testing.assert_allclose(qz_x.log_prob(EPS[:, np.newaxis]), each, atol=1e-8)
+        np.testing.assert_allclose(qz_x.log_prob(EPS[0]), each[0], atol=1e-8)
+
+
 def test_the_density_of_two_latents_integrates_to_one():
     grid = np.linspace(-12, 12, 481)
     z = tf.constant(np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2))
@@ -106,8 +116,8 @@ def test_the_iaf_is_tfps():
 
     def inverted(step):
         def shift_and_log_scale(eps):
-            gate, m = step.gate_and_memory(eps, params[:, 2 * D :])
-            return (gate - 1) / gate * m, -tf.math.log(gate)
+            log_gate, m = step.parameters(eps, params[:, 2 * D :])
+            return m - m * tf.exp(-log_gate), -log_gate
 
         return tfb.Invert(tfb.MaskedAutoregressiveFlow(shift_and_log_scale, is_constant_jacobian=False))
 
@@ -133,8 +143,8 @@ def test_a_latent_of_the_iaf_depends_on_those_before_it():
 def test_a_sample_and_its_density_are_one_pass_and_that_of_another_z_is_one_for_each_latent():
     step = flows.InverseAutoregressive(D, C, [8], seed=0)
     calls = []
-    network = step.gate_and_memory
-    step.gate_and_memory = lambda *args: (calls.append(1), network(*args))[1]
+    parameters = step.parameters
+    step.parameters = lambda *args: (calls.append(1), parameters(*args))[1]
     qz_x = Pushforward(flows.Flow([step], D), D, context(2 * D + C))
     z = qz_x.sample(7, seed=[0, 1])
     qz_x.log_prob(z)
@@ -191,8 +201,8 @@ def test_its_moments_are_those_of_fixed_noise_whatever_the_batch(family):
     ("change", "message"),
     [
         ({"latent_size": 1}, "latent_size must be at least 2 for a flow, got 1"),
-        ({"num_steps": 0}, "num_steps must be at least 1 for a flow, got 0"),
-        ({"hidden_sizes": ()}, "hidden_sizes must hold at least 1 size, got 0"),
+        ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
+        ({"hidden_sizes": ()}, r"hidden_sizes must hold sizes of at least 1, at least one, got \(\)"),
     ],
 )
 def test_bad_sizes_are_refused(change, message):

@@ -12,6 +12,7 @@ import tfvae
 PACKAGE = pathlib.Path(tfvae.__file__).parent
 LEAVES = {
     "pushforward",
+    "vamp",
     "flows",
     "likelihoods",
     "networks",
@@ -28,10 +29,9 @@ LEAVES = {
     "unmerged",
 }
 ALLOWED = {
-    "vamp": {"pushforward"},
     "posteriors": {"flows", "pushforward"},
     "priors": {"flows", "pushforward", "vamp"},
-    "hierarchical": {"posteriors", "pushforward"},
+    "hierarchical": {"flows", "posteriors", "pushforward"},
     "latents": {"hierarchical", "networks", "posteriors", "priors"},
     "streams": {"checks", "epochs", "files", "seeds"},
     "data": {"checks", "epochs", "streams"},

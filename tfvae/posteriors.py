@@ -14,9 +14,6 @@ from tfvae.pushforward import Pushforward
 tfd = tfp.distributions
 tfpl = tfp.layers
 
-# Keeps log q(z|x) finite when softplus underflows; far below any scale that images can tell from zero.
-MIN_SCALE = 1e-5
-
 
 class Posterior(tfk.Model):
     """q(z|x), a `tfd.Distribution`: network, linear layer, distribution layer."""
@@ -61,8 +58,7 @@ def diagonal_normal(network, latent_size, *, seed=None):
     """
 
     def make(params):
-        loc, raw_scale = tf.split(params, 2, axis=-1)
-        return tfd.MultivariateNormalDiag(loc=loc, scale_diag=tf.nn.softplus(raw_scale) + MIN_SCALE)
+        return tfd.MultivariateNormalDiag(*flows.loc_scale(params))
 
     layer = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="diagonal_normal")
     return Posterior(network, latent_size, 2 * latent_size, layer, seed=seed, name="encoder")

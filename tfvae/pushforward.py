@@ -77,6 +77,8 @@ class Pushforward(tfd.Distribution):
     def _log_prob(self, z):
         if self._drawn is not None and self._drawn[0] is z:
             return self._drawn[1]
+        batch_shape = tf.broadcast_dynamic_shape(tf.shape(z)[:-1], self._batch_shape_tensor())
+        z = tf.broadcast_to(z, tf.concat([batch_shape, self._event_shape_tensor()], axis=0))
         return self._log_density(*self.transform.pull(z, self.context))
 
     def _typical(self):

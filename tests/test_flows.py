@@ -199,6 +199,7 @@ def test_its_moments_are_those_of_fixed_noise_whatever_the_batch(family):
     ("change", "message"),
     [
         ({"latent_size": 1}, "latent_size must be at least 2 for a flow, got 1"),
+        ({"context_size": 0}, "context_size must be at least 1, got 0"),
         ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
         ({"hidden_sizes": ()}, r"hidden_sizes must hold sizes of at least 1, at least one, got \(\)"),
     ],

@@ -21,9 +21,9 @@ def check(recipe):
         raise ValueError(f"latent_sizes must be None with posterior {recipe.posterior}, got {sizes}")
     if layered and (sizes is None or len(sizes) < 2 or min(sizes) < 1):
         raise ValueError(f"latent_sizes must hold at least two sizes of at least 1, got {sizes}")
-    flows = {recipe.posterior, recipe.prior} & {"iaf", "coupling", "flow"}
-    if flows and recipe.latent_size < 2:
-        raise ValueError(f"latent_size must be at least 2 for {flows.pop()}, got {recipe.latent_size}")
+    for name in (recipe.posterior, recipe.prior):
+        if name in ("iaf", "coupling", "flow") and recipe.latent_size < 2:
+            raise ValueError(f"latent_size must be at least 2 for {name}, got {recipe.latent_size}")
 
 
 def build(recipe, body, seed, prior_seed):

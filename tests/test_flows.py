@@ -97,6 +97,14 @@ def test_densities_broadcast(made):
     np.testing.assert_allclose(qz_x.log_prob(EPS[:, np.newaxis]) + np.zeros((4, 4)), each, atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", ["coupling, no context", "downwards"])
+def test_one_vector_will_do_where_there_is_no_batch(kind):
+    pz = Pushforward(MAPS[kind]()[0], D, dtype=tf.float64)
+    z = pz.sample(seed=[0, 1])
+    assert z.shape == [D]
+    np.testing.assert_allclose(pz.log_prob(z), pz.log_prob(z[tf.newaxis])[0], rtol=1e-12)
+
+
 def test_the_density_of_two_latents_integrates_to_one():
     grid = np.linspace(-12, 12, 481)
     z = tf.constant(np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2))

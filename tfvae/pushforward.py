@@ -69,7 +69,7 @@ class Pushforward(tfd.Distribution):
     # In place of `_sample_n`, whose result TFP reshapes: then it would not be the tensor that is remembered.
     def _call_sample_n(self, sample_shape, seed, **kwargs):
         eps = self._noise(self._batch_shape_tensor()).sample(sample_shape, seed=seed)
-        z, log_det = self.transform.push(eps, self.context)
+        z, log_det = self._mapped(self.transform.push, eps)
         if self.context is not None:
             self._drawn = (z, self._log_density(eps, log_det))
         return z
@@ -79,7 +79,14 @@ class Pushforward(tfd.Distribution):
             return self._drawn[1]
         batch_shape = tf.broadcast_dynamic_shape(tf.shape(z)[:-1], self._batch_shape_tensor())
         z = tf.broadcast_to(z, tf.concat([batch_shape, self._event_shape_tensor()], axis=0))
-        return self._log_density(*self.transform.pull(z, self.context))
+        return self._log_density(*self._mapped(self.transform.pull, z))
+
+    def _mapped(self, direction, value):
+        if value.shape.rank > 1:
+            return direction(value, self.context)
+        # Keras' layers take no vector alone.
+        mapped, log_det = direction(value[tf.newaxis], self.context)
+        return mapped[0], log_det[0]
 
     def _typical(self):
         """The 128 samples of which the moments are: [128, B, D]. A row's do not depend on the batch."""

@@ -201,6 +201,7 @@ def test_its_moments_are_those_of_fixed_noise_whatever_the_batch(family):
     np.testing.assert_allclose(qz_x.mean(), np.concatenate([model(x[i : i + 1]).mean() for i in range(3)]), rtol=1e-5)
     assert np.all(np.abs(qz_x.mean() - z.mean(0)) < 5 * z.std(0) / np.sqrt(128))
     np.testing.assert_allclose(qz_x.stddev(), z.std(0), rtol=0.4)
+    np.testing.assert_allclose(np.diagonal(qz_x.covariance(), axis1=1, axis2=2), qz_x.variance(), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

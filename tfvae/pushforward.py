@@ -16,7 +16,7 @@ class Pushforward(tfd.Distribution):
     with a context, made anew for each batch, remembers the last sample that it drew, and `log_prob` of that very
     tensor answers from it. Its gradient is the one with respect to the parameters, through the noise.
 
-    The mean and the standard deviation have no closed form: they are those of 128 samples, of the same 64 draws of
+    Mean, standard deviation and covariance have no closed form: they are those of 128 samples, of the same 64 draws of
     noise for every x and their mirror images. Where f is affine, the mean is exact.
 
     Args:
@@ -99,3 +99,6 @@ class Pushforward(tfd.Distribution):
 
     def _variance(self):
         return tf.math.reduce_variance(self._typical(), axis=0)
+
+    def _covariance(self):
+        return tfp.stats.covariance(self._typical(), sample_axis=0, event_axis=-1)

@@ -11,8 +11,9 @@ import tfvae
 
 PACKAGE = pathlib.Path(tfvae.__file__).parent
 LEAVES = {
-    "priors",
-    "posteriors",
+    "pushforward",
+    "vamp",
+    "flows",
     "likelihoods",
     "networks",
     "epochs",
@@ -30,6 +31,10 @@ LEAVES = {
     "unmerged",
 }
 ALLOWED = {
+    "posteriors": {"flows", "pushforward"},
+    "priors": {"flows", "pushforward", "vamp"},
+    "hierarchical": {"flows", "posteriors", "pushforward"},
+    "latents": {"hierarchical", "networks", "posteriors", "priors"},
     "shares": {"epochs"},
     "strategies": {"checks", "shares"},
     "streams": {"checks", "epochs", "files", "seeds", "shares"},
@@ -53,7 +58,7 @@ ALLOWED = {
     "client": {"transports"},
     "serve_check": {"transports"},
     "tensorboard": {"plots"},
-    "recipes": {"data", "likelihoods", "networks", "objectives", "posteriors", "priors", "vae"},
+    "recipes": {"data", "latents", "likelihoods", "networks", "objectives", "vae"},
     "runs": {"diagnostics", "files", "plots", "recipes", "strategies"},
     "notebooks": {"files", "plots", "quiet"},
     "cli": {

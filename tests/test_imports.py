@@ -26,6 +26,7 @@ LEAVES = {
     "checks",
     "transports",
     "unmerged",
+    "averaging",
 }
 ALLOWED = {
     "streams": {"checks", "epochs", "files", "seeds"},
@@ -42,7 +43,7 @@ ALLOWED = {
     "serve_check": {"transports"},
     "tensorboard": {"plots"},
     "recipes": {"data", "likelihoods", "networks", "objectives", "posteriors", "priors", "vae"},
-    "runs": {"diagnostics", "files", "plots", "recipes"},
+    "runs": {"averaging", "diagnostics", "files", "plots", "recipes"},
     "notebooks": {"files", "plots", "quiet"},
     "cli": {
         "diagnostics",

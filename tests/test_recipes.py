@@ -58,6 +58,19 @@ def test_iwae_takes_the_samples(digits):
     np.testing.assert_array_equal(made.objective, objectives.iwae(7)(vae, x, seed=0).objective)
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("likelihood", ["binomial", "normal", "laplace"])
+def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelihood, network):
+    vae = recipes.build(small_recipe(likelihood=likelihood, network=network, mean_bias=True).complete(digits))
+    recipes.start_at_mean(vae, digits)
+    kernel, bias = vae.decoder.params.weights
+    kernel.assign(np.zeros(kernel.shape))
+    mean = np.clip(digits.x_train.mean(axis=0, dtype=np.float64), *((0, 1) if network == "conv" else (0.001, 0.999)))
+    decoded = vae.decode(np.zeros([1, 2], np.float32)).mean()[0]
+    np.testing.assert_allclose(decoded, mean.mean() if network == "conv" else mean, rtol=0, atol=1e-6)
+    assert bias.shape == [1 if network == "conv" else 64]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -69,6 +82,8 @@ def test_iwae_takes_the_samples(digits):
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
         ({"objective": "beta_elbo", "beta": -1.0}, "beta must be at least 0, got -1.0"),
         ({"objective": "beta_elbo", "beta": float("nan")}, "beta must be finite, got nan"),
+        ({"averaged_epochs": 151}, "averaged_epochs must be at most epochs, 150, got 151"),
+        ({"averaged_epochs": -1}, "averaged_epochs must be at least 0, got -1"),
         ({"beta": 4.0}, "beta must be 1.0 unless objective is beta_elbo, got 4.0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": float("inf")}, "learning_rate must be finite, got inf"),

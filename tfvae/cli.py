@@ -34,6 +34,7 @@ _OPTIONS = (
     ("--batch-size", "batch_size", int, "Images an update."),
     ("--learning-rate", "learning_rate", float, "Of Adam."),
     ("--schedule", "schedule", str, "Of the learning rate: constant, or cosine (falls to a hundredth)."),
+    ("--averaged-epochs", "averaged_epochs", int, "End with the mean of the last so many epochs' weights."),
     ("--seed", "seed", int, "Of weights, order, binarization and noise."),
 )
 
@@ -53,6 +54,9 @@ def _recipe_options(command):
         command = click.option(flag, field, type=kind, help=text)(command)
     command = click.option("--hidden-sizes", type=_Sizes(), help="Of the mlp, encoder first: 256,256.")(command)
     command = click.option("--filters", type=_Sizes(), help="Of the conv, encoder first: 32,64.")(command)
+    command = click.option("--mean-bias/--no-mean-bias", default=None, help="Start the decoder at the mean image.")(
+        command
+    )
     return click.option("--jit/--no-jit", default=None, help="Compile the training step with XLA.")(command)
 
 

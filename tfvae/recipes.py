@@ -5,6 +5,7 @@ import math
 import types
 import typing
 
+import numpy as np
 import tf_keras as tfk
 
 from tfvae import data as data_module
@@ -22,6 +23,13 @@ LIKELIHOODS = {
 }
 OBJECTIVES = ("elbo", "beta_elbo", "iwae")
 SCHEDULES = ("constant", "cosine")
+# Likelihoods whose last bias a mean image tells, and how.
+_BIASES = {
+    "bernoulli": lambda mean: np.log(mean / (1 - mean)),
+    "binomial": lambda mean: np.log(mean / (1 - mean)),
+    "normal": lambda mean: mean,
+    "laplace": lambda mean: mean,
+}
 _LEAST = {
     "latent_size": 1,
     "num_components": 1,
@@ -32,6 +40,7 @@ _LEAST = {
     "warmup_steps": 0,
     "free_bits": 0,
     "validation_size": 0,
+    "averaged_epochs": 0,
 }
 
 
@@ -49,6 +58,8 @@ class Recipe:
         objective, beta, warmup_steps, free_bits, num_samples: what is maximised; beta and the two after it are for
             `beta_elbo`.
         epochs, batch_size, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the training.
+        averaged_epochs: the last so many, whose weights are averaged in the end: see `averaging`.
+        mean_bias: start the decoder's last bias at the training images' mean: see `start_at_mean`.
         seed: of weights, shuffling, binarization and noise.
 
     Raises:
@@ -80,6 +91,8 @@ class Recipe:
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     jit: bool = False
+    averaged_epochs: int = 0
+    mean_bias: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -112,6 +125,10 @@ class Recipe:
             raise ValueError(f"activation must be one of Keras' activations, got {self.activation!r}") from None
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
+        if self.averaged_epochs > self.epochs:
+            raise ValueError(f"averaged_epochs must be at most epochs, {self.epochs}, got {self.averaged_epochs}")
+        if self.mean_bias:
+            data_module.check_name("likelihood under mean_bias", self.likelihood, (None, *_BIASES))
         if self.objective != "beta_elbo":
             for name, default in (("beta", 1.0), ("warmup_steps", 0), ("free_bits", 0.0)):
                 value = getattr(self, name)
@@ -204,6 +221,21 @@ def compile(vae, recipe, num_images):
         num_updates = recipe.epochs * math.ceil(num_images / recipe.batch_size)
         rate = tfk.optimizers.schedules.CosineDecay(rate, num_updates, alpha=0.01)
     vae.compile(tfk.optimizers.Adam(rate), objective_of(recipe), jit_compile=recipe.jit or None)
+
+
+def start_at_mean(vae, data):
+    """Sets the bias of the decoder's last layer to that of the best model that ignores z: the training images' mean.
+
+    For probabilities the logit of the mean, which is kept in [0.001, 0.999], as Burda et al. do
+    (2015, arXiv 1509.00519, in their code). A convolution has a bias a channel, and gets the channel's mean.
+
+    Args:
+        vae: made by `build`, of a likelihood that has such a bias.
+        data: an `ImageData`.
+    """
+    bias = vae.decoder.params.bias
+    mean = data.images["train"].mean(axis=0, dtype=np.float64).reshape(-1, bias.shape[0]).mean(axis=0) / data.max_level
+    bias.assign(_BIASES[vae.recipe.likelihood](np.clip(mean, 0.001, 0.999)))
 
 
 def objective_of(recipe):

@@ -16,6 +16,7 @@ import tf_keras as tfk
 from tqdm import tqdm
 
 from tfvae import diagnostics, files, plots, recipes
+from tfvae.averaging import AveragedWeights
 
 RECIPE, CHECKPOINT, WEIGHTS = "recipe.json", "checkpoint.npz", "weights.npz"
 HISTORY, CARD = "history.json", "evaluation_card.json"
@@ -114,21 +115,28 @@ def _train(recipe, data, directory, state, verbose, callbacks):
     vae = recipes.build(recipe)
     recipes.compile(vae, recipe, len(data.images["train"]))
     vae.optimizer.build(vae.trainable_variables)
-    checkpoint = _Checkpoint(directory / CHECKPOINT, vae, state)
+    if recipe.mean_bias:
+        recipes.start_at_mean(vae, data)
+    average = None
+    if recipe.averaged_epochs:
+        average = AveragedWeights(vae.trainable_variables, recipe.epochs - recipe.averaged_epochs)
+    checkpoint = _Checkpoint(directory / CHECKPOINT, vae, state, average.variables if average else ())
     for unfinished in directory.glob(f".{CHECKPOINT}.*"):  # what a kill left of a write
         unfinished.unlink()
     validation = None
     if len(data.x_validation):
         validation = data.validation(min(1000, len(data.x_validation)))
-    if checkpoint.num_epochs < recipe.epochs:
-        vae.fit(
-            data.train(recipe.batch_size),
-            validation_data=validation,
-            initial_epoch=checkpoint.num_epochs,
-            epochs=recipe.epochs,
-            callbacks=[checkpoint, _Progress(recipe.epochs, checkpoint.num_epochs, verbose), *callbacks],
-            verbose=0,
-        )
+    progress = _Progress(recipe.epochs, checkpoint.num_epochs, verbose)
+    # Before the checkpoint, which keeps the mean too; and where no epoch is left, to take the mean.
+    before = [] if average is None else [average]
+    vae.fit(
+        data.train(recipe.batch_size),
+        validation_data=validation,
+        initial_epoch=checkpoint.num_epochs,
+        epochs=recipe.epochs,
+        callbacks=[*before, checkpoint, progress, *callbacks],
+        verbose=0,
+    )
     files.write_json(directory / HISTORY, checkpoint.history)
     _pictures(vae, data, checkpoint.history, directory)
     # Last: where the weights are, the training is done.
@@ -165,10 +173,10 @@ def _pictures(vae, data, history, directory):
 class _Checkpoint(tfk.callbacks.Callback):
     """Keeps weights, optimizer and history as of the last finished epoch, in one file that is replaced in one step."""
 
-    def __init__(self, path, vae, state):
+    def __init__(self, path, vae, state, more_variables):
         super().__init__()
         self.path = path
-        self.variables = [*_model_variables(vae), *vae.optimizer.variables]
+        self.variables = [*_model_variables(vae), *vae.optimizer.variables, *more_variables]
         self.history = {}
         if state is not None:
             try:

@@ -23,7 +23,7 @@ import tensorflow as tf
 import tf_keras as tfk
 from throughput import processor, versions
 
-from tfvae import Recipe, build, diagnostics, files, runs
+from tfvae import Recipe, build, diagnostics, files, linear, runs
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 RUNS = pathlib.Path("runs/papers")
@@ -107,11 +107,25 @@ def measured(vae, x):
     }
 
 
+def exact(vae, data):
+    """Mean log p(x) of a linear model on both sets, and of the best of all such models (probabilistic PCA), exactly."""
+    kernel, bias = (weight.numpy() for weight in vae.decoder.params.weights)
+    own = linear.LinearGaussian(kernel.T, bias, float(vae.decoder.scale) ** 2)
+    flat = {split: x.reshape(len(x), -1) for split, x in (("train", data.x_train), ("test", data.x_test))}
+    best = linear.maximum_likelihood(flat["train"], vae.latent_size)
+    return {
+        f"{name}_{split}": float(np.mean(model.evidence.log_prob(x.astype(np.float64))))
+        for name, model in (("log_evidence", own), ("maximum", best))
+        for split, x in flat.items()
+    }
+
+
 def store(name, vae, minutes, history):
     """Rounds the weights, measures them, and writes ROW.npz and ROW.json."""
     weights = {f"{i:02d} {v.name}": v.numpy().astype(np.float16) for i, v in enumerate(vae.trainable_variables)}
     _set_weights(vae, weights)
-    recipe, x = vae.recipe, vae.recipe.load_data().x_test
+    recipe, data = vae.recipe, vae.recipe.load_data()
+    x = data.x_test
     every = max(1, recipe.epochs // 100)
     result = {
         "row": name.split("-seed")[0],
@@ -128,6 +142,8 @@ def store(name, vae, minutes, history):
         "recipe": recipe.to_dict(),
         "training_elbo": {"every": every, "values": [round(v, 2) for v in history["elbo"][every - 1 :: every]]},
     }
+    if not recipe.hidden_sizes:
+        result["exact"] = exact(vae, data)
     files.write_arrays(RESULTS / f"{name}.npz", weights)
     files.write_json(RESULTS / f"{name}.json", result)
     return result

@@ -39,17 +39,27 @@ ONE_LAYER = Recipe(
     validation_size=0,
     latent_size=50,
     hidden_sizes=(200, 200),
+    epochs=1100,
     batch_size=100,
     learning_rate=3e-3,
     mean_bias=True,
 )
-LINEAR = dataclasses.replace(ONE_LAYER, binarize=None, hidden_sizes=())
-# Each row's difference from its family, and its epochs.
+# 784-200-200-100-100-100-50.
+TWO_LAYERS = dataclasses.replace(
+    ONE_LAYER, posterior="bottom_up", prior="hierarchical", latent_sizes=(100, 50), layer_hidden_sizes=(100, 100)
+)
+IWAE_5, IWAE_50 = ({"objective": "iwae", "num_samples": k} for k in (5, 50))
 ROWS = {
-    "vae-1": dataclasses.replace(ONE_LAYER, epochs=1100),
-    "iwae-5": dataclasses.replace(ONE_LAYER, epochs=1100, objective="iwae", num_samples=5),
-    "iwae-50": dataclasses.replace(ONE_LAYER, epochs=1100, objective="iwae", num_samples=50),
-    "linear": dataclasses.replace(LINEAR, epochs=100),
+    "vae-1": ONE_LAYER,
+    "iwae-5": dataclasses.replace(ONE_LAYER, **IWAE_5),
+    "iwae-50": dataclasses.replace(ONE_LAYER, **IWAE_50),
+    "2l-vae-1": TWO_LAYERS,
+    "2l-iwae-5": dataclasses.replace(TWO_LAYERS, **IWAE_5),
+    "2l-iwae-50": dataclasses.replace(TWO_LAYERS, **IWAE_50),
+    "iaf": dataclasses.replace(ONE_LAYER, posterior="iaf"),
+    "vamp": dataclasses.replace(ONE_LAYER, prior="vamp"),
+    "iaf-vamp": dataclasses.replace(ONE_LAYER, posterior="iaf", prior="vamp"),
+    "linear": dataclasses.replace(ONE_LAYER, binarize=None, hidden_sizes=(), epochs=100),
 }
 
 

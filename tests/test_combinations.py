@@ -25,6 +25,23 @@ PAIRWISE = [
     for i in (0, 1)
 ]
 
+# Every other posterior with every prior, and a hierarchy's two that come together. A likelihood meets them through z
+# alone, as it meets those above.
+FLAT = itertools.product((*POSTERIORS, "iaf", "coupling"), (*PRIORS, "vamp", "flow"))
+LATENTS = [pair for pair in FLAT if not (pair[0] in POSTERIORS and pair[1] in PRIORS)]
+LATENTS += [("bottom_up", "hierarchical"), ("top_down", "hierarchical")]
+# Each of those kinds once.
+KINDS = [("iaf", "vamp"), ("coupling", "flow"), *LATENTS[-2:]]
+SMALL = {"flow_steps": 2, "flow_hidden_sizes": (8,), "num_pseudo_inputs": 5, "layer_hidden_sizes": (8,)}
+
+
+def fields(likelihood, posterior, prior, network):
+    """Of a small recipe."""
+    name, scale = likelihood
+    layers = {"latent_sizes": (2, 2)} if prior == "hierarchical" else {}
+    pieces = {"likelihood": name, "scale": scale, "posterior": posterior, "prior": prior, "network": network}
+    return pieces | layers | SMALL
+
 
 def test_the_covering_set_covers_every_pair():
     for a, b in itertools.combinations(range(len(FACTORS)), 2):
@@ -32,8 +49,7 @@ def test_the_covering_set_covers_every_pair():
 
 
 def walk(images, tmp_path, likelihood, posterior, prior, network):
-    name, scale = likelihood
-    vae = small_vae(images, likelihood=name, scale=scale, posterior=posterior, prior=prior, network=network)
+    vae = small_vae(images, **fields(likelihood, posterior, prior, network))
     x = images.x_train[:32]
     before = [v.numpy() for v in vae.trainable_variables]
     with tf.GradientTape() as tape:
@@ -58,7 +74,33 @@ def test_pairs_of_pieces_compose(row, digits, binary_digits, tmp_path):
     walk(images_for(row[0], digits, binary_digits), tmp_path, *row)
 
 
+@pytest.mark.parametrize("row", enumerate(LATENTS), ids=str)
+def test_latents_compose(row, digits, tmp_path):
+    i, latents = row
+    walk(digits, tmp_path, ("binomial", None), *latents, NETWORKS[i % 2])
+
+
+@pytest.mark.parametrize("latents", KINDS, ids=str)
+def test_latents_compile_with_xla(latents, digits):
+    vae, x = small_vae(digits, **fields(("binomial", None), *latents, "mlp")), digits.x_train[:8]
+
+    def loss_and_gradients():
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(vae.objective(vae, x, seed=0, step=0).objective)
+        return loss, tape.gradient(loss, vae.trainable_variables)
+
+    compiled = tf.function(loss_and_gradients, jit_compile=True)()
+    for ours, theirs in zip(tf.nest.flatten(loss_and_gradients()), tf.nest.flatten(compiled), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+EVERY = [
+    *itertools.product(*FACTORS),
+    *((a, *latents, b) for a in LIKELIHOODS for latents in LATENTS for b in NETWORKS),
+]
+
+
 @pytest.mark.product
-@pytest.mark.parametrize("row", list(itertools.product(*FACTORS)), ids=str)
+@pytest.mark.parametrize("row", EVERY, ids=str)
 def test_all_pieces_compose(row, digits, binary_digits, tmp_path):
     walk(images_for(row[0], digits, binary_digits), tmp_path, *row)

@@ -11,8 +11,8 @@ import tfvae
 
 PACKAGE = pathlib.Path(tfvae.__file__).parent
 LEAVES = {
-    "priors",
-    "posteriors",
+    "pushforward",
+    "flows",
     "likelihoods",
     "networks",
     "epochs",
@@ -29,6 +29,11 @@ LEAVES = {
     "averaging",
 }
 ALLOWED = {
+    "vamp": {"pushforward"},
+    "posteriors": {"flows", "pushforward"},
+    "priors": {"flows", "pushforward", "vamp"},
+    "hierarchical": {"posteriors", "pushforward"},
+    "latents": {"hierarchical", "networks", "posteriors", "priors"},
     "streams": {"checks", "epochs", "files", "seeds"},
     "data": {"checks", "epochs", "streams"},
     "terms": {"seeds"},
@@ -42,7 +47,7 @@ ALLOWED = {
     "client": {"transports"},
     "serve_check": {"transports"},
     "tensorboard": {"plots"},
-    "recipes": {"data", "likelihoods", "networks", "objectives", "posteriors", "priors", "vae"},
+    "recipes": {"data", "latents", "likelihoods", "networks", "objectives", "vae"},
     "runs": {"averaging", "diagnostics", "files", "plots", "recipes"},
     "notebooks": {"files", "plots", "quiet"},
     "cli": {

@@ -8,6 +8,33 @@ from conftest import small_recipe
 from tfvae import data, objectives, recipes
 from tfvae.recipes import Recipe
 
+LAYERED = {"posterior": "bottom_up", "prior": "hierarchical", "latent_sizes": (3, 2)}
+
+
+def test_latent_size_is_the_sum_of_the_layers(digits):
+    recipe = small_recipe(**LAYERED).complete(digits)
+    assert recipe.latent_size == 5
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    vae = recipes.build(recipe)
+    assert (vae.latent_size, vae.decoder.network.layers[-1].input_shape) == (5, (None, 3))
+
+
+@pytest.mark.parametrize(
+    "pieces", [{"posterior": "iaf", "prior": "vamp"}, {"posterior": "coupling", "prior": "flow"}, LAYERED]
+)
+def test_fields_of_posterior_and_prior_reach_them(digits, pieces):
+    def sizes(**fields):
+        return [tuple(v.shape) for v in recipes.build(small_recipe(**pieces, **fields).complete(digits)).weights]
+
+    plain = sizes()
+    changes = {
+        "iaf": ("flow_steps", "flow_hidden_sizes", "num_pseudo_inputs"),
+        "coupling": ("flow_steps", "flow_hidden_sizes"),
+    }
+    values = {"flow_steps": 1, "flow_hidden_sizes": (7,), "num_pseudo_inputs": 3, "layer_hidden_sizes": (9,)}
+    for name in changes.get(pieces["posterior"], ("layer_hidden_sizes",)):
+        assert sizes(**{name: values[name]}) != plain, name
+
 
 def test_a_recipe_survives_json(digits):
     recipe = small_recipe(prior="normal_mixture", num_samples=3).complete(digits)
@@ -92,7 +119,27 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         ({"hidden_sizes": "16"}, "hidden_sizes must be a list of integers, got '16'"),
         ({"seed": -1}, r"seed must be in \[0, 2\^31\), got -1"),
         ({"posterior": "diagonal"}, r"posterior must be one of .*got 'diagonal' \(did you mean diagonal_normal"),
-        ({"prior": "vmp"}, "prior must be one of standard_normal, normal_mixture, got 'vmp'"),
+        ({"prior": "vmp"}, r"prior must be one of .*got 'vmp' \(did you mean vamp"),
+        (
+            {"prior": "hierarchical"},
+            "prior must be none but hierarchical with posterior bottom_up or top_down, got hier",
+        ),
+        (
+            {"posterior": "top_down"},
+            "prior must be hierarchical with posterior bottom_up or top_down, got standard_normal",
+        ),
+        (
+            {"posterior": "top_down", "prior": "hierarchical"},
+            "latent_sizes must be given for posterior bottom_up or top",
+        ),
+        ({"latent_sizes": (3, 2)}, "latent_sizes must be None but for posterior bottom_up or top_down, got"),
+        ({**LAYERED, "latent_sizes": (3,)}, r"latent_sizes must hold at least two sizes of at least 1, got \(3,\)"),
+        ({"posterior": "iaf", "latent_size": 1}, "latent_size must be at least 2 for iaf, got 1"),
+        ({"prior": "flow", "latent_size": 1}, "latent_size must be at least 2 for flow, got 1"),
+        ({"flow_steps": 0}, "flow_steps must be at least 1, got 0"),
+        ({"flow_hidden_sizes": ()}, "flow_hidden_sizes must hold at least one size"),
+        ({"layer_hidden_sizes": (0,)}, "layer_hidden_sizes must hold sizes of at least 1"),
+        ({"num_pseudo_inputs": 0}, "num_pseudo_inputs must be at least 1, got 0"),
         ({"likelihood": "binomal"}, r"likelihood must be one of .*\(did you mean binomial"),
         ({"objective": "elbow"}, r"objective must be one of .*\(did you mean elbo"),
         ({"network": "resnet"}, "network must be one of mlp, conv, got 'resnet'"),

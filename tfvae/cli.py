@@ -20,9 +20,11 @@ _OPTIONS = (
     ("--network", "network", str, "mlp or conv."),
     ("--activation", "activation", str, "Any Keras activation."),
     ("--latent-size", "latent_size", int, "Dimensions of z."),
-    ("--posterior", "posterior", str, "diagonal_normal or full_normal."),
-    ("--prior", "prior", str, "standard_normal or normal_mixture."),
+    ("--posterior", "posterior", str, "diagonal_normal, full_normal, iaf, coupling, bottom_up or top_down."),
+    ("--prior", "prior", str, "standard_normal, normal_mixture, vamp, flow or hierarchical."),
     ("--num-components", "num_components", int, "Of the mixture prior."),
+    ("--num-pseudo-inputs", "num_pseudo_inputs", int, "Of the vamp prior."),
+    ("--flow-steps", "flow_steps", int, "Of iaf, coupling and the flow prior."),
     ("--likelihood", "likelihood", str, "bernoulli, binomial, normal or laplace; default: what fits the data."),
     ("--scale", "scale", float, "Of normal and laplace, kept fixed; default: learned."),
     ("--objective", "objective", str, "elbo, beta_elbo or iwae."),
@@ -52,6 +54,11 @@ class _Sizes(click.ParamType):
 def _recipe_options(command):
     for flag, field, kind, text in reversed(_OPTIONS):
         command = click.option(flag, field, type=kind, help=text)(command)
+    layers = "Of bottom_up and top_down, data upwards: 100,50; the prior is then hierarchical."
+    command = click.option("--latent-sizes", type=_Sizes(), help=layers)(command)
+    between = "Of the networks between layers of latents: 100,100."
+    command = click.option("--layer-hidden-sizes", type=_Sizes(), help=between)(command)
+    command = click.option("--flow-hidden-sizes", type=_Sizes(), help="Of each step of a flow: 128.")(command)
     command = click.option("--hidden-sizes", type=_Sizes(), help="Of the mlp, encoder first: 256,256.")(command)
     command = click.option("--filters", type=_Sizes(), help="Of the conv, encoder first: 32,64.")(command)
     command = click.option("--mean-bias/--no-mean-bias", default=None, help="Start the decoder at the mean image.")(

@@ -9,12 +9,10 @@ import numpy as np
 import tf_keras as tfk
 
 from tfvae import data as data_module
-from tfvae import likelihoods, networks, objectives, posteriors, priors
+from tfvae import latents, likelihoods, networks, objectives
 from tfvae.vae import VAE
 
 NETWORKS = ("mlp", "conv")
-POSTERIORS = {"diagonal_normal": posteriors.diagonal_normal, "full_normal": posteriors.full_normal}
-PRIORS = {"standard_normal": priors.standard_normal, "normal_mixture": priors.normal_mixture}
 LIKELIHOODS = {
     "bernoulli": likelihoods.bernoulli,
     "binomial": likelihoods.binomial,
@@ -33,6 +31,8 @@ _BIASES = {
 _LEAST = {
     "latent_size": 1,
     "num_components": 1,
+    "num_pseudo_inputs": 1,
+    "flow_steps": 1,
     "num_samples": 1,
     "epochs": 1,
     "batch_size": 1,
@@ -55,6 +55,10 @@ class Recipe:
         total_count: of `binomial`; filled in from the data.
         scale: of `normal` and `laplace`; None to learn it.
         posterior, prior, num_components, latent_size, network, hidden_sizes, filters, activation: the model.
+        num_pseudo_inputs: of the `vamp` prior.
+        flow_steps, flow_hidden_sizes: of `iaf`, `coupling` and the `flow` prior.
+        latent_sizes: of `bottom_up` and `top_down`, from the data upwards; latent_size is then their sum.
+        layer_hidden_sizes: of the networks between layers of latents.
         objective, beta, warmup_steps, free_bits, num_samples: what is maximised; beta and the two after it are for
             `beta_elbo`.
         epochs, batch_size, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the training.
@@ -76,6 +80,11 @@ class Recipe:
     posterior: str = "diagonal_normal"
     prior: str = "standard_normal"
     num_components: int = 10
+    num_pseudo_inputs: int = 500
+    flow_steps: int = 4
+    flow_hidden_sizes: tuple[int, ...] = (128,)
+    latent_sizes: tuple[int, ...] | None = None
+    layer_hidden_sizes: tuple[int, ...] = (100, 100)
     latent_size: int = 8
     network: str = "mlp"
     hidden_sizes: tuple[int, ...] = (256, 256)
@@ -101,8 +110,8 @@ class Recipe:
         for name, names in (
             ("binarize", data_module.BINARIZATIONS),
             ("likelihood", (None, *LIKELIHOODS)),
-            ("posterior", tuple(POSTERIORS)),
-            ("prior", tuple(PRIORS)),
+            ("posterior", latents.POSTERIORS),
+            ("prior", latents.PRIORS),
             ("network", NETWORKS),
             ("objective", OBJECTIVES),
             ("schedule", SCHEDULES),
@@ -116,9 +125,14 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        for name in ("hidden_sizes", "filters"):
+        for name in ("hidden_sizes", "filters", "flow_hidden_sizes", "layer_hidden_sizes"):
             if any(size < 1 for size in getattr(self, name)):
                 raise ValueError(f"{name} must hold sizes of at least 1, got {getattr(self, name)}")
+        if not self.flow_hidden_sizes:
+            raise ValueError("flow_hidden_sizes must hold at least one size, got ()")
+        latents.check(self)
+        if self.latent_sizes is not None:
+            object.__setattr__(self, "latent_size", sum(self.latent_sizes))
         try:
             tfk.activations.get(self.activation)
         except ValueError:
@@ -199,11 +213,13 @@ def build(recipe):
     likelihood = {"scale": recipe.scale}
     if recipe.likelihood in ("bernoulli", "binomial"):
         likelihood = {"total_count": recipe.total_count} if recipe.likelihood == "binomial" else {}
-    prior = {"num_components": recipe.num_components, "seed": seeds[4]} if recipe.prior == "normal_mixture" else {}
+    if recipe.latent_sizes is not None:
+        decoder_body = networks.first(decoder_body, of=recipe.latent_size)
+    encoder, prior = latents.build(recipe, encoder_body, seeds[2], seeds[4])
     vae = VAE(
-        encoder=POSTERIORS[recipe.posterior](encoder_body, recipe.latent_size, seed=seeds[2]),
+        encoder=encoder,
         decoder=LIKELIHOODS[recipe.likelihood](decoder_body, recipe.event_shape, seed=seeds[3], **likelihood),
-        prior=PRIORS[recipe.prior](recipe.latent_size, **prior),
+        prior=prior,
         seed=recipe.seed,
     )
     vae.recipe = recipe
@@ -252,11 +268,16 @@ def objective_of(recipe):
     )
 
 
+def _decoded_size(recipe):
+    """Latents that the decoder reads."""
+    return recipe.latent_size if recipe.latent_sizes is None else recipe.latent_sizes[0]
+
+
 def _mlp_bodies(recipe, seeds):
     return (
         networks.mlp(recipe.event_shape, recipe.hidden_sizes, recipe.activation, seed=seeds[0], name="encoder_mlp"),
         networks.mlp(
-            (recipe.latent_size,), recipe.hidden_sizes[::-1], recipe.activation, seed=seeds[1], name="decoder_mlp"
+            (_decoded_size(recipe),), recipe.hidden_sizes[::-1], recipe.activation, seed=seeds[1], name="decoder_mlp"
         ),
     )
 
@@ -265,7 +286,11 @@ def _conv_bodies(recipe, seeds):
     return (
         networks.conv(recipe.event_shape, recipe.filters, activation=recipe.activation, seed=seeds[0]),
         networks.transposed_conv(
-            (recipe.latent_size,), recipe.event_shape, recipe.filters[::-1], activation=recipe.activation, seed=seeds[1]
+            (_decoded_size(recipe),),
+            recipe.event_shape,
+            recipe.filters[::-1],
+            activation=recipe.activation,
+            seed=seeds[1],
         ),
     )
 

@@ -70,7 +70,8 @@ class VAE(tfk.Model):
         taken = getattr(body, "input_shape", (None, *latent_shape))[-1]
         if taken != latent_shape[0]:
             raise ValueError(f"decoder must take the prior's {latent_shape[0]} latents, got one that takes {taken}")
-        px_z = self.decode(self.prior.mean()[tf.newaxis])
+        # Any latents would do; not every prior has a mean.
+        px_z = self.decode(tf.zeros([1, *latent_shape], self.prior.dtype))
         self.event_shape = tuple(px_z.event_shape)
         qz_x = self.encode(tf.zeros([1, *self.event_shape], px_z.dtype))
         if tuple(qz_x.event_shape) != latent_shape:

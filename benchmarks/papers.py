@@ -59,7 +59,9 @@ ROWS = {
     "iaf": dataclasses.replace(ONE_LAYER, posterior="iaf"),
     "vamp": dataclasses.replace(ONE_LAYER, prior="vamp"),
     "iaf-vamp": dataclasses.replace(ONE_LAYER, posterior="iaf", prior="vamp"),
-    "linear": dataclasses.replace(ONE_LAYER, binarize=None, hidden_sizes=(), epochs=100),
+    "linear": dataclasses.replace(
+        ONE_LAYER, binarize=None, likelihood="normal", hidden_sizes=(), learning_rate=2e-3, epochs=100
+    ),
 }
 
 
@@ -120,7 +122,7 @@ def measured(vae, x):
 def exact(vae, data):
     """Mean log p(x) of a linear model on both sets, and of the best of all such models (probabilistic PCA), exactly."""
     kernel, bias = (weight.numpy() for weight in vae.decoder.params.weights)
-    own = linear.LinearGaussian(kernel.T, bias, float(vae.decoder.scale) ** 2)
+    own = linear.LinearGaussian(kernel.T, bias, float(tf.convert_to_tensor(vae.decoder.scale)) ** 2)
     flat = {split: x.reshape(len(x), -1) for split, x in (("train", data.x_train), ("test", data.x_test))}
     best = linear.maximum_likelihood(flat["train"], vae.latent_size)
     return {

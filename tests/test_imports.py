@@ -11,6 +11,7 @@ import tfvae
 
 PACKAGE = pathlib.Path(tfvae.__file__).parent
 LEAVES = {
+    "averaging",
     "pushforward",
     "vamp",
     "flows",
@@ -59,7 +60,7 @@ ALLOWED = {
     "serve_check": {"transports"},
     "tensorboard": {"plots"},
     "recipes": {"data", "latents", "likelihoods", "networks", "objectives", "vae"},
-    "runs": {"diagnostics", "files", "plots", "recipes", "strategies"},
+    "runs": {"averaging", "diagnostics", "files", "plots", "recipes", "strategies"},
     "notebooks": {"files", "plots", "quiet"},
     "cli": {
         "diagnostics",

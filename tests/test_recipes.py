@@ -122,6 +122,19 @@ def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
     assert 0.99 < recipe.epochs * -(-735_280 // recipe.batch_size) / 300_000 < 1
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("likelihood", ["binomial", "normal", "laplace"])
+def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelihood, network):
+    vae = recipes.build(small_recipe(likelihood=likelihood, network=network, mean_bias=True).complete(digits))
+    recipes.start_at_mean(vae, digits)
+    kernel, bias = vae.decoder.params.weights
+    kernel.assign(np.zeros(kernel.shape))
+    mean = np.clip(digits.x_train.mean(axis=0, dtype=np.float64), *((0, 1) if network == "conv" else (0.001, 0.999)))
+    decoded = vae.decode(np.zeros([1, 2], np.float32)).mean()[0]
+    np.testing.assert_allclose(decoded, mean.mean() if network == "conv" else mean, rtol=0, atol=1e-6)
+    assert bias.shape == [1 if network == "conv" else 64]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -141,6 +154,8 @@ def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
         ({"objective": "capacity_elbo", "capacity": -1.0}, "capacity must be at least 0, got -1.0"),
         ({"objective": "dip_elbo", "dip_variant": 3}, "dip_variant must be 1 or 2, got 3"),
         ({"objective": "factor_elbo", "discriminator_sizes": [0]}, "discriminator_sizes must hold sizes of at least 1"),
+        ({"averaged_epochs": 151}, "averaged_epochs must be at most epochs, 150, got 151"),
+        ({"averaged_epochs": -1}, "averaged_epochs must be at least 0, got -1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": float("inf")}, "learning_rate must be finite, got inf"),
         ({"scale": -1}, "scale must be above 0, got -1.0"),

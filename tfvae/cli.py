@@ -40,6 +40,7 @@ _OPTIONS = (
     ("--batch-size", "batch_size", int, "Images an update."),
     ("--learning-rate", "learning_rate", float, "Of Adam."),
     ("--schedule", "schedule", str, "Of the learning rate: constant, or cosine (falls to a hundredth)."),
+    ("--averaged-epochs", "averaged_epochs", int, "End with the mean of the last so many epochs' weights."),
     ("--seed", "seed", int, "Of weights, order, binarization and noise."),
 )
 
@@ -66,6 +67,8 @@ def _recipe_options(command):
     command = click.option("--dense-sizes", type=_Sizes(), help="Behind the convolutions of the encoder: 256.")(command)
     command = click.option("--factor-sizes", type=_Sizes(), help="Of the sprites' grid: 3,6,8,8,8.")(command)
     command = click.option("--filters", type=_Sizes(), help="Of the conv, encoder first: 32,64.")(command)
+    mean = "Start the decoder at the mean image."
+    command = click.option("--mean-bias/--no-mean-bias", default=None, help=mean)(command)
     return click.option("--jit/--no-jit", default=None, help="Compile training with XLA [where it pays].")(command)
 
 

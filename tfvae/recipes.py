@@ -5,6 +5,7 @@ import math
 import types
 import typing
 
+import numpy as np
 import tf_keras as tfk
 
 from tfvae import data as data_module
@@ -32,6 +33,13 @@ _ONLY_FOR = {
     "dip_diagonal": ("dip_elbo",),
 }
 SCHEDULES = ("constant", "cosine")
+# Likelihoods whose last bias a mean image tells, and how.
+_BIASES = {
+    "bernoulli": lambda mean: np.log(mean / (1 - mean)),
+    "binomial": lambda mean: np.log(mean / (1 - mean)),
+    "normal": lambda mean: mean,
+    "laplace": lambda mean: mean,
+}
 _LEAST = {
     "latent_size": 1,
     "num_components": 1,
@@ -48,6 +56,7 @@ _LEAST = {
     "warmup_steps": 0,
     "free_bits": 0,
     "validation_size": 0,
+    "averaged_epochs": 0,
     "kernel_size": 1,
 }
 _SIZES = (
@@ -87,6 +96,8 @@ class Recipe:
         dip_variant (1 or 2), dip_off_diagonal, dip_diagonal: of `dip_elbo`.
         epochs, batch_size, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the
             training; jit None compiles with XLA where `loop.xla_pays`.
+        averaged_epochs: the last so many, whose weights are averaged in the end: see `averaging`.
+        mean_bias: start the decoder's last bias at the training images' mean: see `start_at_mean`.
         seed: of weights, shuffling, binarization and noise.
 
     Raises:
@@ -133,6 +144,8 @@ class Recipe:
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     jit: bool | None = None
+    averaged_epochs: int = 0
+    mean_bias: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -170,6 +183,10 @@ class Recipe:
             raise ValueError(f"activation must be one of Keras' activations, got {self.activation!r}") from None
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
+        if self.averaged_epochs > self.epochs:
+            raise ValueError(f"averaged_epochs must be at most epochs, {self.epochs}, got {self.averaged_epochs}")
+        if self.mean_bias:
+            data_module.check_name("likelihood under mean_bias", self.likelihood, (None, *_BIASES))
         if self.dip_variant not in (1, 2):
             raise ValueError(f"dip_variant must be 1 or 2, got {self.dip_variant}")
         for field in dataclasses.fields(self):
@@ -274,6 +291,21 @@ def compile(vae, recipe, num_images):
         num_updates = recipe.epochs * math.ceil(num_images / recipe.batch_size)
         rate = tfk.optimizers.schedules.CosineDecay(rate, num_updates, alpha=0.01)
     vae.compile(tfk.optimizers.Adam(rate), objective_of(recipe, num_images), jit_compile=recipe.jit)
+
+
+def start_at_mean(vae, data):
+    """Sets the bias of the decoder's last layer to that of the best model that ignores z: the training images' mean.
+
+    For probabilities the logit of the mean, which is kept in [0.001, 0.999], as Burda et al. do
+    (2015, arXiv 1509.00519, in their code). A convolution has a bias a channel, and gets the channel's mean.
+
+    Args:
+        vae: made by `build`, of a likelihood that has such a bias.
+        data: an `ImageData` or a `FactorData`.
+    """
+    bias = vae.decoder.params.bias
+    mean = data.mean_image().reshape(-1, bias.shape[0]).mean(axis=0)
+    bias.assign(_BIASES[vae.recipe.likelihood](np.clip(mean, 0.001, 0.999)))
 
 
 def objective_of(recipe, num_images=None):

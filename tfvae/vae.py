@@ -148,6 +148,8 @@ class VAE(tfk.Model):
             loss = -replicas.joint_mean(terms.objective)
         gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
         self._apply_while_finite(loss, gradients, step)
+        if hasattr(self.decoder, "after_step"):
+            self.decoder.after_step(terms.log_likelihood, tf.less(self._bad_step, 0))
         return self._record(terms)
 
     def test_step(self, data):

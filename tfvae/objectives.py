@@ -10,9 +10,17 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae import estimators
 from tfvae.terms import Terms, check_at_least, kl_divergence, sample
 
 tfd = tfp.distributions
+
+# Bounds with gradients of their own for the encoder.
+stl_elbo = estimators.stl_elbo
+stl_iwae = estimators.stl_iwae
+dreg_iwae = estimators.dreg_iwae
+score_function_elbo = estimators.score_function_elbo
+wake_phase = estimators.wake_phase
 
 
 def elbo(vae, x, *, seed, step=None, num_samples=1, exact_kl=None):

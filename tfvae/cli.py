@@ -23,9 +23,21 @@ _OPTIONS = (
     ("--posterior", "posterior", str, "diagonal_normal or full_normal."),
     ("--prior", "prior", str, "standard_normal or normal_mixture."),
     ("--num-components", "num_components", int, "Of the mixture prior."),
-    ("--likelihood", "likelihood", str, "bernoulli, binomial, normal or laplace; default: what fits the data."),
+    (
+        "--likelihood",
+        "likelihood",
+        str,
+        "bernoulli, binomial, discretized_logistic, logistic_mixture, continuous_bernoulli, laplace, normal, "
+        "normal_per_image, normal_per_pixel or normal_optimal; default: what fits the data.",
+    ),
     ("--scale", "scale", float, "Of normal and laplace, kept fixed; default: learned."),
-    ("--objective", "objective", str, "elbo, beta_elbo or iwae."),
+    ("--likelihood-components", "likelihood_components", int, "Of logistic_mixture."),
+    (
+        "--objective",
+        "objective",
+        str,
+        "elbo, beta_elbo, iwae, dreg_iwae, stl_elbo, score_function_elbo or wake_phase.",
+    ),
     ("--beta", "beta", float, "Weight of the KL in beta_elbo."),
     ("--warmup-steps", "warmup_steps", int, "Updates over which beta grows from 0."),
     ("--free-bits", "free_bits", float, "Nats a latent may use without paying, in beta_elbo."),

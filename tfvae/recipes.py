@@ -19,12 +19,28 @@ LIKELIHOODS = {
     "binomial": likelihoods.binomial,
     "normal": likelihoods.normal,
     "laplace": likelihoods.laplace,
+    "normal_per_image": likelihoods.normal_per_image,
+    "normal_per_pixel": likelihoods.normal_per_pixel,
+    "normal_optimal": likelihoods.normal_optimal,
+    "continuous_bernoulli": likelihoods.continuous_bernoulli,
+    "discretized_logistic": likelihoods.discretized_logistic,
+    "logistic_mixture": likelihoods.logistic_mixture,
 }
-OBJECTIVES = ("elbo", "beta_elbo", "iwae")
+_SCALED = ("normal", "laplace")
+_COUNTED = ("binomial", "discretized_logistic", "logistic_mixture")
+_SAMPLED = {
+    "iwae": objectives.iwae,
+    "dreg_iwae": objectives.dreg_iwae,
+    "stl_elbo": objectives.stl_elbo,
+    "score_function_elbo": objectives.score_function_elbo,
+    "wake_phase": objectives.wake_phase,
+}
+OBJECTIVES = ("elbo", "beta_elbo", *_SAMPLED)
 SCHEDULES = ("constant", "cosine")
 _LEAST = {
     "latent_size": 1,
     "num_components": 1,
+    "likelihood_components": 1,
     "num_samples": 1,
     "epochs": 1,
     "batch_size": 1,
@@ -43,8 +59,9 @@ class Recipe:
         data, binarize, validation_size: see `data.load`.
         event_shape: of one image; filled in from the data by `complete`.
         likelihood: a name of `LIKELIHOODS`; None for the one that fits the data (`complete`).
-        total_count: of `binomial`; filled in from the data.
+        total_count: of `binomial` and the logistics; filled in from the data.
         scale: of `normal` and `laplace`; None to learn it.
+        likelihood_components: of `logistic_mixture`.
         posterior, prior, num_components, latent_size, network, hidden_sizes, filters, activation: the model.
         objective, beta, warmup_steps, free_bits, num_samples: what is maximised; beta and the two after it are for
             `beta_elbo`.
@@ -62,6 +79,7 @@ class Recipe:
     likelihood: str | None = None
     total_count: int | None = None
     scale: float | None = None
+    likelihood_components: int = 5
     posterior: str = "diagonal_normal"
     prior: str = "standard_normal"
     num_components: int = 10
@@ -112,6 +130,8 @@ class Recipe:
             raise ValueError(f"activation must be one of Keras' activations, got {self.activation!r}") from None
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
+        if self.objective == "score_function_elbo" and self.num_samples < 2:
+            raise ValueError(f"num_samples must be at least 2 for score_function_elbo, got {self.num_samples}")
         if self.objective != "beta_elbo":
             for name, default in (("beta", 1.0), ("warmup_steps", 0), ("free_bits", 0.0)):
                 value = getattr(self, name)
@@ -125,7 +145,7 @@ class Recipe:
             data: an `ImageData` or a `Stream`.
 
         Raises:
-            ValueError: a likelihood or batch size that does not fit the data.
+            ValueError: a likelihood, scale or batch size that does not fit.
         """
         likelihood = self.likelihood or _likelihood_for(data)
         if likelihood == "bernoulli" and data.num_levels != 1:
@@ -133,13 +153,15 @@ class Recipe:
                 f"likelihood must fit the data's grey levels, got bernoulli for {data.name}, which is not binarized: "
                 "choose binarize static or stochastic, or another likelihood"
             )
-        if likelihood == "binomial" and data.num_levels is None:
-            raise ValueError(f"likelihood must fit continuous grey levels, got binomial for {data.name}")
+        if likelihood in _COUNTED and data.num_levels is None:
+            raise ValueError(f"likelihood must fit continuous grey levels, got {likelihood} for {data.name}")
+        if self.scale is not None and likelihood not in _SCALED:
+            raise ValueError(f"scale must be None unless likelihood is {' or '.join(_SCALED)}, got {self.scale}")
         if data.num_images is not None and self.batch_size > data.num_images:
             raise ValueError(
                 f"batch_size must be at most the number of training images, {data.num_images}, got {self.batch_size}"
             )
-        total_count = data.num_levels if likelihood == "binomial" else None
+        total_count = data.num_levels if likelihood in _COUNTED else None
         return dataclasses.replace(self, event_shape=data.event_shape, likelihood=likelihood, total_count=total_count)
 
     def load_data(self):
@@ -179,9 +201,11 @@ def build(recipe):
         raise ValueError("recipe must know event_shape and likelihood, got None: call recipe.complete(data) first")
     seeds = [(1000 * recipe.seed + 100 * i) % 2**31 for i in range(5)]
     encoder_body, decoder_body = _BODIES[recipe.network](recipe, seeds)
-    likelihood = {"scale": recipe.scale}
-    if recipe.likelihood in ("bernoulli", "binomial"):
-        likelihood = {"total_count": recipe.total_count} if recipe.likelihood == "binomial" else {}
+    likelihood = {"scale": recipe.scale} if recipe.likelihood in _SCALED else {}
+    if recipe.likelihood in _COUNTED:
+        likelihood["total_count"] = recipe.total_count
+    if recipe.likelihood == "logistic_mixture":
+        likelihood["num_components"] = recipe.likelihood_components
     prior = {"num_components": recipe.num_components, "seed": seeds[4]} if recipe.prior == "normal_mixture" else {}
     vae = VAE(
         encoder=POSTERIORS[recipe.posterior](encoder_body, recipe.latent_size, seed=seeds[2]),
@@ -208,8 +232,8 @@ def compile(vae, recipe, num_images):
 
 def objective_of(recipe):
     """The recipe's objective."""
-    if recipe.objective == "iwae":
-        return objectives.iwae(recipe.num_samples)
+    if recipe.objective in _SAMPLED:
+        return _SAMPLED[recipe.objective](recipe.num_samples)
     if recipe.objective == "elbo":
         return objectives.weighted_elbo(num_samples=recipe.num_samples)
     return objectives.beta_elbo(

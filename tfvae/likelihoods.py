@@ -87,7 +87,8 @@ def discretized_logistic(network, event_shape, total_count=255, *, seed=None):
     """p(x|z) = prod_i F_i(x_i + 1/2n) - F_i(x_i - 1/2n), x in {0, 1/n, ..., 1}, F_i a logistic's: a mass.
 
     F_i(t) = sigmoid((t - loc_i) / scale_i), and the first and last level take the tails; scale = softplus(.) + 0.1/n.
-    Kingma et al. (2016, arXiv 1606.04934). Its mean is summed over the n levels.
+    Kingma et al. (2016, arXiv 1606.04934). Its mean is summed over the n levels: each eager call of the decoder does
+    so, as TFP's layers hold a value; a graph drops it where it is not asked for.
 
     Args:
         total_count: n, as for `binomial`.

@@ -15,7 +15,11 @@ import tfvae
 POSTERIORS = ("diagonal_normal", "full_normal")
 PRIORS = ("standard_normal", "normal_mixture")
 NETWORKS = ("mlp", "conv")
-LIKELIHOODS = (("bernoulli", None), ("binomial", None), ("normal", 0.5), ("normal", None), ("laplace", None))
+LIKELIHOODS = (
+    *(("bernoulli", None), ("binomial", None), ("normal", 0.5), ("normal", None), ("laplace", None)),
+    *(("normal_per_image", None), ("normal_per_pixel", None), ("normal_optimal", None)),
+    *(("continuous_bernoulli", None), ("discretized_logistic", None), ("logistic_mixture", None)),
+)
 FACTORS = (LIKELIHOODS, POSTERIORS, PRIORS, NETWORKS)
 
 # Two opposite rows for each likelihood; the offsets differ, so that the other factors meet in every pair too.

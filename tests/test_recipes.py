@@ -113,6 +113,20 @@ def test_iwae_takes_the_samples(digits):
     np.testing.assert_array_equal(made.objective, objectives.iwae(7)(vae, x, seed=0).objective)
 
 
+@pytest.mark.parametrize("name", ["stl_elbo", "dreg_iwae", "wake_phase", "score_function_elbo"])
+def test_objectives_with_another_gradient_take_the_samples(digits, name):
+    vae, x = recipes.build(small_recipe().complete(digits)), digits.x_test[:8]
+    made = recipes.objective_of(small_recipe(objective=name, num_samples=4))(vae, x, seed=0, step=0)
+    np.testing.assert_array_equal(made.objective, getattr(objectives, name)(4)(vae, x, seed=0).objective)
+
+
+def test_every_field_reaches_the_logistics(digits):
+    recipe = small_recipe(likelihood="logistic_mixture", likelihood_components=3).complete(digits)
+    mixture = recipes.build(recipe).decode(np.zeros([1, 2], np.float32)).distribution
+    assert recipe.total_count == mixture.components_distribution.distribution.total_count == 16
+    assert mixture.mixture_distribution.logits.shape[-1] == 3
+
+
 def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
     path = pathlib.Path(recipes.__file__).parents[1] / "benchmarks" / "recipes" / "sprites_full.json"
     recipe = Recipe.from_dict(json.loads(path.read_text()))
@@ -140,6 +154,12 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
     [
         ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
         ({"dense_sizes": [0]}, "dense_sizes must hold sizes of at least 1"),
+        ({"likelihood_components": 0}, "likelihood_components must be at least 1, got 0"),
+        ({"objective": "score_function_elbo"}, "num_samples must be at least 2 for score_function_elbo, got 1"),
+        (
+            {"likelihood": "normal_optimal", "mean_bias": True},
+            "likelihood under mean_bias must be one of bernoulli, binomial, normal, laplace, got 'normal_optimal'",
+        ),
         ({"latent_size": 0}, "latent_size must be at least 1, got 0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"epochs": 1.5}, "epochs must be of type int, got 1.5"),
@@ -197,6 +217,7 @@ def test_unknown_fields_are_refused_with_the_nearest():
     ("fields", "message"),
     [
         ({"likelihood": "bernoulli"}, "likelihood must fit the data's grey levels, got bernoulli for digits"),
+        ({"scale": 0.5}, "scale must be None unless likelihood is normal or laplace, got 0.5"),
         ({"batch_size": 1294}, "batch_size must be at most the number of training images, 1293, got 1294"),
     ],
 )

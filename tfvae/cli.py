@@ -27,9 +27,22 @@ _OPTIONS = (
     ("--num-components", "num_components", int, "Of the mixture prior."),
     ("--num-pseudo-inputs", "num_pseudo_inputs", int, "Of the vamp prior."),
     ("--flow-steps", "flow_steps", int, "Of iaf, coupling and the flow prior."),
-    ("--likelihood", "likelihood", str, "bernoulli, binomial, normal or laplace; default: what fits the data."),
+    (
+        "--likelihood",
+        "likelihood",
+        str,
+        "bernoulli, binomial, discretized_logistic, logistic_mixture, continuous_bernoulli, laplace, normal, "
+        "normal_per_image, normal_per_pixel or normal_optimal; default: what fits the data.",
+    ),
     ("--scale", "scale", float, "Of normal and laplace, kept fixed; default: learned."),
-    ("--objective", "objective", str, "elbo, beta_elbo, capacity_elbo, tc_elbo, factor_elbo, dip_elbo or iwae."),
+    ("--likelihood-components", "likelihood_components", int, "Of logistic_mixture."),
+    (
+        "--objective",
+        "objective",
+        str,
+        "elbo, beta_elbo, capacity_elbo, tc_elbo, factor_elbo, dip_elbo, iwae, dreg_iwae, stl_elbo, "
+        "score_function_elbo or wake_phase.",
+    ),
     ("--beta", "beta", float, "Weight of the KL in beta_elbo, of the total correlation in tc_elbo."),
     ("--gamma", "gamma", float, "Weight of the total correlation in factor_elbo, of |KL - C| in capacity_elbo."),
     ("--capacity", "capacity", float, "C of capacity_elbo, in nats."),

@@ -18,8 +18,20 @@ LIKELIHOODS = {
     "binomial": likelihoods.binomial,
     "normal": likelihoods.normal,
     "laplace": likelihoods.laplace,
+    "normal_per_image": likelihoods.normal_per_image,
+    "normal_per_pixel": likelihoods.normal_per_pixel,
+    "normal_optimal": likelihoods.normal_optimal,
+    "continuous_bernoulli": likelihoods.continuous_bernoulli,
+    "discretized_logistic": likelihoods.discretized_logistic,
+    "logistic_mixture": likelihoods.logistic_mixture,
 }
-OBJECTIVES = ("elbo", "beta_elbo", "capacity_elbo", "tc_elbo", "factor_elbo", "dip_elbo", "iwae")
+# Likelihoods with a scale to choose, and those of so many grey levels as the data have.
+_SCALED = ("normal", "laplace")
+_COUNTED = ("binomial", "discretized_logistic", "logistic_mixture")
+OBJECTIVES = (
+    *("elbo", "beta_elbo", "capacity_elbo", "tc_elbo", "factor_elbo", "dip_elbo"),
+    *("iwae", "dreg_iwae", "stl_elbo", "score_function_elbo", "wake_phase"),
+)
 # Fields that are for some objectives alone.
 _ONLY_FOR = {
     "beta": ("beta_elbo", "tc_elbo"),
@@ -45,6 +57,7 @@ _LEAST = {
     "num_components": 1,
     "num_pseudo_inputs": 1,
     "flow_steps": 1,
+    "likelihood_components": 1,
     "num_samples": 1,
     "epochs": 1,
     "batch_size": 1,
@@ -77,8 +90,9 @@ class Recipe:
         data, binarize, validation_size, image_size, factor_sizes: see `data.load`.
         event_shape: of one image; filled in from the data by `complete`.
         likelihood: a name of `LIKELIHOODS`; None for the one that fits the data (`complete`).
-        total_count: of `binomial`; filled in from the data.
+        total_count: of `binomial` and the logistics; filled in from the data.
         scale: of `normal` and `laplace`; None to learn it.
+        likelihood_components: of `logistic_mixture`.
         posterior, prior, num_components, latent_size, network, activation: the model.
         num_pseudo_inputs: of the `vamp` prior.
         flow_steps, flow_hidden_sizes: of `iaf`, `coupling` and the `flow` prior.
@@ -113,6 +127,7 @@ class Recipe:
     likelihood: str | None = None
     total_count: int | None = None
     scale: float | None = None
+    likelihood_components: int = 5
     posterior: str = "diagonal_normal"
     prior: str = "standard_normal"
     num_components: int = 10
@@ -187,6 +202,8 @@ class Recipe:
             raise ValueError(f"averaged_epochs must be at most epochs, {self.epochs}, got {self.averaged_epochs}")
         if self.mean_bias:
             data_module.check_name("likelihood under mean_bias", self.likelihood, (None, *_BIASES))
+        if self.objective == "score_function_elbo" and self.num_samples < 2:
+            raise ValueError(f"num_samples must be at least 2 for score_function_elbo, got {self.num_samples}")
         if self.dip_variant not in (1, 2):
             raise ValueError(f"dip_variant must be 1 or 2, got {self.dip_variant}")
         for field in dataclasses.fields(self):
@@ -203,7 +220,7 @@ class Recipe:
             data: an `ImageData`, a `FactorData` or a `Stream`.
 
         Raises:
-            ValueError: a likelihood or batch size that does not fit the data.
+            ValueError: a likelihood, scale or batch size that does not fit.
         """
         likelihood = self.likelihood or _likelihood_for(data)
         if likelihood == "bernoulli" and data.num_levels != 1:
@@ -211,13 +228,15 @@ class Recipe:
                 f"likelihood must fit the data's grey levels, got bernoulli for {data.name}, which is not binarized: "
                 "choose binarize static or stochastic, or another likelihood"
             )
-        if likelihood == "binomial" and data.num_levels is None:
-            raise ValueError(f"likelihood must fit continuous grey levels, got binomial for {data.name}")
+        if likelihood in _COUNTED and data.num_levels is None:
+            raise ValueError(f"likelihood must fit continuous grey levels, got {likelihood} for {data.name}")
+        if self.scale is not None and likelihood not in _SCALED:
+            raise ValueError(f"scale must be None unless likelihood is {' or '.join(_SCALED)}, got {self.scale}")
         if data.train_size is not None and self.batch_size > data.train_size:
             raise ValueError(
                 f"batch_size must be at most the number of training images, {data.train_size}, got {self.batch_size}"
             )
-        total_count = data.num_levels if likelihood == "binomial" else None
+        total_count = data.num_levels if likelihood in _COUNTED else None
         return dataclasses.replace(self, event_shape=data.event_shape, likelihood=likelihood, total_count=total_count)
 
     def load_data(self):
@@ -264,9 +283,11 @@ def build(recipe):
         raise ValueError("recipe must know event_shape and likelihood, got None: call recipe.complete(data) first")
     seeds = [(1000 * recipe.seed + 100 * i) % 2**31 for i in range(5)]
     encoder_body, decoder_body = _BODIES[recipe.network](recipe, seeds)
-    likelihood = {"scale": recipe.scale}
-    if recipe.likelihood in ("bernoulli", "binomial"):
-        likelihood = {"total_count": recipe.total_count} if recipe.likelihood == "binomial" else {}
+    likelihood = {"scale": recipe.scale} if recipe.likelihood in _SCALED else {}
+    if recipe.likelihood in _COUNTED:
+        likelihood["total_count"] = recipe.total_count
+    if recipe.likelihood == "logistic_mixture":
+        likelihood["num_components"] = recipe.likelihood_components
     if recipe.latent_sizes is not None:
         decoder_body = networks.first(decoder_body, of=recipe.latent_size)
     encoder, prior = latents.build(recipe, encoder_body, seeds[2], seeds[4])
@@ -333,6 +354,10 @@ _MAKERS = {
         r.dip_off_diagonal, r.dip_diagonal, variant=r.dip_variant, num_samples=r.num_samples
     ),
     "iwae": lambda r, n: objectives.iwae(r.num_samples),
+    "dreg_iwae": lambda r, n: objectives.dreg_iwae(r.num_samples),
+    "stl_elbo": lambda r, n: objectives.stl_elbo(r.num_samples),
+    "score_function_elbo": lambda r, n: objectives.score_function_elbo(r.num_samples),
+    "wake_phase": lambda r, n: objectives.wake_phase(r.num_samples),
 }
 
 

@@ -153,8 +153,11 @@ class VAE(tfk.Model):
             loss = -replicas.joint_mean(terms.objective)
         gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
         self._apply_while_finite(loss, gradients, step)
+        good = tf.less(self._bad_step, 0)
         if hasattr(self.objective, "update"):  # an objective with variables of its own
-            self.objective.update(self, x, seed=seed, good=tf.less(self._bad_step, 0))
+            self.objective.update(self, x, seed=seed, good=good)
+        if hasattr(self.decoder, "after_step"):  # a scale that follows the residuals
+            self.decoder.after_step(replicas.mean_of_all(terms.log_likelihood), good)
         return self._record(terms)
 
     def test_step(self, data):

@@ -87,15 +87,18 @@ def _anneal(vae, num_samples, num_leapfrogs, from_posterior, x, betas, step_size
         log_w += (betas[t + 1] - betas[t]) * log_ratio(z)
         step_size = tf.where(tuning, step_size, step_sizes[t])
         used = used.write(t, step_size)
+        # Where all steps have one length, trajectories of a normal can close on themselves (Neal 2011, section 5.3.3).
+        jitter = tf.random.stateless_uniform(tf.shape(log_w), fold_in(seed, 2, t), 0.5, 1, z.dtype)
         beta = betas[t + 1]
         z, acceptance = _transition(
             lambda z: p0.log_prob(z) + beta * log_ratio(z),  # noqa: B023
             z,
-            step_size[:, tf.newaxis] * scale,
+            (step_size * jitter)[..., tf.newaxis] * scale,
             num_leapfrogs,
             fold_in(seed, 1, t),
         )
         step_size *= tf.exp(0.2 * (tf.reduce_mean(acceptance, axis=0) - _ACCEPTANCE))
+        step_size = tf.minimum(step_size, 1)  # in units of p0's scale; beyond, momentum turns every step around
     return log_w, used.stack()
 
 

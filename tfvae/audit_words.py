@@ -127,10 +127,10 @@ def _findings(candidate, shape, latent_size, beta, facts):
     unknown = _unknown(candidate, shape, latent_size)
     if unknown:
         return unknown, []
-    powers = [_power(candidate, j, shape[0]) for j in (0, 1)]
+    present = [bool(abs(w) > 4 * e) for w, e in zip(candidate.weights[0], candidate.errors[0], strict=True)]
+    powers = [_power(candidate, j if present[j] else 1 - j, shape[0]) for j in (0, 1)]
     log_likelihood, kl = (candidate.weights[0, j] / shape[0] ** powers[j] for j in (0, 1))
     errors = [candidate.errors[0, j] / shape[0] ** powers[j] for j in (0, 1)]
-    present = [abs(w) > 4 * e for w, e in zip((log_likelihood, kl), errors, strict=True)]
     findings = _about_batch(powers, shape[0])
     notes = [f"the whole loss is summed over the batch of {shape[0]}"] if powers == [1, 1] else []
     factor = kl / (beta * log_likelihood) if beta else np.nan
@@ -153,11 +153,10 @@ def _unknown(candidate, shape, latent_size):
     found = []
     for j, (name, size) in enumerate((("log-likelihood", math.prod(shape[1:])), ("KL", latent_size))):
         weight, error = candidate.weights[0, j], candidate.errors[:, j].max()
-        if not (error < 0.1 * abs(weight) or error < 0.1 / size):
-            found.append(
-                f"cannot tell how the {name} is counted: {weight:.2g} +- {error:.2g}; it hardly varies apart from the "
-                "rest as the weights move (give more of them, or more points or seeds)"
-            )
+        if np.isnan(error):
+            found.append(f"cannot tell how the {name} is counted: it does not move apart from the rest as weights do")
+        elif not (error < 0.1 * abs(weight) or error < 0.1 / size):
+            found.append(f"cannot tell how the {name} is counted: {weight:.2g} +- {error:.2g} (more points or seeds?)")
     return found
 
 
@@ -198,7 +197,7 @@ def _about_log_likelihood(candidate, weight, error, present, shape, effective_be
 
 def _about_kl(weight, error, present, latent_size, beta):
     if not present:
-        return ["the KL is missing: an autoencoder" if beta else ""] if beta else []
+        return ["the KL is missing: an autoencoder"] if beta else []
     if _is(weight, error, beta):
         return []
     found = ["the KL has the wrong sign"] if weight < 0 else []

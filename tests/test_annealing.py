@@ -62,7 +62,7 @@ def test_more_steps_tighten_the_bound(crude_vae, linear_model, linear_x):
 
 
 def test_annealing_agrees_with_importance_sampling(trained_vae, digits):
-    """With the best normal of each image as proposal; the encoder's own misses up to 8 nats of this model's log p(x)."""
+    """With the best normal of each image as proposal: the encoder's own misses nats of this model's log p(x)."""
     x = digits.x_test[:12]
     sampled = diagnostics.inference_gap(trained_vae, x)
     annealed = diagnostics.annealed_log_evidence(trained_vae, x, 16, 200)

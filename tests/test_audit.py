@@ -15,7 +15,7 @@ tfd = tfp.distributions
 tfpl = tfp.layers
 
 BATCH, LATENTS, PIXELS = 64, 8, 64
-QUICK = {"num_points": 18, "num_seeds": 24}
+QUICK = {"num_points": 16, "num_seeds": 16}
 
 
 class TutorialVAE:
@@ -273,18 +273,33 @@ def test_the_weights_come_back(tutorial, x):
         np.testing.assert_array_equal(variable, value)
 
 
+def test_what_the_loss_itself_moves_comes_back(tutorial, x):
+    norm = tfk.layers.BatchNormalization()
+    decoder = tfk.Sequential([tfk.layers.InputLayer((LATENTS,)), norm, tutorial.decoder])
+
+    def loss(x, seed):
+        mean, s = tutorial.encoder(x)
+        return mean_cross_entropy(x, decoder(mean, training=True)) + mean_kl(mean, s)
+
+    loss(x, 0)
+    before = norm.moving_mean.numpy()
+    diagnostics.audit_loss(loss, tutorial.encoder, decoder, x, num_points=8, num_seeds=2)
+    np.testing.assert_array_equal(norm.moving_mean, before)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"x": np.zeros((3, 8, 8, 1), np.float32)}, "x must be at least 4 examples, got 3"),
         ({"num_points": 7}, "num_points must be at least 8, got 7"),
         ({"num_seeds": 1}, "num_seeds must be at least 2, got 1"),
+        ({"loss": lambda x, seed: np.nan}, "loss must be finite at the weights as they are, got nan"),
         ({"variables": []}, "variables must be given where encoder and decoder have no trainable_variables, got none"),
         ({"encoder": lambda x: x, "variables": [tf.Variable(1.0)]}, r"encoder must give \(mean, s\), \(mean, s, z\)"),
         ({"decoder": lambda z: z, "variables": [tf.Variable(1.0)]}, "decoder must give the shape of x"),
     ],
 )
 def test_bad_arguments_are_refused(options, message, tutorial, x):
-    pieces = {"encoder": tutorial.encoder, "decoder": tutorial.decoder, "x": x, **options}
+    pieces = {"loss": lambda x, seed: 1.0, "encoder": tutorial.encoder, "decoder": tutorial.decoder, "x": x}
     with pytest.raises(ValueError, match=message):
-        diagnostics.audit_loss(lambda x, seed: 1.0, **pieces)
+        diagnostics.audit_loss(**(pieces | options))

@@ -46,7 +46,7 @@ def audit_loss(
         seed: of the weights and of the terms' noise.
 
     Raises:
-        ValueError: too small a batch, no variables, outputs that are none of the above.
+        ValueError: too small a batch, no variables, a loss that is not finite, outputs that are none of the above.
     """
     x = tf.convert_to_tensor(x)
     for argument, value, least in (("x", len(x), 4), ("num_points", num_points, 8), ("num_seeds", num_seeds, 2)):
@@ -58,9 +58,11 @@ def audit_loss(
     whole, half = [], []
     with _restored(kept):
         start = [[v.numpy() for v in group] for group in groups]
-        limit = 1e3 * (1 + abs(np.mean(loss(x, np.int32(0)))))
+        before = _value(loss, x)
+        if not np.isfinite(before):
+            raise ValueError(f"loss must be finite at the weights as they are, got {before}")
         for i in range(num_points):
-            _move(groups, start, i, num_points, seed, lambda: abs(np.mean(loss(x, np.int32(0)))) < limit)
+            _move(groups, start, i, num_points, seed, lambda: abs(_value(loss, x)) < 1e3 * (1 + abs(before)))
             whole.append(_observe(loss, x, compiled(x, fold_in(seed, i)), num_seeds))
             if i % 2:
                 # Twice the half has the shape of the whole: nothing is traced again.
@@ -121,7 +123,7 @@ def _size(value):
 
 def _observe(loss, x, measured, num_seeds):
     """The loss, its variance, and the terms as numbers, at the present weights."""
-    values = np.array([np.mean(loss(x, np.int32(i))) for i in range(num_seeds)], np.float64)
+    values = np.array([_value(loss, x, i) for i in range(num_seeds)])
     log_px_z, kl, in_unit_interval = tf.nest.map_structure(lambda t: t.numpy().astype(np.float64), measured)
     return {
         "loss": values.mean(),
@@ -130,6 +132,10 @@ def _observe(loss, x, measured, num_seeds):
         "kl": kl,
         "in_unit_interval": bool(in_unit_interval),
     }
+
+
+def _value(loss, x, seed=0):
+    return float(np.mean(loss(x, np.int32(seed)), dtype=np.float64))
 
 
 def _facts(points, x, encoded):

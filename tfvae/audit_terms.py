@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from tfvae.audit_words import OWN
+from tfvae.audit_words import LOGITS, OWN, PROBABILITIES, SQUARED
 from tfvae.terms import kl_divergence
 
 tfd = tfp.distributions
@@ -33,6 +33,9 @@ def terms(encoder, decoder, prior, x, seed, num_samples=32):
     for likelihood, values in _likelihoods(output, repeated).items():
         values = tf.cast(tf.reshape(values, [len(z), num_samples, len(x)]), tf.float64)
         variance = tf.reduce_mean(tf.math.reduce_variance(values, axis=1), axis=1) / num_samples / len(x)
+        if likelihood == PROBABILITIES:
+            doubt = tf.reshape(_clipped_away(output, repeated), [len(z), -1])
+            variance += tf.cast(tf.reduce_mean(doubt, axis=1) ** 2, tf.float64)
         log_px_z[likelihood] = tf.stack([tf.reduce_mean(values, axis=[1, 2]), variance], axis=1)
     inside = not _is_distribution(output) and tf.reduce_all((output >= 0) & (output <= 1))
     return log_px_z, {name: tf.reduce_mean(kl) for name, kl in kls.items()}, tf.convert_to_tensor(inside)
@@ -83,21 +86,28 @@ def _likelihoods(output, x):
     if np.prod(output.shape[1:]) != np.prod(x.shape[1:]):
         raise ValueError(f"decoder must give the shape of x, {list(x.shape)}, or a tfd.Distribution, got {output!r}")
     output = tf.cast(tf.reshape(output, tf.shape(x)), x.dtype)
-    logits = {"cross-entropy of logits": -_summed(tf.nn.sigmoid_cross_entropy_with_logits(x, output))}
+    logits = {LOGITS: -_summed(tf.nn.sigmoid_cross_entropy_with_logits(x, output))}
     return _errors(output, x, "") | logits | _errors(tf.sigmoid(output), x, " of sigmoid(output)", cross=False)
 
 
 def _errors(mean, x, suffix, cross=True):
     mean = tf.cast(mean, x.dtype)
     found = {
-        f"squared error{suffix}": -_summed((x - mean) ** 2) / 2,
+        f"{SQUARED}{suffix}": -_summed((x - mean) ** 2) / 2,
         f"absolute error{suffix}": -_summed(tf.abs(x - mean)),
     }
     if cross:
         # Clipped as Keras clips; no number where the mean is no probability.
         by_pixel = tf.where((mean >= 0) & (mean <= 1), tfk.backend.binary_crossentropy(x, mean), np.nan)
-        found["cross-entropy of probabilities"] = -_summed(by_pixel)
+        found[PROBABILITIES] = -_summed(by_pixel)
     return found
+
+
+def _clipped_away(output, x):
+    """How much of the cross-entropy lies beyond p = 1e-5, [B]: each code clips elsewhere, so that much is unsure."""
+    p = tf.reshape(output.mean() if _is_distribution(output) else output, tf.shape(x))
+    clipped = tf.clip_by_value(p, 1e-5, 1 - 1e-5)
+    return _summed(tfk.backend.binary_crossentropy(x, p) - tfk.backend.binary_crossentropy(x, clipped))
 
 
 def _summed(values):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 OWN, SQUARED = "the decoder's", "squared error"
+LOGITS, PROBABILITIES = "cross-entropy of logits", "cross-entropy of probabilities"
 # A worse fit by this much is no accident: five standard errors, squared.
 _CLEARLY_WORSE = 25.0
 
@@ -222,9 +223,9 @@ def _about_std(candidate, facts):
 def _about_outputs(candidate, facts):
     """Mistakes and remarks about what the cross-entropy is given."""
     found = []
-    if candidate.likelihood == "cross-entropy of logits" and facts["outputs_in_unit_interval"]:
+    if candidate.likelihood == LOGITS and facts["outputs_in_unit_interval"]:
         found = ["the loss takes the decoder's outputs for logits, but all lie in [0, 1]: they are probabilities"]
     remarks = ["the loss is the same for every seed: its noise is fixed, or it has none"] if facts["seedless"] else []
-    if candidate.likelihood.startswith("cross-entropy") and facts["grey"]:
+    if candidate.likelihood in (LOGITS, PROBABILITIES) and facts["grey"]:
         remarks += ["x is not binary: its cross-entropy is no log-likelihood (a binomial's, or a mean over binary x)"]
     return found, remarks

@@ -283,7 +283,7 @@ def test_what_the_loss_itself_moves_comes_back(tutorial, x):
 
     loss(x, 0)
     before = norm.moving_mean.numpy()
-    diagnostics.audit_loss(loss, tutorial.encoder, decoder, x, num_points=8, num_seeds=2)
+    diagnostics.audit_loss(loss, tutorial.encoder, decoder, x, num_points=12, num_seeds=2)
     np.testing.assert_array_equal(norm.moving_mean, before)
 
 
@@ -291,7 +291,7 @@ def test_what_the_loss_itself_moves_comes_back(tutorial, x):
     ("options", "message"),
     [
         ({"x": np.zeros((3, 8, 8, 1), np.float32)}, "x must be at least 4 examples, got 3"),
-        ({"num_points": 7}, "num_points must be at least 8, got 7"),
+        ({"num_points": 11}, "num_points must be at least 12, got 11"),
         ({"num_seeds": 1}, "num_seeds must be at least 2, got 1"),
         ({"loss": lambda x, seed: np.nan}, "loss must be finite at the weights as they are, got nan"),
         ({"variables": []}, "variables must be given where encoder and decoder have no trainable_variables, got none"),

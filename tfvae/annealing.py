@@ -74,6 +74,7 @@ def _anneal(vae, num_samples, num_leapfrogs, from_posterior, x, betas, step_size
     """log w [S, B], and the step sizes [T, B]: those given, or, if `tuning`, one after the other by the acceptance."""
     p0 = vae.encode(x) if from_posterior else vae.prior
     z = p0.sample(num_samples if from_posterior else [num_samples, len(x)], seed=fold_in(seed, 0))
+    z = tf.identity(z)  # TFP remembers how it made a draw, and its log_prob there would have no gradient
     scale = tf.broadcast_to(p0.stddev(), tf.shape(z))
 
     def log_ratio(z):  # log p(x, z) - log p0(z)

@@ -41,7 +41,7 @@ def audit_loss(
         beta: what the KL is meant to be multiplied with.
         variables: what to move, where encoder and decoder are no Keras models or modules: a list of `tf.Variable`, or
             a pair of lists, (encoder's, decoder's), which separates the two terms better.
-        num_points: sets of weights.
+        num_points: sets of weights, at least 12.
         num_seeds: calls of the loss at each; half as many again on half the batch. A `tf.function` makes them quick.
         seed: of the weights and of the terms' noise.
 
@@ -49,7 +49,7 @@ def audit_loss(
         ValueError: too small a batch, no variables, a loss that is not finite, outputs that are none of the above.
     """
     x = tf.convert_to_tensor(x)
-    for argument, value, least in (("x", len(x), 4), ("num_points", num_points, 8), ("num_seeds", num_seeds, 2)):
+    for argument, value, least in (("x", len(x), 4), ("num_points", num_points, 12), ("num_seeds", num_seeds, 2)):
         if value < least:
             raise ValueError(f"{argument} must be at least {least}{' examples' * (argument == 'x')}, got {value}")
     groups, kept = _variables(encoder, decoder, variables)
@@ -67,9 +67,12 @@ def audit_loss(
             if i % 2:
                 # Twice the half has the shape of the whole: nothing is traced again.
                 half.append(_observe(loss, x_half, compiled(tf.tile(x_half, twice), fold_in(seed, i)), num_seeds))
+    candidates = explanations(whole, half)
+    if not candidates:
+        raise ValueError("loss must be finite at most weights near those given, got too few numbers")
     encoded = encoder(x[:1])
     z = encoded[0] if isinstance(encoded, list | tuple) else encoded.sample(seed=fold_in(seed, 0))
-    return describe(explanations(whole, half), tuple(x.shape), z.shape[-1], beta, _facts(whole, x, encoded))
+    return describe(candidates, tuple(x.shape), z.shape[-1], beta, _facts(whole, x, encoded))
 
 
 def _variables(encoder, decoder, variables):

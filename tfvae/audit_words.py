@@ -25,7 +25,7 @@ class LossAudit:
         sampler_std, kl_std: as what the sampler and the KL read the encoder's scale s.
         unexplained: the share of the loss's variance over the weights' changes that the two terms do not explain.
         findings: sentences, the mistakes first.
-        right: whether the loss is minus the ELBO, up to a constant.
+        right: whether the loss is minus the ELBO (with the beta asked for), up to a constant and a positive factor.
     """
 
     log_likelihood_weight: float
@@ -73,7 +73,7 @@ def describe(candidates, shape, latent_size, beta, facts):
         float(kl),
         float(errors[1]),
         float(effective_beta),
-        float(abs(effective_beta) * math.hypot(errors[0] / log_likelihood, errors[1] / kl)),
+        float(math.hypot(effective_beta * errors[0], errors[1]) / abs(log_likelihood)),
         chosen.likelihood,
         chosen.sampler_std,
         chosen.kl_std,

@@ -11,6 +11,8 @@ import tfvae
 
 PACKAGE = pathlib.Path(tfvae.__file__).parent
 LEAVES = {
+    "audit_fit",
+    "audit_words",
     "averaging",
     "checks",
     "decoders",
@@ -56,7 +58,11 @@ ALLOWED = {
     "predictors": {"checks", "points"},
     "interventions": {"checks", "points"},
     "disentanglement": {"checks", "information", "interventions", "points", "predictors"},
-    "diagnostics": {"disentanglement", "seeds", "terms"},
+    "audit_terms": {"audit_words", "terms"},
+    "audit": {"audit_fit", "audit_terms", "audit_words", "seeds"},
+    "annealing": {"checks", "seeds", "terms"},
+    "inference_gap": {"checks", "seeds"},
+    "diagnostics": {"annealing", "audit", "disentanglement", "inference_gap", "seeds", "terms"},
     "signatures": {"checks", "objectives", "seeds"},
     "model_card": {"diagnostics", "files", "signatures"},
     "serving": {"checks", "client", "diagnostics", "files", "model_card", "objectives", "signatures", "transports"},

@@ -89,6 +89,22 @@ def test_the_remembered_density_is_that_of_any_z(made):
     np.testing.assert_allclose(qz_x.log_prob(z), qz_x.log_prob(tf.identity(z)), atol=1e-8)
 
 
+def test_densities_broadcast(made):
+    """As those of a mixture's components do: each z under each q(z|x)."""
+    transform, given = made
+    qz_x = Pushforward(transform, D, given, tf.float64)
+    each = np.stack([qz_x.log_prob(np.tile(z, (4, 1))) for z in EPS])
+    np.testing.assert_allclose(qz_x.log_prob(EPS[:, np.newaxis]) + np.zeros((4, 4)), each, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["coupling, no context", "downwards"])
+def test_one_vector_will_do_where_there_is_no_batch(kind):
+    pz = Pushforward(MAPS[kind]()[0], D, dtype=tf.float64)
+    z = pz.sample(seed=[0, 1])
+    assert z.shape == [D]
+    np.testing.assert_allclose(pz.log_prob(z), pz.log_prob(z[tf.newaxis])[0], rtol=1e-12)
+
+
 def test_the_density_of_two_latents_integrates_to_one():
     grid = np.linspace(-12, 12, 481)
     z = tf.constant(np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2))
@@ -106,8 +122,8 @@ def test_the_iaf_is_tfps():
 
     def inverted(step):
         def shift_and_log_scale(eps):
-            gate, m = step.gate_and_memory(eps, params[:, 2 * D :])
-            return (gate - 1) / gate * m, -tf.math.log(gate)
+            log_gate, m = step.parameters(eps, params[:, 2 * D :])
+            return m - m * tf.exp(-log_gate), -log_gate
 
         return tfb.Invert(tfb.MaskedAutoregressiveFlow(shift_and_log_scale, is_constant_jacobian=False))
 
@@ -133,8 +149,8 @@ def test_a_latent_of_the_iaf_depends_on_those_before_it():
 def test_a_sample_and_its_density_are_one_pass_and_that_of_another_z_is_one_for_each_latent():
     step = flows.InverseAutoregressive(D, C, [8], seed=0)
     calls = []
-    network = step.gate_and_memory
-    step.gate_and_memory = lambda *args: (calls.append(1), network(*args))[1]
+    parameters = step.parameters
+    step.parameters = lambda *args: (calls.append(1), parameters(*args))[1]
     qz_x = Pushforward(flows.Flow([step], D), D, context(2 * D + C))
     z = qz_x.sample(7, seed=[0, 1])
     qz_x.log_prob(z)
@@ -185,14 +201,16 @@ def test_its_moments_are_those_of_fixed_noise_whatever_the_batch(family):
     np.testing.assert_allclose(qz_x.mean(), np.concatenate([model(x[i : i + 1]).mean() for i in range(3)]), rtol=1e-5)
     assert np.all(np.abs(qz_x.mean() - z.mean(0)) < 5 * z.std(0) / np.sqrt(128))
     np.testing.assert_allclose(qz_x.stddev(), z.std(0), rtol=0.4)
+    np.testing.assert_allclose(np.diagonal(qz_x.covariance(), axis1=1, axis2=2), qz_x.variance(), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"latent_size": 1}, "latent_size must be at least 2 for a flow, got 1"),
-        ({"num_steps": 0}, "num_steps must be at least 1 for a flow, got 0"),
-        ({"hidden_sizes": ()}, "hidden_sizes must hold at least 1 size, got 0"),
+        ({"context_size": 0}, "context_size must be at least 1, got 0"),
+        ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
+        ({"hidden_sizes": ()}, r"hidden_sizes must hold sizes of at least 1, at least one, got \(\)"),
     ],
 )
 def test_bad_sizes_are_refused(change, message):

@@ -12,6 +12,7 @@ import tfvae
 PACKAGE = pathlib.Path(tfvae.__file__).parent
 LEAVES = {
     "pushforward",
+    "vamp",
     "flows",
     "likelihoods",
     "networks",
@@ -29,10 +30,9 @@ LEAVES = {
     "averaging",
 }
 ALLOWED = {
-    "vamp": {"pushforward"},
     "posteriors": {"flows", "pushforward"},
     "priors": {"flows", "pushforward", "vamp"},
-    "hierarchical": {"posteriors", "pushforward"},
+    "hierarchical": {"flows", "posteriors", "pushforward"},
     "latents": {"hierarchical", "networks", "posteriors", "priors"},
     "streams": {"checks", "epochs", "files", "seeds"},
     "data": {"checks", "epochs", "streams"},

@@ -120,19 +120,10 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         ({"seed": -1}, r"seed must be in \[0, 2\^31\), got -1"),
         ({"posterior": "diagonal"}, r"posterior must be one of .*got 'diagonal' \(did you mean diagonal_normal"),
         ({"prior": "vmp"}, r"prior must be one of .*got 'vmp' \(did you mean vamp"),
-        (
-            {"prior": "hierarchical"},
-            "prior must be none but hierarchical with posterior bottom_up or top_down, got hier",
-        ),
-        (
-            {"posterior": "top_down"},
-            "prior must be hierarchical with posterior bottom_up or top_down, got standard_normal",
-        ),
-        (
-            {"posterior": "top_down", "prior": "hierarchical"},
-            "latent_sizes must be given for posterior bottom_up or top",
-        ),
-        ({"latent_sizes": (3, 2)}, "latent_sizes must be None but for posterior bottom_up or top_down, got"),
+        ({"prior": "hierarchical"}, "posterior must be bottom_up or top_down with prior hierarchical, got diagonal"),
+        ({"posterior": "top_down"}, "prior must be hierarchical with posterior top_down, got standard_normal"),
+        ({**LAYERED, "latent_sizes": None}, "latent_sizes must hold at least two sizes of at least 1, got None"),
+        ({"latent_sizes": (3, 2)}, r"latent_sizes must be None with posterior diagonal_normal, got \(3, 2\)"),
         ({**LAYERED, "latent_sizes": (3,)}, r"latent_sizes must hold at least two sizes of at least 1, got \(3,\)"),
         ({"posterior": "iaf", "latent_size": 1}, "latent_size must be at least 2 for iaf, got 1"),
         ({"prior": "flow", "latent_size": 1}, "latent_size must be at least 2 for flow, got 1"),

@@ -11,10 +11,16 @@ import tf_keras as tfk
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-# Keeps log q(z|x) finite when softplus underflows.
-_MIN_SCALE = 1e-5
+# Keeps log q(z|x) finite when softplus underflows; far below any scale that images can tell from zero.
+MIN_SCALE = 1e-5
 # Bias of the gate: a step starts by keeping sigmoid(2) = 0.88 of its input.
 _GATE = 2.0
+
+
+def loc_scale(params):
+    """The parameters of a diagonal normal, of what a linear layer gives: [..., 2 D] -> [..., D] each."""
+    loc, raw_scale = tf.split(params, 2, axis=-1)
+    return loc, tf.nn.softplus(raw_scale) + MIN_SCALE
 
 
 class Flow(tf.Module):
@@ -55,9 +61,8 @@ class Flow(tf.Module):
     def _split(self, context):
         if context is None:
             return tf.zeros(self.latent_size, dtype()), tf.ones(self.latent_size, dtype()), None
-        size = self.latent_size
-        loc, raw_scale, context = tf.split(context, [size, size, context.shape[-1] - 2 * size], axis=-1)
-        return loc, tf.nn.softplus(raw_scale) + _MIN_SCALE, context
+        params, context = tf.split(context, [2 * self.latent_size, -1], axis=-1)
+        return *loc_scale(params), context
 
 
 class InverseAutoregressive(tf.Module):
@@ -90,24 +95,25 @@ class InverseAutoregressive(tf.Module):
         )
         self.network.build((None, latent_size))
 
-    def gate_and_memory(self, eps, context):
-        """g, m: [..., D] each."""
+    def parameters(self, eps, context):
+        """log g, m: [..., D] each."""
         raw_gate, m = tf.unstack(self.network(eps, conditional_input=context), axis=-1)
-        return tf.sigmoid(raw_gate + _GATE), m
+        return tf.math.log_sigmoid(raw_gate + _GATE), m
 
     def push(self, eps, context):
-        gate, m = self.gate_and_memory(eps, context)
-        return gate * eps + (1 - gate) * m, tf.reduce_sum(tf.math.log(gate), axis=-1)
+        log_gate, m = self.parameters(eps, context)
+        gate = tf.exp(log_gate)
+        return gate * eps + (1 - gate) * m, tf.reduce_sum(log_gate, axis=-1)
 
     def pull(self, z, context):
         def improved(eps):
-            gate, m = self.gate_and_memory(eps, context)
-            return [(z - (1 - gate) * m) / gate]
+            log_gate, m = self.parameters(eps, context)
+            return [m + (z - m) * tf.exp(-log_gate)]
 
         # Each pass makes one more latent right, in their order.
         (eps,) = tf.while_loop(lambda _: True, improved, [z], maximum_iterations=self.latent_size)
-        gate, _ = self.gate_and_memory(eps, context)
-        return eps, tf.reduce_sum(tf.math.log(gate), axis=-1)
+        log_gate, _ = self.parameters(eps, context)
+        return eps, tf.reduce_sum(log_gate, axis=-1)
 
 
 class Coupling(tf.Module):
@@ -166,28 +172,18 @@ class Coupling(tf.Module):
 
 def stack(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed):
     """A `Flow` of several steps of one kind, each in the reverse order of the one before."""
-    for name, value, least in (
-        ("latent_size", latent_size, 2),
-        ("num_steps", num_steps, 1),
-        ("hidden_sizes", len(hidden_sizes), 1),
-    ):
-        if value < least:
-            what = "hold at least 1 size" if name == "hidden_sizes" else f"be at least {least} for a flow"
-            raise ValueError(f"{name} must {what}, got {value}")
-    return Flow(
-        [
-            step(
-                latent_size,
-                context_size,
-                hidden_sizes,
-                activation,
-                reverse=bool(i % 2),
-                seed=None if seed is None else seed + 10 * (i + 1),
-            )
-            for i in range(num_steps)
-        ],
-        latent_size,
-    )
+    if latent_size < 2:
+        raise ValueError(f"latent_size must be at least 2 for a flow, got {latent_size}")
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if not hidden_sizes or min(hidden_sizes) < 1:
+        raise ValueError(f"hidden_sizes must hold sizes of at least 1, at least one, got {tuple(hidden_sizes)}")
+    seeds = [None if seed is None else seed + 10 * (i + 1) for i in range(num_steps)]
+    steps = [
+        step(latent_size, context_size, hidden_sizes, activation, reverse=bool(i % 2), seed=s)
+        for i, s in enumerate(seeds)
+    ]
+    return Flow(steps, latent_size)
 
 
 def _dense(inputs, size, gain, seed, i):

@@ -13,7 +13,8 @@ for it reads z_1 alone: `likelihoods.bernoulli(networks.first(body of z_1, of=su
 import tensorflow as tf
 import tf_keras as tfk
 
-from tfvae.posteriors import MIN_SCALE, Posterior, PushforwardLayer
+from tfvae.flows import dtype, loc_scale
+from tfvae.posteriors import Posterior, PushforwardLayer
 from tfvae.pushforward import Pushforward
 
 
@@ -92,7 +93,7 @@ class _Chain(tf.Module):
         super().__init__()
         self.heads = heads
         self.latent_sizes = list(latent_sizes)
-        self.dtype = tfk.backend.floatx()
+        self.dtype = dtype()
 
     def push(self, eps, context=None):
         z, log_det = tf.split(eps, self.latent_sizes, axis=-1), 0.0  # z holds eps, until a layer's turn has come
@@ -118,7 +119,7 @@ class _Upwards(_Chain):
         return range(len(self.latent_sizes))
 
     def parameters(self, i, z, context):
-        return _loc_scale(context) if i == 0 else _conditional(self.heads[i - 1], z[i - 1])
+        return loc_scale(context) if i == 0 else _conditional(self.heads[i - 1], z[i - 1])
 
 
 class _Downwards(_Chain):
@@ -143,7 +144,7 @@ class _TopDown(_Chain):
         return reversed(range(len(self.latent_sizes)))
 
     def parameters(self, i, z, context):
-        loc, scale = _loc_scale(tf.split(context, [2 * size for size in self.latent_sizes], axis=-1)[i])
+        loc, scale = loc_scale(tf.split(context, [2 * size for size in self.latent_sizes], axis=-1)[i])
         if i == len(self.latent_sizes) - 1:
             return loc, scale
         prior_loc, prior_scale = _conditional(self.heads()[i], z[i + 1])
@@ -155,12 +156,7 @@ class _TopDown(_Chain):
 def _conditional(head, z):
     """loc, scale of the next layer: [..., D] each, whatever the leading axes of z."""
     params = head(tf.reshape(z, [-1, z.shape[-1]]))
-    return _loc_scale(tf.reshape(params, tf.concat([tf.shape(z)[:-1], params.shape[-1:]], axis=0)))
-
-
-def _loc_scale(params):
-    loc, raw_scale = tf.split(params, 2, axis=-1)
-    return loc, tf.nn.softplus(raw_scale) + MIN_SCALE
+    return loc_scale(tf.reshape(params, tf.concat([tf.shape(z)[:-1], params.shape[-1:]], axis=0)))
 
 
 def _heads(networks, sizes, seed):
@@ -171,7 +167,7 @@ def _heads(networks, sizes, seed):
 
 def _linear(size, seed, i):
     initializer = tfk.initializers.GlorotUniform(seed=None if seed is None else seed + i)
-    return tfk.layers.Dense(size, kernel_initializer=initializer, dtype=tfk.backend.floatx(), name=f"params_{i}")
+    return tfk.layers.Dense(size, kernel_initializer=initializer, dtype=dtype(), name=f"params_{i}")
 
 
 def _check(networks, latent_sizes, num_networks):

@@ -10,21 +10,20 @@ PRIORS = ("standard_normal", "normal_mixture", "vamp", "flow", "hierarchical")
 def check(recipe):
     """Raises ValueError unless the recipe's posterior, prior and latent sizes fit together."""
     layered = recipe.posterior in HIERARCHICAL
-    if layered != (recipe.prior == "hierarchical"):
+    if layered and recipe.prior != "hierarchical":
+        raise ValueError(f"prior must be hierarchical with posterior {recipe.posterior}, got {recipe.prior}")
+    if not layered and recipe.prior == "hierarchical":
         raise ValueError(
-            f"prior must be {'' if layered else 'none but '}hierarchical with posterior "
-            f"{' or '.join(HIERARCHICAL)}, got {recipe.prior} with {recipe.posterior}"
+            f"posterior must be {' or '.join(HIERARCHICAL)} with prior hierarchical, got {recipe.posterior}"
         )
-    if layered != (recipe.latent_sizes is not None):
-        raise ValueError(
-            f"latent_sizes must be {'given for' if layered else 'None but for'} posterior "
-            f"{' or '.join(HIERARCHICAL)}, got {recipe.latent_sizes} with {recipe.posterior}"
-        )
-    if layered and (len(recipe.latent_sizes) < 2 or min(recipe.latent_sizes) < 1):
-        raise ValueError(f"latent_sizes must hold at least two sizes of at least 1, got {recipe.latent_sizes}")
-    flows = {recipe.posterior, recipe.prior} & {"iaf", "coupling", "flow"}
-    if flows and recipe.latent_size < 2:
-        raise ValueError(f"latent_size must be at least 2 for {flows.pop()}, got {recipe.latent_size}")
+    sizes = recipe.latent_sizes
+    if not layered and sizes is not None:
+        raise ValueError(f"latent_sizes must be None with posterior {recipe.posterior}, got {sizes}")
+    if layered and (sizes is None or len(sizes) < 2 or min(sizes) < 1):
+        raise ValueError(f"latent_sizes must hold at least two sizes of at least 1, got {sizes}")
+    for name in (recipe.posterior, recipe.prior):
+        if name in ("iaf", "coupling", "flow") and recipe.latent_size < 2:
+            raise ValueError(f"latent_size must be at least 2 for {name}, got {recipe.latent_size}")
 
 
 def build(recipe, body, seed, prior_seed):

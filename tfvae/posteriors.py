@@ -14,9 +14,6 @@ from tfvae.pushforward import Pushforward
 tfd = tfp.distributions
 tfpl = tfp.layers
 
-# Keeps log q(z|x) finite when softplus underflows; far below any scale that images can tell from zero.
-MIN_SCALE = 1e-5
-
 
 class Posterior(tfk.Model):
     """q(z|x), a `tfd.Distribution`: network, linear layer, distribution layer."""
@@ -61,8 +58,7 @@ def diagonal_normal(network, latent_size, *, seed=None):
     """
 
     def make(params):
-        loc, raw_scale = tf.split(params, 2, axis=-1)
-        return tfd.MultivariateNormalDiag(loc=loc, scale_diag=tf.nn.softplus(raw_scale) + MIN_SCALE)
+        return tfd.MultivariateNormalDiag(*flows.loc_scale(params))
 
     layer = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="diagonal_normal")
     return Posterior(network, latent_size, 2 * latent_size, layer, seed=seed, name="encoder")
@@ -96,7 +92,7 @@ def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="r
         num_steps: at least 1.
         hidden_sizes: of each step's masked network, at least one.
         activation: of that network.
-        context_size: numbers of x that each step's network sees.
+        context_size: numbers of x that each step's network sees, at least 1.
         seed: fixes the initial weights.
     """
     return _flow(
@@ -114,6 +110,8 @@ def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activati
 
 
 def _flow(step, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed):
+    if context_size < 1:
+        raise ValueError(f"context_size must be at least 1, got {context_size}")
     flow = flows.stack(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed)
     params_size = 2 * latent_size + context_size
     return Posterior(network, latent_size, params_size, PushforwardLayer(flow, latent_size), seed=seed, name="encoder")

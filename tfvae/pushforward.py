@@ -16,7 +16,7 @@ class Pushforward(tfd.Distribution):
     with a context, made anew for each batch, remembers the last sample that it drew, and `log_prob` of that very
     tensor answers from it. Its gradient is the one with respect to the parameters, through the noise.
 
-    The mean and the standard deviation have no closed form: they are those of 128 samples, of the same 64 draws of
+    Mean, standard deviation and covariance have no closed form: they are those of 128 samples, of the same 64 draws of
     noise for every x and their mirror images. Where f is affine, the mean is exact.
 
     Args:
@@ -69,7 +69,7 @@ class Pushforward(tfd.Distribution):
     # In place of `_sample_n`, whose result TFP reshapes: then it would not be the tensor that is remembered.
     def _call_sample_n(self, sample_shape, seed, **kwargs):
         eps = self._noise(self._batch_shape_tensor()).sample(sample_shape, seed=seed)
-        z, log_det = self.transform.push(eps, self.context)
+        z, log_det = self._mapped(self.transform.push, eps)
         if self.context is not None:
             self._drawn = (z, self._log_density(eps, log_det))
         return z
@@ -77,7 +77,16 @@ class Pushforward(tfd.Distribution):
     def _log_prob(self, z):
         if self._drawn is not None and self._drawn[0] is z:
             return self._drawn[1]
-        return self._log_density(*self.transform.pull(z, self.context))
+        batch_shape = tf.broadcast_dynamic_shape(tf.shape(z)[:-1], self._batch_shape_tensor())
+        z = tf.broadcast_to(z, tf.concat([batch_shape, self._event_shape_tensor()], axis=0))
+        return self._log_density(*self._mapped(self.transform.pull, z))
+
+    def _mapped(self, direction, value):
+        if value.shape.rank > 1:
+            return direction(value, self.context)
+        # Keras' layers take no vector alone.
+        mapped, log_det = direction(value[tf.newaxis], self.context)
+        return mapped[0], log_det[0]
 
     def _typical(self):
         """The 128 samples of which the moments are: [128, B, D]. A row's do not depend on the batch."""
@@ -90,3 +99,6 @@ class Pushforward(tfd.Distribution):
 
     def _variance(self):
         return tf.math.reduce_variance(self._typical(), axis=0)
+
+    def _covariance(self):
+        return tfp.stats.covariance(self._typical(), sample_axis=0, event_axis=-1)

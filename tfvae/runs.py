@@ -7,6 +7,7 @@ nothing that is read can execute.
 
 import json
 import pathlib
+import re
 import sys
 
 import matplotlib
@@ -228,7 +229,11 @@ def _model_variables(vae):
 
 def _arrays(variables):
     """Arrays under names that keep the variables' order."""
-    return {f"{i:03d} {variable.name}": variable.numpy() for i, variable in enumerate(variables)}
+    # Layers that nobody named, as those within TFP's networks, Keras counts through the whole process.
+    names = [re.sub(r"\bdense_\d+/", "dense/", variable.name) for variable in variables]
+    return {
+        f"{i:03d} {name}": variable.numpy() for i, (name, variable) in enumerate(zip(names, variables, strict=True))
+    }
 
 
 def _assign(variables, arrays, path):

@@ -5,8 +5,6 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.pushforward import Pushforward
-
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
@@ -67,7 +65,7 @@ class Vamp(tfd.Distribution):
 
 def _normal_part(qz_u):
     """Of a flow, the normal that it starts from: the density of a foreign z under the flow would take D passes."""
-    return qz_u.base if isinstance(qz_u, Pushforward) else qz_u
+    return getattr(qz_u, "base", qz_u)
 
 
 def _log_prob_of_each(components, z):

@@ -13,7 +13,6 @@ draw; the negative log-likelihood of all 10,000 test images, binarized once, by 
 
 import dataclasses
 import datetime
-import os
 import pathlib
 import time
 
@@ -21,11 +20,10 @@ import click
 import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
-from throughput import processor, versions
+from reports import RESULTS, machine
 
 from tfvae import Recipe, build, diagnostics, files, linear, runs
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 RUNS = pathlib.Path("runs/papers")
 NUM_SAMPLES = 5000
 # Test images that are also measured by themselves, so that a quick check has something to compare with.
@@ -150,7 +148,7 @@ def store(name, vae, minutes, history):
         **{key: round(value, 1) for key, value in minutes.items()},
         "seed": recipe.seed,
         "date": f"{datetime.date.today()}",
-        "machine": {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "versions": versions()},
+        "machine": machine(),
         "recipe": recipe.to_dict(),
         "training_elbo": {"every": every, "values": [round(v, 2) for v in history["elbo"][every - 1 :: every]]},
     }

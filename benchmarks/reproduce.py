@@ -109,11 +109,15 @@ def growth(report):
 
 
 def scaling(report):
-    return report["markdown"] if "markdown" in report else table(["", ""], scaling_rows(report))
-
-
-def scaling_rows(report):
-    return [[name, f"{value:.3g}"] for name, value in report.items() if isinstance(value, float)]
+    ways = {"memory": "one process", "pipeline": "one, reading as workers must", "workers": "two, sharing each batch"}
+    rows = [[text, f"{1000 * report['measured'][name]['seconds']:.2f}"] for name, text in ways.items()]
+    efficiency = report["weak_scaling_efficiency_of_two"]
+    text = f"Milliseconds a step of {report['batch_size']} images a process, a core each, {report['parameters']:,} "
+    text += f"parameters. Weak scaling efficiency of two: {efficiency['memory']:.0%}, of the same pipeline "
+    text += f"{efficiency['pipeline']:.0%}. Below, what the formula in `scaling.py` expects of a ring."
+    expected = [[name, *(f"{v:.1%}" for v in row.values())] for name, row in report["predicted_efficiency"].items()]
+    counts = [f"{n} devices" for n in next(iter(report["predicted_efficiency"].values()))]
+    return f"{text}\n\n{table(['', 'ms'], rows)}\n\n{table(['', *counts], expected)}"
 
 
 def streaming_memory(report):

@@ -13,7 +13,6 @@ and the one to expect of n devices joined by a network of some bandwidth, in whi
     t_compute / (t_compute + t_allreduce),   t_allreduce = 2 (n - 1) / n * 4 bytes * parameters / bandwidth.
 """
 
-import datetime
 import itertools
 import json
 import os
@@ -24,7 +23,7 @@ import sys
 import time
 
 import click
-from reports import machine
+import reports
 
 from tfvae import strategies
 
@@ -96,7 +95,7 @@ def measured(way, size, arguments):
 @click.option("--batch-size", type=int, default=128, help="Images a step, of each process [128].")
 @click.option("--num-steps", type=int, default=100, help="An epoch [100].")
 @click.option("--rounds", type=int, default=5, help="Epochs that count [5].")
-@click.option("--output", type=click.Path(), default=str(HERE / "results" / "scaling.json"))
+@reports.output_option("scaling")
 @click.option("--way", type=click.Choice(["memory", "pipeline", "workers"]), hidden=True)
 def main(batch_size, num_steps, rounds, output, way):
     if way:
@@ -124,11 +123,8 @@ def main(batch_size, num_steps, rounds, output, way):
         "weak_scaling_efficiency_of_two": efficiency,
         "bandwidths": BANDWIDTHS,
         "predicted_efficiency": expected,
-        "date": f"{datetime.date.today()}",
-        "command": " ".join(["python", *sys.argv]),
-        **machine(),
     }
-    pathlib.Path(output).write_text(json.dumps(result, indent=2) + "\n")
+    reports.write(output, reports.head() | result)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ MODELS = {
 
 CONTENDERS = {
     "tfvae_default": Contender("own", "tensorflow", {}),
-    "tfvae_plain": Contender("own", "tensorflow", {"jit_compile": False}),
     "tfvae_jit": Contender("own", "tensorflow", {"jit_compile": True}),
     "tfvae_bfloat16": Contender("own", "tensorflow", {"policy": "mixed_bfloat16"}),
     "tf_keras_tutorial": Contender("tf", "tf_keras", {"keras": "tf_keras"}),

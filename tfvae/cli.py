@@ -23,7 +23,7 @@ class _Sizes(click.ParamType):
             self.fail(f"must be integers between commas, such as 256,256; got {value!r}")
 
 
-# The fields of a recipe that have an option of their own; all of them can stand in a --config file.
+# The fields of a recipe, but those that the data fill in; all can stand in a --config file too.
 _OPTIONS = (
     ("data", str, "digits or sprites (no download), mnist, fashion_mnist or cifar10."),
     ("binarize", str, "static (once) or stochastic (fresh at each draw); default: grey levels."),
@@ -64,6 +64,10 @@ _OPTIONS = (
     ("capacity", float, "C of capacity_elbo, in nats."),
     ("warmup_steps", int, "Updates over which beta, or the capacity, grows from 0."),
     ("free_bits", float, "Nats a latent may use without paying, in beta_elbo."),
+    ("discriminator_sizes", _Sizes(), "Hidden sizes of factor_elbo's discriminator: 1000,1000."),
+    ("dip_variant", int, "Of dip_elbo: 1 decorrelates the means, 2 the samples."),
+    ("dip_off_diagonal", float, "Weight of the covariances in dip_elbo."),
+    ("dip_diagonal", float, "Weight of the variances' distance from 1 in dip_elbo."),
     ("num_samples", int, "Samples of z per image and update; the k of iwae."),
     ("epochs", int, "Passes over the training images."),
     ("batch_size", int, "Images an update."),

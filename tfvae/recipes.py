@@ -200,8 +200,8 @@ class Recipe:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
         if self.averaged_epochs > self.epochs:
             raise ValueError(f"averaged_epochs must be at most epochs, {self.epochs}, got {self.averaged_epochs}")
-        if self.mean_bias:
-            data_module.check_name("likelihood under mean_bias", self.likelihood, (None, *_BIASES))
+        if self.mean_bias and self.likelihood is not None:
+            data_module.check_name("likelihood under mean_bias", self.likelihood, _BIASES)
         if self.objective == "score_function_elbo" and self.num_samples < 2:
             raise ValueError(f"num_samples must be at least 2 for score_function_elbo, got {self.num_samples}")
         if self.dip_variant not in (1, 2):

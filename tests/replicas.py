@@ -28,6 +28,10 @@ def main():
         (expected, history), (weights, joint) = (trained(s, images, quiet_objective, optimizer) for s in (one, two))
         found[name] = float(np.abs(weights - expected).max())
         found[f"{name}_metrics"] = max(abs(joint[key][0] / history[key][0] - 1) for key in history)
+    (expected_scaled, _), (scaled, _) = (
+        trained(s, images, quiet_objective, tfk.optimizers.SGD, likelihood="normal_optimal") for s in (one, two)
+    )
+    found["with_optimal_scale"] = float(np.abs(scaled - expected_scaled).max())
     alone, _ = trained(mirrored, images, quiet_objective, optimizer)
     found["one_mirrored"] = float(np.abs(alone - expected).max())
     first, again = (trained(two, images, objectives.elbo, tfk.optimizers.Adam, epochs=2)[0] for _ in range(2))

@@ -63,7 +63,7 @@ BAD = {
     "batch size": (["train", "--batch-size", "5000"], "batch_size must be at most the number of training images"),
     "grey bernoulli": (["train", "--likelihood", "bernoulli"], "choose binarize static or stochastic"),
     "beta": (["train", "--objective", "beta_elbo", "--beta", "-1"], "beta must be at least 0, got -1.0"),
-    "unused beta": (["train", "--beta", "4"], "beta must be 1.0 unless objective is beta_elbo, got 4.0"),
+    "unused beta": (["train", "--beta", "4"], "beta must be 1.0 unless objective is beta_elbo or tc_elbo, got 4.0"),
     "sizes": (["train", "--hidden-sizes", "a,b"], "must be integers between commas"),
     "samples": (["train", "--evaluation-samples", "1"], "1 is not in the range x>=2"),
     "no config": (["train", "--config", "nowhere.json"], "nowhere.json, which is missing"),

@@ -15,7 +15,11 @@ import tfvae
 POSTERIORS = ("diagonal_normal", "full_normal")
 PRIORS = ("standard_normal", "normal_mixture")
 NETWORKS = ("mlp", "conv")
-LIKELIHOODS = (("bernoulli", None), ("binomial", None), ("normal", 0.5), ("normal", None), ("laplace", None))
+LIKELIHOODS = (
+    *(("bernoulli", None), ("binomial", None), ("normal", 0.5), ("normal", None), ("laplace", None)),
+    *(("normal_per_image", None), ("normal_per_pixel", None), ("normal_optimal", None)),
+    *(("continuous_bernoulli", None), ("discretized_logistic", None), ("logistic_mixture", None)),
+)
 FACTORS = (LIKELIHOODS, POSTERIORS, PRIORS, NETWORKS)
 
 # Two opposite rows for each likelihood; the offsets differ, so that the other factors meet in every pair too.
@@ -25,15 +29,32 @@ PAIRWISE = [
     for i in (0, 1)
 ]
 
+# Every other posterior with every prior, and a hierarchy's two that come together. A likelihood meets them through z
+# alone, as it meets those above.
+FLAT = itertools.product((*POSTERIORS, "iaf", "coupling"), (*PRIORS, "vamp", "flow"))
+LATENTS = [pair for pair in FLAT if not (pair[0] in POSTERIORS and pair[1] in PRIORS)]
+LATENTS += [("bottom_up", "hierarchical"), ("top_down", "hierarchical")]
+# Each of those kinds once.
+KINDS = [("iaf", "vamp"), ("coupling", "flow"), *LATENTS[-2:]]
+SMALL = {"flow_steps": 2, "flow_hidden_sizes": (8,), "num_pseudo_inputs": 5, "layer_hidden_sizes": (8,)}
+
+
+def fields(likelihood, posterior, prior, network):
+    """Of a small recipe."""
+    name, scale = likelihood
+    layers = {"latent_sizes": (2, 2)} if prior == "hierarchical" else {}
+    pieces = {"likelihood": name, "scale": scale, "posterior": posterior, "prior": prior, "network": network}
+    return pieces | layers | SMALL
+
 
 def test_the_covering_set_covers_every_pair():
     for a, b in itertools.combinations(range(len(FACTORS)), 2):
         assert {(row[a], row[b]) for row in PAIRWISE} == set(itertools.product(FACTORS[a], FACTORS[b]))
 
 
-def walk(images, tmp_path, likelihood, posterior, prior, network):
-    name, scale = likelihood
-    vae = small_vae(images, likelihood=name, scale=scale, posterior=posterior, prior=prior, network=network)
+def walk(images, tmp_path, likelihood, posterior, prior, network, eagerly=False):
+    vae = small_vae(images, **fields(likelihood, posterior, prior, network))
+    vae.run_eagerly = eagerly
     x = images.x_train[:32]
     before = [v.numpy() for v in vae.trainable_variables]
     with tf.GradientTape() as tape:
@@ -53,12 +74,48 @@ def images_for(likelihood, digits, binary_digits):
     return binary_digits if likelihood[0] == "bernoulli" else digits
 
 
-@pytest.mark.parametrize("row", PAIRWISE, ids=str)
+@pytest.mark.parametrize("row", enumerate(PAIRWISE), ids=str)
 def test_pairs_of_pieces_compose(row, digits, binary_digits, tmp_path):
-    walk(images_for(row[0], digits, binary_digits), tmp_path, *row)
+    i, pieces = row
+    # Compiling takes longest: once for each likelihood, with each pair of the others.
+    eagerly = i % 8 not in (0, 3, 5, 6)
+    walk(images_for(pieces[0], digits, binary_digits), tmp_path, *pieces, eagerly=eagerly)
+
+
+@pytest.mark.parametrize("row", enumerate(LATENTS), ids=str)
+def test_latents_compose(row, digits, tmp_path):
+    i, latents = row
+    # Compiling takes longest, and is no other for another pair of the same pieces.
+    walk(digits, tmp_path, ("binomial", None), *latents, NETWORKS[i % 2], eagerly=latents not in KINDS)
+
+
+@pytest.mark.parametrize("latents", KINDS, ids=str)
+def test_latents_compile_with_xla(latents, digits):
+    vae, x = small_vae(digits, **fields(("binomial", None), *latents, "mlp")), digits.x_train[:8]
+
+    def log_w(z, qz_x):
+        return vae.decode(z).log_prob(x) + vae.prior.log_prob(z) - qz_x.log_prob(z)
+
+    @tf.function(jit_compile=True)
+    def compiled():
+        with tf.GradientTape() as tape:
+            qz_x = vae.encode(x)
+            z = qz_x.sample(3, seed=[0, 1])
+            values = log_w(z, qz_x)
+        return z, values, tape.gradient(values, vae.trainable_variables)
+
+    z, values, gradients = compiled()
+    np.testing.assert_allclose(values, log_w(z, vae.encode(x)), rtol=1e-5)
+    assert all(np.all(np.isfinite(gradient)) and np.any(gradient != 0) for gradient in gradients)
+
+
+EVERY = [
+    *itertools.product(*FACTORS),
+    *((a, *latents, b) for a in LIKELIHOODS for latents in LATENTS for b in NETWORKS),
+]
 
 
 @pytest.mark.product
-@pytest.mark.parametrize("row", list(itertools.product(*FACTORS)), ids=str)
+@pytest.mark.parametrize("row", EVERY, ids=str)
 def test_all_pieces_compose(row, digits, binary_digits, tmp_path):
     walk(images_for(row[0], digits, binary_digits), tmp_path, *row)

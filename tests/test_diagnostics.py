@@ -143,6 +143,16 @@ def test_the_card_of_known_factors_scores_disentanglement(trained_vae, digits):
     assert "disentanglement" not in diagnostics.evaluation_card(trained_vae, digits, num_samples=2)
 
 
+def test_rate_and_distortion_are_the_two_terms_of_the_elbo(trained_vae, digits):
+    x = digits.x_test[:40]
+    points = diagnostics.rate_distortion({"trained": trained_vae, "untrained": small_vae(digits, latent_size=4)}, x)
+    measured = diagnostics.measure(trained_vae, x, num_samples=100)
+    np.testing.assert_allclose(points["trained"].rate + points["trained"].distortion, -measured.elbo.mean())
+    np.testing.assert_allclose(points["trained"].rate_standard_error, measured.kl.std(ddof=1) / np.sqrt(40))
+    assert points["trained"].rate > points["untrained"].rate
+    assert points["trained"].distortion < points["untrained"].distortion
+
+
 def test_collapse_is_named(digits):
     vae = small_vae(digits, latent_size=3)
     vae.encoder.params.kernel.assign(tf.zeros_like(vae.encoder.params.kernel))

@@ -53,6 +53,7 @@ def test_each_split_holds_the_images_of_its_factors(sprites):
     epoch = np.concatenate(list(sprites.train(50)))
     assert rows(epoch) == rows(sprites.images(sprites.factors_train)) == rows(sprites.x_train)
     assert not np.array_equal(epoch, sprites.x_train)
+    np.testing.assert_allclose(sprites.mean_image(), sprites.x_train.mean(axis=0, dtype=np.float64), rtol=1e-12)
 
 
 def test_factors_are_drawn_uniformly_and_by_the_seed(sprites):
@@ -114,7 +115,14 @@ def test_training_reads_sprites_in_the_compiled_step_as_from_a_pipeline(sprites)
 
 def test_sprites_run_from_recipe_to_card(tmp_path):
     recipe = small_recipe(
-        data="sprites", image_size=32, factor_sizes=GRID, network="conv", kernel_size=4, dense_sizes=(12,), epochs=1
+        data="sprites",
+        image_size=32,
+        factor_sizes=GRID,
+        network="conv",
+        kernel_size=4,
+        dense_sizes=(12,),
+        epochs=1,
+        mean_bias=True,
     )
     vae, _, card = runs.start(recipe, tmp_path / "run", num_samples=10, verbose=False)
     assert (card["how"]["num_images"], card["how"]["data"]) == (38, "sprites")

@@ -1,6 +1,5 @@
 """Exports, loaded as others load them: one process a loader takes them all."""
 
-import itertools
 import json
 import pathlib
 import subprocess
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import small_vae
 from tensorflow.core.protobuf import saved_model_pb2
-from test_combinations import FACTORS, PAIRWISE, images_for
+from test_combinations import EVERY, KINDS, PAIRWISE, fields, images_for
 
 from tfvae import serving
 
@@ -43,9 +42,7 @@ def exported(vae, images, folder):
 
 def combination(row, digits, binary_digits):
     images = images_for(row[0], digits, binary_digits)
-    (likelihood, scale), posterior, prior, network = row
-    pieces = {"posterior": posterior, "prior": prior, "network": network}
-    return small_vae(images, likelihood=likelihood, scale=scale, **pieces), images
+    return small_vae(images, **fields(*row)), images
 
 
 def assert_agreement(loader, jobs, folder):
@@ -61,8 +58,9 @@ def assert_agreement(loader, jobs, folder):
 
 @pytest.fixture(scope="module")
 def jobs(digits, binary_digits, trained_vae, tmp_path_factory):
-    """A trained model and the pairwise set of pieces."""
-    models = [(trained_vae, digits), *(combination(row, digits, binary_digits) for row in PAIRWISE)]
+    """A trained model, the pairwise set of pieces, and the other kinds of latents."""
+    rows = [*PAIRWISE, *((("binomial", None), *latents, "mlp") for latents in KINDS)]
+    models = [(trained_vae, digits), *(combination(row, digits, binary_digits) for row in rows)]
     return [exported(*model, tmp_path_factory.mktemp("export")) for model in models]
 
 
@@ -74,7 +72,7 @@ def test_every_pair_of_pieces_agrees_in(loader, jobs, tmp_path):
 @pytest.mark.product
 def test_every_combination_agrees_in_a_session(digits, binary_digits, tmp_path):
     jobs = []
-    for i, row in enumerate(itertools.product(*FACTORS)):
+    for i, row in enumerate(EVERY):
         (folder := tmp_path / str(i)).mkdir()
         jobs.append(exported(*combination(row, digits, binary_digits), folder))
     assert_agreement("session", jobs, tmp_path)

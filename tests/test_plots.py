@@ -5,7 +5,7 @@ from conftest import small_vae
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
-from tfvae import plots
+from tfvae import diagnostics, plots
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,7 @@ def test_every_picture_is_a_figure(trained_vae, digits):
         plots.latent_scatter(trained_vae, digits.x_test),
         plots.training_curves(history),
         plots.mutual_information(np.eye(4, 3), ["shape", "x", "y"]),
+        plots.rate_distortion({0.5: diagnostics.RateDistortion(9, 2, 1, 1), 2: diagnostics.RateDistortion(3, 5, 1, 1)}),
     ):
         assert isinstance(figure, Figure)
         figure.canvas.draw()

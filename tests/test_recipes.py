@@ -9,6 +9,33 @@ from conftest import small_recipe
 from tfvae import data, objectives, recipes
 from tfvae.recipes import Recipe
 
+LAYERED = {"posterior": "bottom_up", "prior": "hierarchical", "latent_sizes": (3, 2)}
+
+
+def test_latent_size_is_the_sum_of_the_layers(digits):
+    recipe = small_recipe(**LAYERED).complete(digits)
+    assert recipe.latent_size == 5
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    vae = recipes.build(recipe)
+    assert (vae.latent_size, vae.decoder.network.layers[-1].input_shape) == (5, (None, 3))
+
+
+@pytest.mark.parametrize(
+    "pieces", [{"posterior": "iaf", "prior": "vamp"}, {"posterior": "coupling", "prior": "flow"}, LAYERED]
+)
+def test_fields_of_posterior_and_prior_reach_them(digits, pieces):
+    def sizes(**fields):
+        return [tuple(v.shape) for v in recipes.build(small_recipe(**pieces, **fields).complete(digits)).weights]
+
+    plain = sizes()
+    changes = {
+        "iaf": ("flow_steps", "flow_hidden_sizes", "num_pseudo_inputs"),
+        "coupling": ("flow_steps", "flow_hidden_sizes"),
+    }
+    values = {"flow_steps": 1, "flow_hidden_sizes": (7,), "num_pseudo_inputs": 3, "layer_hidden_sizes": (9,)}
+    for name in changes.get(pieces["posterior"], ("layer_hidden_sizes",)):
+        assert sizes(**{name: values[name]}) != plain, name
+
 
 def test_a_recipe_survives_json(digits):
     recipe = small_recipe(prior="normal_mixture", num_samples=3).complete(digits)
@@ -86,6 +113,20 @@ def test_iwae_takes_the_samples(digits):
     np.testing.assert_array_equal(made.objective, objectives.iwae(7)(vae, x, seed=0).objective)
 
 
+@pytest.mark.parametrize("name", ["stl_elbo", "dreg_iwae", "wake_phase", "score_function_elbo"])
+def test_objectives_with_another_gradient_take_the_samples(digits, name):
+    vae, x = recipes.build(small_recipe().complete(digits)), digits.x_test[:8]
+    made = recipes.objective_of(small_recipe(objective=name, num_samples=4))(vae, x, seed=0, step=0)
+    np.testing.assert_array_equal(made.objective, getattr(objectives, name)(4)(vae, x, seed=0).objective)
+
+
+def test_every_field_reaches_the_logistics(digits):
+    recipe = small_recipe(likelihood="logistic_mixture", likelihood_components=3).complete(digits)
+    mixture = recipes.build(recipe).decode(np.zeros([1, 2], np.float32)).distribution
+    assert recipe.total_count == mixture.components_distribution.distribution.total_count == 16
+    assert mixture.mixture_distribution.logits.shape[-1] == 3
+
+
 def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
     path = pathlib.Path(recipes.__file__).parents[1] / "benchmarks" / "recipes" / "sprites_full.json"
     recipe = Recipe.from_dict(json.loads(path.read_text()))
@@ -95,11 +136,30 @@ def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
     assert 0.99 < recipe.epochs * -(-735_280 // recipe.batch_size) / 300_000 < 1
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("likelihood", ["binomial", "normal", "laplace"])
+def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelihood, network):
+    vae = recipes.build(small_recipe(likelihood=likelihood, network=network, mean_bias=True).complete(digits))
+    recipes.start_at_mean(vae, digits)
+    kernel, bias = vae.decoder.params.weights
+    kernel.assign(np.zeros(kernel.shape))
+    mean = np.clip(digits.x_train.mean(axis=0, dtype=np.float64), *((0, 1) if network == "conv" else (0.001, 0.999)))
+    decoded = vae.decode(np.zeros([1, 2], np.float32)).mean()[0]
+    np.testing.assert_allclose(decoded, mean.mean() if network == "conv" else mean, rtol=0, atol=1e-6)
+    assert bias.shape == [1 if network == "conv" else 64]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
         ({"dense_sizes": [0]}, "dense_sizes must hold sizes of at least 1"),
+        ({"likelihood_components": 0}, "likelihood_components must be at least 1, got 0"),
+        ({"objective": "score_function_elbo"}, "num_samples must be at least 2 for score_function_elbo, got 1"),
+        (
+            {"likelihood": "normal_optimal", "mean_bias": True},
+            "likelihood under mean_bias must be one of bernoulli, binomial, normal, laplace, got 'normal_optimal'",
+        ),
         ({"latent_size": 0}, "latent_size must be at least 1, got 0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"epochs": 1.5}, "epochs must be of type int, got 1.5"),
@@ -114,6 +174,8 @@ def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
         ({"objective": "capacity_elbo", "capacity": -1.0}, "capacity must be at least 0, got -1.0"),
         ({"objective": "dip_elbo", "dip_variant": 3}, "dip_variant must be 1 or 2, got 3"),
         ({"objective": "factor_elbo", "discriminator_sizes": [0]}, "discriminator_sizes must hold sizes of at least 1"),
+        ({"averaged_epochs": 151}, "averaged_epochs must be at most epochs, 150, got 151"),
+        ({"averaged_epochs": -1}, "averaged_epochs must be at least 0, got -1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": float("inf")}, "learning_rate must be finite, got inf"),
         ({"scale": -1}, "scale must be above 0, got -1.0"),
@@ -121,7 +183,18 @@ def test_the_full_size_configuration_has_the_encoder_of_the_large_study():
         ({"hidden_sizes": "16"}, "hidden_sizes must be a list of integers, got '16'"),
         ({"seed": -1}, r"seed must be in \[0, 2\^31\), got -1"),
         ({"posterior": "diagonal"}, r"posterior must be one of .*got 'diagonal' \(did you mean diagonal_normal"),
-        ({"prior": "vmp"}, "prior must be one of standard_normal, normal_mixture, got 'vmp'"),
+        ({"prior": "vmp"}, r"prior must be one of .*got 'vmp' \(did you mean vamp"),
+        ({"prior": "hierarchical"}, "posterior must be bottom_up or top_down with prior hierarchical, got diagonal"),
+        ({"posterior": "top_down"}, "prior must be hierarchical with posterior top_down, got standard_normal"),
+        ({**LAYERED, "latent_sizes": None}, "latent_sizes must hold at least two sizes of at least 1, got None"),
+        ({"latent_sizes": (3, 2)}, r"latent_sizes must be None with posterior diagonal_normal, got \(3, 2\)"),
+        ({**LAYERED, "latent_sizes": (3,)}, r"latent_sizes must hold at least two sizes of at least 1, got \(3,\)"),
+        ({"posterior": "iaf", "latent_size": 1}, "latent_size must be at least 2 for iaf, got 1"),
+        ({"prior": "flow", "latent_size": 1}, "latent_size must be at least 2 for flow, got 1"),
+        ({"flow_steps": 0}, "flow_steps must be at least 1, got 0"),
+        ({"flow_hidden_sizes": ()}, "flow_hidden_sizes must hold at least one size"),
+        ({"layer_hidden_sizes": (0,)}, "layer_hidden_sizes must hold sizes of at least 1"),
+        ({"num_pseudo_inputs": 0}, "num_pseudo_inputs must be at least 1, got 0"),
         ({"likelihood": "binomal"}, r"likelihood must be one of .*\(did you mean binomial"),
         ({"objective": "elbow"}, r"objective must be one of .*\(did you mean elbo"),
         ({"network": "resnet"}, "network must be one of mlp, conv, got 'resnet'"),
@@ -144,6 +217,7 @@ def test_unknown_fields_are_refused_with_the_nearest():
     ("fields", "message"),
     [
         ({"likelihood": "bernoulli"}, "likelihood must fit the data's grey levels, got bernoulli for digits"),
+        ({"scale": 0.5}, "scale must be None unless likelihood is normal or laplace, got 0.5"),
         ({"batch_size": 1294}, "batch_size must be at most the number of training images, 1293, got 1294"),
     ],
 )

@@ -29,6 +29,10 @@ def test_two_replicas_step_as_one_device_on_the_joint_batch(found, optimizer):
     assert found[f"{optimizer}_metrics"] < 1e-5
 
 
+def test_a_scale_that_follows_the_residuals_follows_those_of_the_joint_batch(found):
+    assert found["with_optimal_scale"] < 1e-5
+
+
 def test_a_strategy_of_one_device_steps_as_none(found):
     assert found["one_mirrored"] < 1e-6
 

@@ -15,7 +15,9 @@ from conftest import small_recipe, small_vae
 import tfvae
 from tfvae import files, runs, serving
 
-RECIPE = small_recipe(epochs=6, prior="normal_mixture", num_components=3, binarize="stochastic")
+RECIPE = small_recipe(
+    epochs=6, prior="normal_mixture", num_components=3, binarize="stochastic", averaged_epochs=4, mean_bias=True
+)
 COMMAND = [sys.executable, "-m", "tfvae"]
 
 
@@ -32,6 +34,13 @@ class StopAt(tfk.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if (self.now, batch) == (self.epoch, self.batch):
             raise KeyboardInterrupt
+
+
+class StopAtTheEnd(tfk.callbacks.Callback):
+    """Breaks a training after its last epoch."""
+
+    def on_train_end(self, logs=None):
+        raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +69,13 @@ def test_a_run_holds_what_it_should(whole_run):
     assert {"loss", "elbo", "log_likelihood", "kl", "val_elbo"} <= history.keys()
 
 
-@pytest.mark.parametrize("stops", [[(0, 3)], [(2, 0), (4, 20)]])
+@pytest.mark.parametrize("stops", [[StopAt(0, 3)], [StopAt(2, 0), StopAt(4, 20)], [StopAtTheEnd()]])
 def test_interrupted_runs_end_with_the_same_weights(whole_run, tmp_path, stops):
     path = tmp_path / "run"
     for i, stop in enumerate(stops):
         go_on = runs.resume if i else lambda path, **options: runs.start(RECIPE, path, **options)
         with pytest.raises(KeyboardInterrupt):
-            go_on(path, num_samples=20, verbose=False, callbacks=[StopAt(*stop)])
+            go_on(path, num_samples=20, verbose=False, callbacks=[stop])
         assert not (path / runs.WEIGHTS).exists()
     runs.resume(path, num_samples=20, verbose=False)
     assert_equal_runs(path, whole_run)

@@ -18,7 +18,7 @@ from tfvae import data, recipes, replicas, runs, strategies
 
 OPTIMIZERS = {"sgd": tfk.optimizers.SGD, "adam": tfk.optimizers.Adam}
 # The run that is killed elsewhere.
-RECIPE = small_recipe(epochs=20, batch_size=200, binarize="stochastic")
+RECIPE = small_recipe(epochs=20, batch_size=200, binarize="stochastic", averaged_epochs=19, mean_bias=True)
 
 
 def main(folder):

@@ -8,6 +8,7 @@ _MODULES = (
     "data",
     "diagnostics",
     "disentanglement",
+    "hierarchical",
     "likelihoods",
     "linear",
     "networks",

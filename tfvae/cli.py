@@ -12,35 +12,6 @@ import click
 from tfvae import __version__, files
 from tfvae.quiet import quiet
 
-# The fields of a recipe that have an option of their own; all of them can stand in a --config file.
-_OPTIONS = (
-    ("--data", "data", str, "digits or sprites (no download), mnist, fashion_mnist or cifar10."),
-    ("--binarize", "binarize", str, "static (once) or stochastic (fresh at each draw); default: grey levels."),
-    ("--validation-size", "validation_size", int, "Training images held out to choose by; 0 for none."),
-    ("--image-size", "image_size", int, "Of the sprites: 32 or 64."),
-    ("--network", "network", str, "mlp or conv."),
-    ("--kernel-size", "kernel_size", int, "Of the conv."),
-    ("--activation", "activation", str, "Any Keras activation."),
-    ("--latent-size", "latent_size", int, "Dimensions of z."),
-    ("--posterior", "posterior", str, "diagonal_normal or full_normal."),
-    ("--prior", "prior", str, "standard_normal or normal_mixture."),
-    ("--num-components", "num_components", int, "Of the mixture prior."),
-    ("--likelihood", "likelihood", str, "bernoulli, binomial, normal or laplace; default: what fits the data."),
-    ("--scale", "scale", float, "Of normal and laplace, kept fixed; default: learned."),
-    ("--objective", "objective", str, "elbo, beta_elbo, capacity_elbo, tc_elbo, factor_elbo, dip_elbo or iwae."),
-    ("--beta", "beta", float, "Weight of the KL in beta_elbo, of the total correlation in tc_elbo."),
-    ("--gamma", "gamma", float, "Weight of the total correlation in factor_elbo, of |KL - C| in capacity_elbo."),
-    ("--capacity", "capacity", float, "C of capacity_elbo, in nats."),
-    ("--warmup-steps", "warmup_steps", int, "Updates over which beta, or the capacity, grows from 0."),
-    ("--free-bits", "free_bits", float, "Nats a latent may use without paying, in beta_elbo."),
-    ("--num-samples", "num_samples", int, "Samples of z per image and update; the k of iwae."),
-    ("--epochs", "epochs", int, "Passes over the training images."),
-    ("--batch-size", "batch_size", int, "Images an update."),
-    ("--learning-rate", "learning_rate", float, "Of Adam."),
-    ("--schedule", "schedule", str, "Of the learning rate: constant, or cosine (falls to a hundredth)."),
-    ("--seed", "seed", int, "Of weights, order, binarization and noise."),
-)
-
 
 class _Sizes(click.ParamType):
     name = "sizes"
@@ -52,14 +23,72 @@ class _Sizes(click.ParamType):
             self.fail(f"must be integers between commas, such as 256,256; got {value!r}")
 
 
+# The fields of a recipe, but those that the data fill in; all can stand in a --config file too.
+_OPTIONS = (
+    ("data", str, "digits or sprites (no download), mnist, fashion_mnist or cifar10."),
+    ("binarize", str, "static (once) or stochastic (fresh at each draw); default: grey levels."),
+    ("validation_size", int, "Training images held out to choose by; 0 for none."),
+    ("image_size", int, "Of the sprites: 32 or 64."),
+    ("factor_sizes", _Sizes(), "Of the sprites' grid: 3,6,8,8,8."),
+    ("network", str, "mlp or conv."),
+    ("hidden_sizes", _Sizes(), "Of the mlp, encoder first: 256,256."),
+    ("filters", _Sizes(), "Of the conv, encoder first: 32,64."),
+    ("kernel_size", int, "Of the conv."),
+    ("dense_sizes", _Sizes(), "Behind the convolutions of the encoder: 256."),
+    ("activation", str, "Any Keras activation."),
+    ("latent_size", int, "Dimensions of z."),
+    ("posterior", str, "diagonal_normal, full_normal, iaf, coupling, bottom_up or top_down."),
+    ("prior", str, "standard_normal, normal_mixture, vamp, flow or hierarchical."),
+    ("num_components", int, "Of the mixture prior."),
+    ("num_pseudo_inputs", int, "Of the vamp prior."),
+    ("flow_steps", int, "Of iaf, coupling and the flow prior."),
+    ("flow_hidden_sizes", _Sizes(), "Of each step of a flow: 128."),
+    ("latent_sizes", _Sizes(), "Of bottom_up and top_down, data upwards: 100,50; the prior is then hierarchical."),
+    ("layer_hidden_sizes", _Sizes(), "Of the networks between layers of latents: 100,100."),
+    (
+        "likelihood",
+        str,
+        "bernoulli, binomial, discretized_logistic, logistic_mixture, continuous_bernoulli, laplace, normal, "
+        "normal_per_image, normal_per_pixel or normal_optimal; default: what fits the data.",
+    ),
+    ("scale", float, "Of normal and laplace, kept fixed; default: learned."),
+    ("likelihood_components", int, "Of logistic_mixture."),
+    (
+        "objective",
+        str,
+        "elbo, beta_elbo, capacity_elbo, tc_elbo, factor_elbo, dip_elbo, iwae, dreg_iwae, stl_elbo, "
+        "score_function_elbo or wake_phase.",
+    ),
+    ("beta", float, "Weight of the KL in beta_elbo, of the total correlation in tc_elbo."),
+    ("gamma", float, "Weight of the total correlation in factor_elbo, of |KL - C| in capacity_elbo."),
+    ("capacity", float, "C of capacity_elbo, in nats."),
+    ("warmup_steps", int, "Updates over which beta, or the capacity, grows from 0."),
+    ("free_bits", float, "Nats a latent may use without paying, in beta_elbo."),
+    ("discriminator_sizes", _Sizes(), "Hidden sizes of factor_elbo's discriminator: 1000,1000."),
+    ("dip_variant", int, "Of dip_elbo: 1 decorrelates the means, 2 the samples."),
+    ("dip_off_diagonal", float, "Weight of the covariances in dip_elbo."),
+    ("dip_diagonal", float, "Weight of the variances' distance from 1 in dip_elbo."),
+    ("num_samples", int, "Samples of z per image and update; the k of iwae."),
+    ("epochs", int, "Passes over the training images."),
+    ("batch_size", int, "Images an update."),
+    ("learning_rate", float, "Of Adam."),
+    ("schedule", str, "Of the learning rate: constant, or cosine (falls to a hundredth)."),
+    ("averaged_epochs", int, "End with the mean of the last so many epochs' weights."),
+    ("seed", int, "Of weights, order, binarization and noise."),
+)
+_SWITCHES = (
+    ("mean_bias", "Start the decoder at the mean image."),
+    ("jit", "Compile training with XLA [where it pays]."),
+)
+
+
 def _recipe_options(command):
-    for flag, field, kind, text in reversed(_OPTIONS):
-        command = click.option(flag, field, type=kind, help=text)(command)
-    command = click.option("--hidden-sizes", type=_Sizes(), help="Of the mlp, encoder first: 256,256.")(command)
-    command = click.option("--dense-sizes", type=_Sizes(), help="Behind the convolutions of the encoder: 256.")(command)
-    command = click.option("--factor-sizes", type=_Sizes(), help="Of the sprites' grid: 3,6,8,8,8.")(command)
-    command = click.option("--filters", type=_Sizes(), help="Of the conv, encoder first: 32,64.")(command)
-    return click.option("--jit/--no-jit", default=None, help="Compile training with XLA [where it pays].")(command)
+    for field, text in reversed(_SWITCHES):
+        flag = field.replace("_", "-")
+        command = click.option(f"--{flag}/--no-{flag}", default=None, help=text)(command)
+    for field, kind, text in reversed(_OPTIONS):
+        command = click.option(f"--{field.replace('_', '-')}", type=kind, help=text)(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -36,6 +36,7 @@ def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None)
         expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
         return Terms(expected_log_px_z - kl - penalty, expected_log_px_z, kl)
 
+    objective.num_samples = num_samples
     return objective
 
 

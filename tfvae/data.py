@@ -122,6 +122,12 @@ class ImageData:
     def y_test(self):
         return self.labels["test"]
 
+    def mean_image(self):
+        """The mean grey levels of the training images: float64 [H, W, C]."""
+        images = self.images["train"]
+        total = images.total() if isinstance(images, Part) else images.sum(axis=0, dtype=np.float64)
+        return total / len(images) / self.max_level
+
     def train(self, batch_size, *, first_epoch=0):
         """A `tf.data.Dataset` of [B, H, W, C], the last batch smaller; each iteration is one epoch, in a new order.
 

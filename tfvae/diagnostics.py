@@ -11,8 +11,13 @@ import tensorflow_probability as tfp
 from tqdm import tqdm
 
 from tfvae import disentanglement
+from tfvae.annealing import annealed_log_evidence as annealed_log_evidence
+from tfvae.audit import LossAudit as LossAudit
+from tfvae.audit import audit_loss as audit_loss
+from tfvae.inference_gap import InferenceGap as InferenceGap
+from tfvae.inference_gap import inference_gap as inference_gap
 from tfvae.seeds import fold_in
-from tfvae.terms import kl_divergence
+from tfvae.terms import Evidence, kl_divergence
 
 tfd = tfp.distributions
 
@@ -41,13 +46,6 @@ class Measurement(NamedTuple):
     elbo_standard_error: np.ndarray
     log_evidence: np.ndarray
     log_evidence_standard_error: np.ndarray
-
-
-class Evidence(NamedTuple):
-    """log p(x), estimated: `value` [N] in nats per example, and its Monte Carlo `standard_error` [N]."""
-
-    value: np.ndarray
-    standard_error: np.ndarray
 
 
 def log_evidence(vae, x, num_samples=5000, seed=0, *, progress=False):
@@ -148,6 +146,39 @@ def _has_closed_form(qz_x, pz):
     except NotImplementedError:
         return False
     return True
+
+
+class RateDistortion(NamedTuple):
+    """A model's place in the plane of rate and distortion, means over examples in nats, each with its standard error.
+
+    Attributes:
+        rate: KL(q(z|x) || p(z)), what z tells of x at most.
+        distortion: -E_q[log p(x|z)]; rate + distortion = -ELBO.
+        rate_standard_error, distortion_standard_error: over the examples.
+    """
+
+    rate: float
+    distortion: float
+    rate_standard_error: float
+    distortion_standard_error: float
+
+
+def rate_distortion(vaes, x, num_samples=100, seed=0):
+    """{name: `RateDistortion`} of each model, say of one recipe under several betas.
+
+    Alemi et al. (2018, "Fixing a Broken ELBO", arXiv 1711.00464), eq. 4 and 5. `plots.rate_distortion` draws it.
+
+    Args:
+        vaes: {name: VAE}, of the same x and likelihood, so that distortions compare.
+        x, num_samples, seed: as for `log_evidence`; the same noise for all.
+    """
+    points = {}
+    for name, vae in vaes.items():
+        measured = measure(vae, x, num_samples, seed)
+        terms = np.stack([measured.kl, -measured.log_likelihood])
+        errors = terms.std(axis=1, ddof=1) / np.sqrt(terms.shape[1])
+        points[name] = RateDistortion(*(float(value) for value in (*terms.mean(axis=1), *errors)))
+    return points
 
 
 def active_units(vae, x, threshold=ACTIVE_THRESHOLD):

@@ -32,7 +32,7 @@ class FactorData:
         num_images: N, over the three sets; `train_size` is that of the training set.
         factors_train, factors_validation, factors_test: [n, F], row by row the factors of the split's images.
         name, event_shape, num_levels, binarize, seed, x_validation, x_test, y_train, y_validation, y_test, train,
-            validation, test: as in `data.ImageData`; there are no labels.
+            validation, test, mean_image: as in `data.ImageData`; there are no labels.
     """
 
     def __init__(self, splits, source, numbers, factor_sizes, factor_names, places):
@@ -45,6 +45,7 @@ class FactorData:
         self.num_levels, self.binarize = splits.num_levels, splits.binarize
         self.train_size = splits.train_size
         self.train, self.validation, self.test = splits.train, splits.validation, splits.test
+        self.mean_image = splits.mean_image
         self.x_validation, self.x_test = splits.x_validation, splits.x_test
         self.y_train = self.y_validation = self.y_test = None
         self.factors_train, self.factors_validation, self.factors_test = (
@@ -135,6 +136,12 @@ class Part:
     def gather(self, indices):
         """The images at these places, as the source has them: [B] -> [B, H, W, C]."""
         return self._source.gather(tf.gather(self._places, indices))
+
+    def total(self):
+        """Their sum: float64 [H, W, C]. Read in parts, as not all need fit into memory."""
+        size, step = len(self), 10_000
+        parts = (self.gather(tf.range(first, min(first + step, size))) for first in range(0, size, step))
+        return sum(np.sum(part, axis=0, dtype=np.float64) for part in parts)
 
 
 def numbered(factors, factor_sizes):

@@ -58,7 +58,7 @@ def write(directory, vae, functions, num_samples, evaluation, served, licence):
 def _described(function):
     inputs = {spec.name: _spec(spec) for spec in inputs_of(function)}
     outputs = {name: _spec(tensor) for name, tensor in function.structured_outputs.items()}
-    return {"about": function.__doc__, "inputs": inputs, "outputs": outputs}
+    return {"about": " ".join(function.__doc__.split()), "inputs": inputs, "outputs": outputs}
 
 
 def _spec(tensor):

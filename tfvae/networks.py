@@ -32,6 +32,20 @@ def mlp(input_shape, hidden_sizes, activation="tanh", *, seed=None, name="mlp"):
     return tfk.Sequential(layers, name=name)
 
 
+def first(network, of):
+    """A body that reads the first latents alone: [B, of] -> network([B, D_1]); for `hierarchical` models.
+
+    Args:
+        network: a Keras body, [B, D_1] -> features.
+        of: the number of all latents, at least D_1.
+    """
+    size = network.input_shape[-1]
+    if of < size:
+        raise ValueError(f"of must be at least the network's {size} inputs, got {of}")
+    layers = [tfk.layers.InputLayer((of,)), tfk.layers.Lambda(lambda z: z[:, :size], name="first"), network]
+    return tfk.Sequential(layers, name=f"first_{size}")
+
+
 def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None, name="conv"):
     """A convolutional encoder body: [B, H, W, C] -> [B, features]; each layer halves height and width (rounded up).
 

@@ -13,14 +13,21 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import covariance, factor, total_correlation
+from tfvae import covariance, estimators, factor, total_correlation
 from tfvae.terms import Terms, check_at_least, kl_divergence, sample
 
 tfd = tfp.distributions
 
+# For latents that stand each for one thing.
 tc_elbo = total_correlation.tc_elbo
 factor_elbo = factor.factor_elbo
 dip_elbo = covariance.dip_elbo
+# Bounds with gradients of their own for the encoder.
+stl_elbo = estimators.stl_elbo
+stl_iwae = estimators.stl_iwae
+dreg_iwae = estimators.dreg_iwae
+score_function_elbo = estimators.score_function_elbo
+wake_phase = estimators.wake_phase
 
 
 def elbo(vae, x, *, seed, step=None, num_samples=1, exact_kl=None):
@@ -124,6 +131,7 @@ def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl
         expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
         return Terms(expected_log_px_z - gamma * distance, expected_log_px_z, kl)
 
+    objective.num_samples = num_samples
     return objective
 
 

@@ -157,6 +157,26 @@ def latent_scatter(vae, x, labels=None, *, dimensions=(0, 1), num_ellipses=50, a
     return ax.figure
 
 
+def rate_distortion(points):
+    """Models in the plane of rate and distortion; dashed: all that have the best one's ELBO.
+
+    Args:
+        points: {name: point with `rate` and `distortion`}, as `diagnostics.rate_distortion` gives it.
+    """
+    figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    rates = np.array([p.rate for p in points.values()])
+    distortions = np.array([p.distortion for p in points.values()])
+    axis.plot(*zip(*sorted(zip(rates, distortions, strict=True)), strict=True), "o-")
+    for name, rate, distortion in zip(points, rates, distortions, strict=True):
+        axis.annotate(str(name), (rate, distortion), xytext=(5, 5), textcoords="offset points")
+    best = np.min(rates + distortions)
+    ends = np.array([0, 1.1 * rates.max() + 1])
+    axis.plot(ends, best - ends, "--", color="black", label=f"ELBO = {-best:.2f}")
+    axis.set(xlabel="rate  KL(q(z|x) || p(z)), in nats", ylabel="distortion  -E_q[log p(x|z)], in nats")
+    axis.legend()
+    return figure
+
+
 def training_curves(history):
     """The objective's two terms and the ELBO against epochs, training (solid) and validation (dashed).
 

@@ -8,11 +8,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
+from tfvae import flows
+from tfvae.pushforward import Pushforward
+
 tfd = tfp.distributions
 tfpl = tfp.layers
-
-# Keeps log q(z|x) finite when softplus underflows; far below any scale that images can tell from zero.
-MIN_SCALE = 1e-5
 
 
 class Posterior(tfk.Model):
@@ -33,6 +33,18 @@ class Posterior(tfk.Model):
         return self.distribution(tf.cast(self.params(self.network(x)), tf.float32))
 
 
+class PushforwardLayer(tf.Module):
+    """Parameters [B, P] -> the `Pushforward` of a map with these as its context; holds the map's variables."""
+
+    def __init__(self, transform, latent_size):
+        super().__init__()
+        self.transform = transform
+        self.latent_size = latent_size
+
+    def __call__(self, params):
+        return Pushforward(self.transform, self.latent_size, params)
+
+
 def diagonal_normal(network, latent_size, *, seed=None):
     """q(z|x) = N(z; loc(x), diag(scale(x)^2)), with scale = softplus(.) + 1e-5.
 
@@ -46,8 +58,7 @@ def diagonal_normal(network, latent_size, *, seed=None):
     """
 
     def make(params):
-        loc, raw_scale = tf.split(params, 2, axis=-1)
-        return tfd.MultivariateNormalDiag(loc=loc, scale_diag=tf.nn.softplus(raw_scale) + MIN_SCALE)
+        return tfd.MultivariateNormalDiag(*flows.loc_scale(params))
 
     layer = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="diagonal_normal")
     return Posterior(network, latent_size, 2 * latent_size, layer, seed=seed, name="encoder")
@@ -67,3 +78,40 @@ def full_normal(network, latent_size, *, seed=None):
     layer = tfpl.MultivariateNormalTriL(latent_size, tfd.Distribution.mean, dtype="float32", name="full_normal")
     params_size = tfpl.MultivariateNormalTriL.params_size(latent_size)
     return Posterior(network, latent_size, params_size, layer, seed=seed, name="encoder")
+
+
+def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", context_size=32, seed=None):
+    """q(z|x) of a diagonal normal through inverse autoregressive flow steps, in alternating order of the latents.
+
+    Kingma et al. (2016, arXiv 1606.04934, algorithm 1). A sample and its density take one pass of the steps; the
+    density of any other z takes D. No closed-form moments: see `pushforward.Pushforward`.
+
+    Args:
+        network: a Keras body, [B, *event_shape] -> features.
+        latent_size: D, at least 2.
+        num_steps: at least 1.
+        hidden_sizes: of each step's masked network, at least one.
+        activation: of that network.
+        context_size: numbers of x that each step's network sees, at least 1.
+        seed: fixes the initial weights.
+    """
+    return _flow(
+        flows.InverseAutoregressive, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed
+    )
+
+
+def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", context_size=32, seed=None):
+    """q(z|x) of a diagonal normal through affine coupling steps; half of the latents change in each.
+
+    RealNVP, Dinh et al. (2016, arXiv 1605.08803), conditional on x. Sampling and any density take one pass. No
+    closed-form moments: see `pushforward.Pushforward`. Arguments as for `iaf`.
+    """
+    return _flow(flows.Coupling, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed)
+
+
+def _flow(step, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed):
+    if context_size < 1:
+        raise ValueError(f"context_size must be at least 1, got {context_size}")
+    flow = flows.stack(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed)
+    params_size = 2 * latent_size + context_size
+    return Posterior(network, latent_size, params_size, PushforwardLayer(flow, latent_size), seed=seed, name="encoder")

@@ -3,6 +3,10 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae import flows
+from tfvae.pushforward import Pushforward
+from tfvae.vamp import Vamp
+
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
@@ -39,6 +43,51 @@ def normal_mixture(latent_size, num_components=10, *, seed=None):
         ),
         name="normal_mixture",
     )
+
+
+def flow(latent_size, num_steps=4, hidden_sizes=(64,), activation="relu", *, seed=None):
+    """p(z) of a standard normal through affine coupling steps (RealNVP); trainable.
+
+    Dinh et al. (2016, arXiv 1605.08803); one pass for a sample or a density. Its mean: see `pushforward.Pushforward`.
+
+    Args:
+        latent_size: D, at least 2.
+        num_steps: at least 1; half of the latents change in each.
+        hidden_sizes: of each step's network, at least one.
+        activation: of that network.
+        seed: an integer that fixes the initial weights, or None.
+    """
+    steps = flows.stack(flows.Coupling, latent_size, 0, num_steps, hidden_sizes, activation, seed)
+    return Pushforward(steps, latent_size, dtype=flows.dtype(), name="flow_prior")
+
+
+def vamp(encoder, num_pseudo_inputs=500, *, initial=None, seed=None):
+    """p(z) = 1/K sum_k q(z|u_k), with trainable pseudo-inputs u_k, in [0, 1] where they are images.
+
+    The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model: training
+    moves it through the prior too. Of a flow encoder (`posteriors.iaf`, `coupling`), the mixture is one of the normals
+    that the flow starts from.
+
+    Args:
+        encoder: q(z|x), as for the `VAE`.
+        num_pseudo_inputs: K, at least 1.
+        initial: [K, *event_shape], e.g. training images; None for uniform noise.
+        seed: an integer that fixes that noise, or None.
+
+    Raises:
+        ValueError: num_pseudo_inputs below 1, or an `initial` of another number.
+    """
+    _check_size("num_pseudo_inputs", num_pseudo_inputs)
+    if initial is None:
+        shape = [num_pseudo_inputs, *encoder.network.input_shape[1:]]
+        initial = tf.random.uniform(shape) if seed is None else tf.random.stateless_uniform(shape, seed=[0, seed])
+    if len(initial) != num_pseudo_inputs:
+        raise ValueError(f"initial must hold num_pseudo_inputs, {num_pseudo_inputs}, got {len(initial)}")
+    if len(initial.shape) != 4:
+        return Vamp(encoder, tf.Variable(initial, name="pseudo_inputs"))
+    # Inside (0, 1), where the logit is finite and has a gradient.
+    initial = tf.clip_by_value(initial, 0.01, 0.99)
+    return Vamp(encoder, tfp.util.TransformedVariable(initial, tfb.Sigmoid(), name="pseudo_inputs"))
 
 
 def _check_size(argument, size):

@@ -5,22 +5,33 @@ import math
 import types
 import typing
 
+import numpy as np
 import tf_keras as tfk
 
 from tfvae import data as data_module
-from tfvae import likelihoods, networks, objectives, posteriors, priors
+from tfvae import latents, likelihoods, networks, objectives
 from tfvae.vae import VAE
 
 NETWORKS = ("mlp", "conv")
-POSTERIORS = {"diagonal_normal": posteriors.diagonal_normal, "full_normal": posteriors.full_normal}
-PRIORS = {"standard_normal": priors.standard_normal, "normal_mixture": priors.normal_mixture}
 LIKELIHOODS = {
     "bernoulli": likelihoods.bernoulli,
     "binomial": likelihoods.binomial,
     "normal": likelihoods.normal,
     "laplace": likelihoods.laplace,
+    "normal_per_image": likelihoods.normal_per_image,
+    "normal_per_pixel": likelihoods.normal_per_pixel,
+    "normal_optimal": likelihoods.normal_optimal,
+    "continuous_bernoulli": likelihoods.continuous_bernoulli,
+    "discretized_logistic": likelihoods.discretized_logistic,
+    "logistic_mixture": likelihoods.logistic_mixture,
 }
-OBJECTIVES = ("elbo", "beta_elbo", "capacity_elbo", "tc_elbo", "factor_elbo", "dip_elbo", "iwae")
+# Likelihoods with a scale to choose, and those of so many grey levels as the data have.
+_SCALED = ("normal", "laplace")
+_COUNTED = ("binomial", "discretized_logistic", "logistic_mixture")
+OBJECTIVES = (
+    *("elbo", "beta_elbo", "capacity_elbo", "tc_elbo", "factor_elbo", "dip_elbo"),
+    *("iwae", "dreg_iwae", "stl_elbo", "score_function_elbo", "wake_phase"),
+)
 # Fields that are for some objectives alone.
 _ONLY_FOR = {
     "beta": ("beta_elbo", "tc_elbo"),
@@ -34,22 +45,41 @@ _ONLY_FOR = {
     "dip_diagonal": ("dip_elbo",),
 }
 SCHEDULES = ("constant", "cosine")
+# Likelihoods whose last bias a mean image tells, and how.
+_BIASES = {
+    "bernoulli": lambda mean: np.log(mean / (1 - mean)),
+    "binomial": lambda mean: np.log(mean / (1 - mean)),
+    "normal": lambda mean: mean,
+    "laplace": lambda mean: mean,
+}
 _LEAST = {
-    "latent_size": 1,
-    "num_components": 1,
-    "num_samples": 1,
-    "epochs": 1,
+    "averaged_epochs": 0,
     "batch_size": 1,
     "beta": 0,
-    "gamma": 0,
     "capacity": 0,
-    "dip_off_diagonal": 0,
     "dip_diagonal": 0,
-    "warmup_steps": 0,
+    "dip_off_diagonal": 0,
+    "epochs": 1,
+    "flow_steps": 1,
     "free_bits": 0,
-    "validation_size": 0,
+    "gamma": 0,
     "kernel_size": 1,
+    "latent_size": 1,
+    "likelihood_components": 1,
+    "num_components": 1,
+    "num_pseudo_inputs": 1,
+    "num_samples": 1,
+    "validation_size": 0,
+    "warmup_steps": 0,
 }
+_SIZES = (
+    "dense_sizes",
+    "discriminator_sizes",
+    "filters",
+    "flow_hidden_sizes",
+    "hidden_sizes",
+    "layer_hidden_sizes",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +90,14 @@ class Recipe:
         data, binarize, validation_size, image_size, factor_sizes: see `data.load`.
         event_shape: of one image; filled in from the data by `complete`.
         likelihood: a name of `LIKELIHOODS`; None for the one that fits the data (`complete`).
-        total_count: of `binomial`; filled in from the data.
+        total_count: of `binomial` and the logistics; filled in from the data.
         scale: of `normal` and `laplace`; None to learn it.
+        likelihood_components: of `logistic_mixture`.
         posterior, prior, num_components, latent_size, network, activation: the model.
+        num_pseudo_inputs: of the `vamp` prior.
+        flow_steps, flow_hidden_sizes: of `iaf`, `coupling` and the `flow` prior.
+        latent_sizes: of `bottom_up` and `top_down`, from the data upwards; latent_size is then their sum.
+        layer_hidden_sizes: of the networks between layers of latents.
         hidden_sizes: of the mlp. filters, kernel_size, dense_sizes: of the conv; all as the encoder has them.
         objective, num_samples: what is maximised.
         beta: of `beta_elbo` (weight of the KL) and `tc_elbo` (of the total correlation).
@@ -75,6 +110,8 @@ class Recipe:
         dip_variant (1 or 2), dip_off_diagonal, dip_diagonal: of `dip_elbo`.
         epochs, batch_size, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the
             training; jit None compiles with XLA where `loop.xla_pays`.
+        averaged_epochs: the last so many, whose weights are averaged in the end: see `averaging`.
+        mean_bias: start the decoder's last bias at the training images' mean: see `start_at_mean`.
         seed: of weights, shuffling, binarization and noise.
 
     Raises:
@@ -90,9 +127,15 @@ class Recipe:
     likelihood: str | None = None
     total_count: int | None = None
     scale: float | None = None
+    likelihood_components: int = 5
     posterior: str = "diagonal_normal"
     prior: str = "standard_normal"
     num_components: int = 10
+    num_pseudo_inputs: int = 500
+    flow_steps: int = 4
+    flow_hidden_sizes: tuple[int, ...] = (128,)
+    latent_sizes: tuple[int, ...] | None = None
+    layer_hidden_sizes: tuple[int, ...] = (100, 100)
     latent_size: int = 8
     network: str = "mlp"
     hidden_sizes: tuple[int, ...] = (256, 256)
@@ -116,6 +159,8 @@ class Recipe:
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     jit: bool | None = None
+    averaged_epochs: int = 0
+    mean_bias: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -124,8 +169,8 @@ class Recipe:
         for name, names in (
             ("binarize", data_module.BINARIZATIONS),
             ("likelihood", (None, *LIKELIHOODS)),
-            ("posterior", tuple(POSTERIORS)),
-            ("prior", tuple(PRIORS)),
+            ("posterior", latents.POSTERIORS),
+            ("prior", latents.PRIORS),
             ("network", NETWORKS),
             ("objective", OBJECTIVES),
             ("schedule", SCHEDULES),
@@ -139,15 +184,26 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        for name in ("hidden_sizes", "filters", "dense_sizes", "discriminator_sizes"):
+        for name in _SIZES:
             if any(size < 1 for size in getattr(self, name)):
                 raise ValueError(f"{name} must hold sizes of at least 1, got {getattr(self, name)}")
+        if not self.flow_hidden_sizes:
+            raise ValueError("flow_hidden_sizes must hold at least one size, got ()")
+        latents.check(self)
+        if self.latent_sizes is not None:
+            object.__setattr__(self, "latent_size", sum(self.latent_sizes))
         try:
             tfk.activations.get(self.activation)
         except ValueError:
             raise ValueError(f"activation must be one of Keras' activations, got {self.activation!r}") from None
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
+        if self.averaged_epochs > self.epochs:
+            raise ValueError(f"averaged_epochs must be at most epochs, {self.epochs}, got {self.averaged_epochs}")
+        if self.mean_bias and self.likelihood is not None:
+            data_module.check_name("likelihood under mean_bias", self.likelihood, _BIASES)
+        if self.objective == "score_function_elbo" and self.num_samples < 2:
+            raise ValueError(f"num_samples must be at least 2 for score_function_elbo, got {self.num_samples}")
         if self.dip_variant not in (1, 2):
             raise ValueError(f"dip_variant must be 1 or 2, got {self.dip_variant}")
         for field in dataclasses.fields(self):
@@ -164,7 +220,7 @@ class Recipe:
             data: an `ImageData`, a `FactorData` or a `Stream`.
 
         Raises:
-            ValueError: a likelihood or batch size that does not fit the data.
+            ValueError: a likelihood, scale or batch size that does not fit.
         """
         likelihood = self.likelihood or _likelihood_for(data)
         if likelihood == "bernoulli" and data.num_levels != 1:
@@ -172,13 +228,15 @@ class Recipe:
                 f"likelihood must fit the data's grey levels, got bernoulli for {data.name}, which is not binarized: "
                 "choose binarize static or stochastic, or another likelihood"
             )
-        if likelihood == "binomial" and data.num_levels is None:
-            raise ValueError(f"likelihood must fit continuous grey levels, got binomial for {data.name}")
+        if likelihood in _COUNTED and data.num_levels is None:
+            raise ValueError(f"likelihood must fit continuous grey levels, got {likelihood} for {data.name}")
+        if self.scale is not None and likelihood not in _SCALED:
+            raise ValueError(f"scale must be None unless likelihood is {' or '.join(_SCALED)}, got {self.scale}")
         if data.train_size is not None and self.batch_size > data.train_size:
             raise ValueError(
                 f"batch_size must be at most the number of training images, {data.train_size}, got {self.batch_size}"
             )
-        total_count = data.num_levels if likelihood == "binomial" else None
+        total_count = data.num_levels if likelihood in _COUNTED else None
         return dataclasses.replace(self, event_shape=data.event_shape, likelihood=likelihood, total_count=total_count)
 
     def load_data(self):
@@ -225,14 +283,18 @@ def build(recipe):
         raise ValueError("recipe must know event_shape and likelihood, got None: call recipe.complete(data) first")
     seeds = [(1000 * recipe.seed + 100 * i) % 2**31 for i in range(5)]
     encoder_body, decoder_body = _BODIES[recipe.network](recipe, seeds)
-    likelihood = {"scale": recipe.scale}
-    if recipe.likelihood in ("bernoulli", "binomial"):
-        likelihood = {"total_count": recipe.total_count} if recipe.likelihood == "binomial" else {}
-    prior = {"num_components": recipe.num_components, "seed": seeds[4]} if recipe.prior == "normal_mixture" else {}
+    likelihood = {"scale": recipe.scale} if recipe.likelihood in _SCALED else {}
+    if recipe.likelihood in _COUNTED:
+        likelihood["total_count"] = recipe.total_count
+    if recipe.likelihood == "logistic_mixture":
+        likelihood["num_components"] = recipe.likelihood_components
+    if recipe.latent_sizes is not None:
+        decoder_body = networks.first(decoder_body, of=recipe.latent_size)
+    encoder, prior = latents.build(recipe, encoder_body, seeds[2], seeds[4])
     vae = VAE(
-        encoder=POSTERIORS[recipe.posterior](encoder_body, recipe.latent_size, seed=seeds[2]),
+        encoder=encoder,
         decoder=LIKELIHOODS[recipe.likelihood](decoder_body, recipe.event_shape, seed=seeds[3], **likelihood),
-        prior=PRIORS[recipe.prior](recipe.latent_size, **prior),
+        prior=prior,
         seed=recipe.seed,
     )
     vae.recipe = recipe
@@ -250,6 +312,21 @@ def compile(vae, recipe, num_images):
         num_updates = recipe.epochs * math.ceil(num_images / recipe.batch_size)
         rate = tfk.optimizers.schedules.CosineDecay(rate, num_updates, alpha=0.01)
     vae.compile(tfk.optimizers.Adam(rate), objective_of(recipe, num_images), jit_compile=recipe.jit)
+
+
+def start_at_mean(vae, data):
+    """Sets the bias of the decoder's last layer to that of the best model that ignores z: the training images' mean.
+
+    For probabilities the logit of the mean, which is kept in [0.001, 0.999], as Burda et al. do
+    (2015, arXiv 1509.00519, in their code). A convolution has a bias a channel, and gets the channel's mean.
+
+    Args:
+        vae: made by `build`, of a likelihood that has such a bias.
+        data: an `ImageData` or a `FactorData`.
+    """
+    bias = vae.decoder.params.bias
+    mean = data.mean_image().reshape(-1, bias.shape[0]).mean(axis=0)
+    bias.assign(_BIASES[vae.recipe.likelihood](np.clip(mean, 0.001, 0.999)))
 
 
 def objective_of(recipe, num_images=None):
@@ -277,25 +354,39 @@ _MAKERS = {
         r.dip_off_diagonal, r.dip_diagonal, variant=r.dip_variant, num_samples=r.num_samples
     ),
     "iwae": lambda r, n: objectives.iwae(r.num_samples),
+    "dreg_iwae": lambda r, n: objectives.dreg_iwae(r.num_samples),
+    "stl_elbo": lambda r, n: objectives.stl_elbo(r.num_samples),
+    "score_function_elbo": lambda r, n: objectives.score_function_elbo(r.num_samples),
+    "wake_phase": lambda r, n: objectives.wake_phase(r.num_samples),
 }
+
+
+def _decoded_size(recipe):
+    """Latents that the decoder reads."""
+    return recipe.latent_size if recipe.latent_sizes is None else recipe.latent_sizes[0]
 
 
 def _mlp_bodies(recipe, seeds):
     return (
         networks.mlp(recipe.event_shape, recipe.hidden_sizes, recipe.activation, seed=seeds[0], name="encoder_mlp"),
         networks.mlp(
-            (recipe.latent_size,), recipe.hidden_sizes[::-1], recipe.activation, seed=seeds[1], name="decoder_mlp"
+            (_decoded_size(recipe),), recipe.hidden_sizes[::-1], recipe.activation, seed=seeds[1], name="decoder_mlp"
         ),
     )
 
 
 def _conv_bodies(recipe, seeds):
-    shape, latent_shape = recipe.event_shape, (recipe.latent_size,)
+    shape = recipe.event_shape
     layers = {"kernel_size": recipe.kernel_size, "activation": recipe.activation}
     return (
         networks.conv(shape, recipe.filters, dense_sizes=recipe.dense_sizes, seed=seeds[0], **layers),
         networks.transposed_conv(
-            latent_shape, shape, recipe.filters[::-1], dense_sizes=recipe.dense_sizes[::-1], seed=seeds[1], **layers
+            (_decoded_size(recipe),),
+            shape,
+            recipe.filters[::-1],
+            dense_sizes=recipe.dense_sizes[::-1],
+            seed=seeds[1],
+            **layers,
         ),
     )
 

@@ -26,6 +26,14 @@ def joint_mean(values):
     return tf.reduce_sum(values) / count
 
 
+def mean_of_all(values):
+    """The mean over all replicas' values, the same on each: []."""
+    share = joint_mean(values)
+    if number() == 1:
+        return share
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, share)
+
+
 def all_agree(good):
     """Whether it is good on every replica."""
     if number() == 1:

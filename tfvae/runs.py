@@ -10,6 +10,7 @@ need. Nobody returns before all are done.
 
 import json
 import pathlib
+import re
 import sys
 
 import matplotlib
@@ -20,6 +21,7 @@ import tf_keras as tfk
 from tqdm import tqdm
 
 from tfvae import diagnostics, files, plots, recipes, strategies
+from tfvae.averaging import AveragedWeights
 
 RECIPE, CHECKPOINT, WEIGHTS = "recipe.json", "checkpoint.npz", "weights.npz"
 HISTORY, CARD = "history.json", "evaluation_card.json"
@@ -145,25 +147,26 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     """The trained model, free of the strategy, and its files; None on workers other than the chief."""
     chief = strategies.is_chief(strategy)
     with strategies.scope(strategy):
-        vae = recipes.build(recipe)
-        recipes.compile(vae, recipe, data.train_size)
-        vae.optimizer.build(vae.trainable_variables)
-    checkpoint = _Checkpoint(directory / CHECKPOINT, vae, chief)
+        vae = _untrained(recipe, data)
+    first_averaged = recipe.epochs - recipe.averaged_epochs
+    averages = [AveragedWeights(vae.trainable_variables, first_averaged)] if recipe.averaged_epochs else []
+    checkpoint = _Checkpoint(directory / CHECKPOINT, vae, averages, chief)
     first_epoch = tf.Variable(checkpoint.num_epochs)
     strategies.share(strategy, [first_epoch, *checkpoint.variables])
     first_epoch = int(first_epoch)
     validation = None
     if len(data.x_validation):
         validation = data.validation(min(1000, len(data.x_validation)))
-    if first_epoch < recipe.epochs:
-        vae.fit(
-            data.train(recipe.batch_size),
-            validation_data=validation,
-            initial_epoch=first_epoch,
-            epochs=recipe.epochs,
-            callbacks=[checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else [],
-            verbose=0,
-        )
+    for_chief = [checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else []
+    # Where no epoch is left too, to take the mean.
+    vae.fit(
+        data.train(recipe.batch_size),
+        validation_data=validation,
+        initial_epoch=first_epoch,
+        epochs=recipe.epochs,
+        callbacks=[*averages, *for_chief],  # in this order: the checkpoint keeps the mean
+        verbose=0,
+    )
     if not chief:
         return None
     arrays = _arrays(_model_variables(vae))
@@ -174,6 +177,15 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     _pictures(vae, data, checkpoint.history, directory)
     # Last: where the weights are, the training is done.
     files.write_arrays(directory / WEIGHTS, arrays)
+    return vae
+
+
+def _untrained(recipe, data):
+    vae = recipes.build(recipe)
+    recipes.compile(vae, recipe, data.train_size)
+    vae.optimizer.build(vae.trainable_variables)
+    if recipe.mean_bias:
+        recipes.start_at_mean(vae, data)
     return vae
 
 
@@ -206,10 +218,11 @@ def _pictures(vae, data, history, directory):
 class _Checkpoint(tfk.callbacks.Callback):
     """Keeps weights, optimizer and history as of the last finished epoch, in one file that is replaced in one step."""
 
-    def __init__(self, path, vae, reads):
+    def __init__(self, path, vae, averages, reads):
         super().__init__()
         self.path = path
         self.variables = [*_model_variables(vae), *vae.optimizer.variables, *getattr(vae.objective, "state", ())]
+        self.variables += [variable for average in averages for variable in average.variables]
         self.history = {}
         if reads:
             self._restore()
@@ -269,7 +282,11 @@ def _model_variables(vae):
 
 def _arrays(variables):
     """Arrays under names that keep the variables' order."""
-    return {f"{i:03d} {variable.name}": variable.numpy() for i, variable in enumerate(variables)}
+    # Layers that nobody named, as those within TFP's networks, Keras counts through the whole process.
+    names = [re.sub(r"\bdense_\d+/", "dense/", variable.name) for variable in variables]
+    return {
+        f"{i:03d} {name}": variable.numpy() for i, (name, variable) in enumerate(zip(names, variables, strict=True))
+    }
 
 
 def _assign(variables, arrays, path):

@@ -36,7 +36,10 @@ def signatures(vae, num_samples):
         return {"reconstruction": vae.decode(z).mean(), "latent": z}
 
     def encode(image):
-        """The mean of q(z|x) and its marginal standard deviations; scale_tril too for a full covariance."""
+        """The mean of q(z|x) and its marginal standard deviations; scale_tril too for a full covariance.
+
+        Of a flow or a hierarchy, which has no closed form of them, those of 128 samples of fixed noise.
+        """
         qz_x = vae.encode(_checked_image(vae, image))
         moments = {"loc": qz_x.mean(), "scale": qz_x.stddev()}
         if isinstance(qz_x, tfd.MultivariateNormalTriL):

@@ -1,8 +1,9 @@
-"""What objectives are made of: their result, samples of z, the KL, checks. Shapes: S samples, B batch, D latent."""
+"""What objectives and measures are made of. Shapes in comments: S samples, B batch, D latent."""
 
 import math
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -23,6 +24,13 @@ class Terms(NamedTuple):
     objective: tf.Tensor
     log_likelihood: tf.Tensor
     kl: tf.Tensor
+
+
+class Evidence(NamedTuple):
+    """log p(x), estimated: `value` [N] in nats per example, and its Monte Carlo `standard_error` [N]."""
+
+    value: np.ndarray
+    standard_error: np.ndarray
 
 
 def kl_divergence(qz_x, pz, z, exact=None):

@@ -84,6 +84,7 @@ def tc_elbo(num_data, beta, *, mutual_information=1.0, dimension_wise_kl=1.0, nu
         penalty = dimension_wise_kl * kl + tf.reduce_mean(extra, axis=0)
         return Terms(expected_log_px_z - penalty, expected_log_px_z, kl)
 
+    objective.num_samples = num_samples
     return objective
 
 

@@ -71,7 +71,8 @@ class VAE(tfk.Model):
         taken = getattr(body, "input_shape", (None, *latent_shape))[-1]
         if taken != latent_shape[0]:
             raise ValueError(f"decoder must take the prior's {latent_shape[0]} latents, got one that takes {taken}")
-        px_z = self.decode(self.prior.mean()[tf.newaxis])
+        # Any latents would do; not every prior has a mean.
+        px_z = self.decode(tf.zeros([1, *latent_shape], self.prior.dtype))
         self.event_shape = tuple(px_z.event_shape)
         qz_x = self.encode(tf.zeros([1, *self.event_shape], px_z.dtype))
         if tuple(qz_x.event_shape) != latent_shape:
@@ -152,8 +153,11 @@ class VAE(tfk.Model):
             loss = -replicas.joint_mean(terms.objective)
         gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
         self._apply_while_finite(loss, gradients, step)
+        good = tf.less(self._bad_step, 0)
         if hasattr(self.objective, "update"):  # an objective with variables of its own
-            self.objective.update(self, x, seed=seed, good=tf.less(self._bad_step, 0))
+            self.objective.update(self, x, seed=seed, good=good)
+        if hasattr(self.decoder, "after_step"):  # a scale that follows the residuals
+            self.decoder.after_step(replicas.mean_of_all(terms.log_likelihood), good)
         return self._record(terms)
 
     def test_step(self, data):

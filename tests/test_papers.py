@@ -1,0 +1,43 @@
+"""The stored rows of the table are what their weights give."""
+
+import importlib
+import pathlib
+
+import numpy as np
+import pytest
+
+from tfvae import data, files
+
+BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
+ROWS = sorted(path.stem for path in (BENCHMARKS / "results").glob("*.npz"))
+
+
+@pytest.fixture(scope="module")
+def papers():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("papers")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_stored_row_follows_the_protocol_and_is_small(papers, row):
+    result = files.read_json(BENCHMARKS / "results" / f"{row}.json")
+    assert set(papers.FIELDS) | {"row", "seed", "machine", "recipe"} <= result.keys()
+    recipe = papers.Recipe.from_dict(result["recipe"])
+    assert recipe == papers.recipe_of(result["row"], result["seed"], result["epochs"]).complete(recipe.load_data())
+    assert recipe.validation_size == 0 and result["num_samples"] == 5000 and result["num_images"] == 10000
+    assert -result["nll"] > result["elbo"]
+    assert (BENCHMARKS / "results" / f"{row}.npz").stat().st_size < 2_000_000
+
+
+@pytest.mark.skipif(not ROWS, reason="no row is stored")
+def test_the_smallest_row_is_what_its_weights_give(papers):
+    try:
+        data.load("mnist")
+    except OSError as error:
+        pytest.skip(f"MNIST is not here: {error}")
+    row = min(ROWS, key=lambda row: (BENCHMARKS / "results" / f"{row}.npz").stat().st_size)
+    vae, result = papers.stored(row)
+    expected = result["first_images"]
+    again = papers.measured(vae, vae.recipe.load_data().x_test[: expected["count"]])
+    np.testing.assert_allclose(again["nll"], expected["nll"], rtol=0, atol=5 * expected["mc_standard_error"])

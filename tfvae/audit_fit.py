@@ -1,0 +1,74 @@
+"""The regression behind `audit`: a loss on its measured terms, for each explanation of what the terms are."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Candidate(NamedTuple):
+    """One explanation of the loss, fitted at the whole batch and at half of it: a [2] array each."""
+
+    likelihood: str
+    sampler_std: str
+    kl_std: str
+    weights: np.ndarray  # [2, 2]: batch size, (log-likelihood, KL)
+    errors: np.ndarray  # [2, 2]; NaN where the data cannot tell
+    misfit: float  # weighted squares of the residuals
+    degrees: int
+    unexplained: float  # share of the loss's variance
+
+
+def explanations(*observed):
+    """Every `Candidate` whose terms are finite at enough points."""
+    first = observed[0][0]
+    found = []
+    for likelihood, kl in itertools.product(first["log_px_z"], first["kl"]):
+        for i, sampler in enumerate(_samplers(first)):
+            fits = [_fit(_table(points, likelihood, i, kl)) for points in observed]
+            if all(fits):
+                weights, errors, misfits, degrees, unexplained = (np.array(a) for a in zip(*fits, strict=True))
+                measured = (weights, errors, misfits.sum(), degrees.sum(), unexplained.max())
+                found.append(Candidate(likelihood, sampler, kl, *measured))
+    return found
+
+
+def _samplers(point):
+    """The readings of s in the sampler: those in the KL and, where s is a scale, none at all."""
+    names = list(point["kl"])
+    return names + ["0"] * (len(point["log_px_z"][next(iter(point["log_px_z"]))]) - len(names))
+
+
+def _table(points, likelihood, i, kl):
+    """[N, 5]: the loss, its variance, log p(x|z), its variance, the KL; points where one explodes are left out."""
+    table = np.array([(p["loss"], p["variance"], *p["log_px_z"][likelihood][i], p["kl"][kl]) for p in points])
+    return table[np.all(np.isfinite(table) & (np.abs(table) < 1e12), axis=1)]
+
+
+def _fit(table):
+    """Weights, errors, squares of residuals, degrees of freedom, unexplained share: weighted least squares."""
+    if len(table) < 6:
+        return None
+    y, y_variance, log_px_z, log_px_z_variance, kls = table.T
+    weight = 0.0
+    for _ in range(4):  # the noise of the measured term counts by its weight, which is being found
+        rounding = 1e-5 * (np.abs(y) + np.abs(weight * log_px_z)) + 1e-9
+        precision = 1 / np.sqrt(y_variance + weight**2 * log_px_z_variance + rounding**2)
+        columns = np.stack([np.ones_like(y), -log_px_z, kls], axis=1) * precision[:, np.newaxis]
+        solution = np.linalg.lstsq(columns, y * precision, rcond=1e-12)[0]
+        weight = solution[1]
+    residual = y * precision - columns @ solution
+    misfit, degrees = np.sum(residual**2), len(y) - 3
+    constant = columns[:, 0] * (columns[:, 0] @ (y * precision)) / np.sum(columns[:, 0] ** 2)
+    unexplained = misfit / max(np.sum((y * precision - constant) ** 2), 1e-30)
+    spread = np.array([_own_share(columns, j) for j in (1, 2)])
+    spread = np.where(spread > 0, spread, np.nan)
+    errors = np.sqrt(max(1.0, misfit / degrees)) / spread
+    return solution[1:] + 0 * spread, errors, misfit, degrees, unexplained
+
+
+def _own_share(columns, j):
+    """The length of what a column has beyond the others; 0 where that is rounding: its weight cannot be told."""
+    others = np.delete(columns, j, axis=1)
+    left = columns[:, j] - others @ np.linalg.lstsq(others, columns[:, j], rcond=1e-12)[0]
+    return np.linalg.norm(left) if np.linalg.norm(left) > 1e-5 * np.linalg.norm(columns[:, j]) else 0.0

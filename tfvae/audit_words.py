@@ -1,0 +1,231 @@
+"""What a fitted loss means, in words: the explanation that `audit` chooses, and what is to be said of its weights."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+OWN, SQUARED = "the decoder's", "squared error"
+LOGITS, PROBABILITIES = "cross-entropy of logits", "cross-entropy of probabilities"
+# A worse fit by this much is no accident: five standard errors, squared.
+_CLEARLY_WORSE = 25.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LossAudit:
+    """What was found; print it for a table.
+
+    Attributes:
+        log_likelihood_weight, log_likelihood_weight_error: of -E_q[log p(x|z)], summed over x, in the loss, at the
+            batch given; 1 in the negative ELBO. Standard errors; NaN where it cannot be told.
+        kl_weight, kl_weight_error: of KL(q(z|x) || p(z)), summed over the latents; 1 in the negative ELBO.
+        effective_beta, effective_beta_error: kl_weight / log_likelihood_weight.
+        likelihood: which log p(x|z) the loss takes: the decoder's, or a cross-entropy, or an error; the squared error
+            stands for a normal of variance 1, the absolute error for a Laplace distribution of scale 1.
+        sampler_std, kl_std: as what the sampler and the KL read the encoder's scale s.
+        unexplained: the share of the loss's variance over the weights' changes that the two terms do not explain.
+        findings: sentences, the mistakes first.
+        right: whether the loss is minus the ELBO (with the beta asked for), up to a constant and a positive factor.
+    """
+
+    log_likelihood_weight: float
+    log_likelihood_weight_error: float
+    kl_weight: float
+    kl_weight_error: float
+    effective_beta: float
+    effective_beta_error: float
+    likelihood: str
+    sampler_std: str
+    kl_std: str
+    unexplained: float
+    findings: tuple[str, ...]
+    right: bool
+
+    def __str__(self):
+        rows = [
+            ("-E_q[log p(x|z)]", self.log_likelihood_weight, self.log_likelihood_weight_error),
+            ("KL(q(z|x) || p(z))", self.kl_weight, self.kl_weight_error),
+            ("effective beta", self.effective_beta, self.effective_beta_error),
+        ]
+        lines = [f"  {name:<20}{value:>12.4g}  +- {error:.2g}" for name, value, error in rows]
+        lines += [
+            f"  {'log p(x|z)':<20}{self.likelihood}",
+            f"  {'std of z':<20}{self.sampler_std} in the sampler, {self.kl_std} in the KL",
+            f"  {'unexplained':<20}{self.unexplained:.1g} of the loss's variance",
+        ]
+        return "\n".join(["weights in the loss", *lines, *(f"* {finding}" for finding in self.findings)])
+
+
+def describe(candidates, shape, latent_size, beta, facts):
+    """The `LossAudit` of the best candidate; shape: of the batch."""
+    best = min(candidates, key=_badness)
+    margin = _CLEARLY_WORSE * max(1.0, _badness(best)) / best.degrees
+    tied = [c for c in candidates if _badness(c) - _badness(best) < margin]
+    chosen = min(tied, key=lambda c: _preference(c, shape))
+    (log_likelihood, kl), errors = chosen.weights[0], chosen.errors[0]
+    effective_beta = kl / log_likelihood
+    findings, notes = _findings(chosen, shape, latent_size, beta, facts)
+    if not findings:
+        notes = ["the loss is right (up to a constant)", *notes]
+    return LossAudit(
+        float(log_likelihood),
+        float(errors[0]),
+        float(kl),
+        float(errors[1]),
+        float(effective_beta),
+        float(math.hypot(effective_beta * errors[0], errors[1]) / abs(log_likelihood)),
+        chosen.likelihood,
+        chosen.sampler_std,
+        chosen.kl_std,
+        float(chosen.unexplained),
+        tuple(findings + notes),
+        not findings,
+    )
+
+
+def _badness(candidate):
+    return candidate.misfit / candidate.degrees
+
+
+def _preference(candidate, shape):
+    """Among explanations as good as each other: the decoder's own likelihood, known weights, one reading of s."""
+    own = candidate.likelihood == OWN
+    explained = any(
+        _is(candidate.weights[0, 0], candidate.errors[0, 0], unit / size * batch)
+        for unit in _units(candidate.likelihood)
+        for size in (1, *(n for n, _ in _averages(shape)))
+        for batch in (1, shape[0])
+    )
+    ranks = [own and explained, candidate.likelihood == SQUARED and explained, own, explained]
+    return (ranks + [True]).index(True), candidate.sampler_std != candidate.kl_std
+
+
+def _units(likelihood):
+    """Weights that a likelihood has by itself: the squared error is written with and without its 1/2."""
+    return (1, 2) if likelihood.startswith(SQUARED) else (1,)
+
+
+def _averages(shape):
+    """[(n, what)]: what a mean over some axes of x divides by."""
+    pixels, last = math.prod(shape[1:]), shape[-1]
+    named = [(pixels, "pixels" if len(shape) > 2 else "dimensions")]
+    if len(shape) > 2:
+        named += [(last, "channels" if len(shape) == 4 else "columns"), (pixels // last, "positions")]
+    return [(n, what) for n, what in named if n > 1]
+
+
+def _is(value, error, target):
+    return abs(value - target) < max(4 * error, 0.01 * abs(target))
+
+
+def _findings(candidate, shape, latent_size, beta, facts):
+    """Mistakes, and remarks that are none."""
+    if candidate.unexplained > 1e-3 and _badness(candidate) > 8:
+        return [
+            "cannot tell: the loss is no weighted sum of a log-likelihood and a KL that fit encoder and decoder; "
+            f"{candidate.unexplained:.2g} of its variance is left over"
+        ], []
+    unknown = _unknown(candidate, shape, latent_size)
+    if unknown:
+        return unknown, []
+    present = [bool(abs(w) > 4 * e) for w, e in zip(candidate.weights[0], candidate.errors[0], strict=True)]
+    powers = [_power(candidate, j if present[j] else 1 - j, shape[0]) for j in (0, 1)]
+    log_likelihood, kl = (candidate.weights[0, j] / shape[0] ** powers[j] for j in (0, 1))
+    errors = [candidate.errors[0, j] / shape[0] ** powers[j] for j in (0, 1)]
+    findings = _about_batch(powers, shape[0])
+    notes = [f"the whole loss is summed over the batch of {shape[0]}"] if powers == [1, 1] else []
+    factor = kl / (beta * log_likelihood) if beta else np.nan
+    if all(present) and _is(factor, factor * np.hypot(errors[0] / log_likelihood, errors[1] / kl), 1):
+        findings += ["the loss is the ELBO, to be maximised: its sign is wrong"] if kl < 0 else []
+        if not _is(abs(log_likelihood), errors[0], 1):
+            notes += [f"the whole loss is counted {abs(log_likelihood):.3g} times"]
+    else:
+        beta_now = candidate.weights[0, 1] / candidate.weights[0, 0]
+        findings += _about_log_likelihood(candidate, log_likelihood, errors[0], present[0], shape, beta_now, facts)
+        findings += _about_kl(kl, errors[1], present[1], latent_size, beta)
+    if all(present):
+        findings += _about_std(candidate, facts)
+    more, remarks = _about_outputs(candidate, facts)
+    return findings + more, notes + remarks
+
+
+def _unknown(candidate, shape, latent_size):
+    """What cannot be told: an error too large to tell the weight from none, or from a mean over all axes."""
+    found = []
+    for j, (name, size) in enumerate((("log-likelihood", math.prod(shape[1:])), ("KL", latent_size))):
+        weight, error = candidate.weights[0, j], candidate.errors[:, j].max()
+        if np.isnan(error):
+            found.append(f"cannot tell how the {name} is counted: it does not move apart from the rest as weights do")
+        elif not (error < 0.1 * abs(weight) or error < 0.1 / size):
+            found.append(f"cannot tell how the {name} is counted: {weight:.2g} +- {error:.2g} (more points or seeds?)")
+    return found
+
+
+def _power(candidate, j, batch):
+    """How a weight grows with the batch: 1 for a sum over it, 0 for a mean, -1 for a mean divided by its size again."""
+    (whole, half), (error, half_error) = candidate.weights[:, j], candidate.errors[:, j]
+    growth = batch / (batch // 2)
+    return min((0, 1, -1), key=lambda p: abs(whole - half * growth**p) / np.hypot(error, half_error * growth**p))
+
+
+def _about_batch(powers, batch):
+    if powers[0] == powers[1]:
+        return []
+    words = {1: f"summed over the batch of {batch}", -1: f"divided by the batch of {batch} once more"}
+    names = ("reconstruction", "the KL")
+    return [f"{name} is {words[power]}" for name, power in zip(names, powers, strict=True) if power]
+
+
+def _about_log_likelihood(candidate, weight, error, present, shape, effective_beta, facts):
+    if not present:
+        return ["reconstruction is missing: nothing depends on the log-likelihood"]
+    if weight < 0:
+        return ["the log-likelihood has the wrong sign"]
+    name = SQUARED if candidate.likelihood.startswith(SQUARED) else "reconstruction"
+    for unit in _units(candidate.likelihood):
+        for size, what in _averages(shape):
+            if _is(weight, error, unit / size):
+                return [f"{name} is averaged over {size} {what}: effective beta {effective_beta:.4g}"]
+    if name == SQUARED:
+        if _is(weight, error, 2):
+            return ["squared error without variance: a Gaussian with variance 0.5"]
+        own = not _is(weight, error, 1) or facts["distribution"]
+        return [f"squared error: a Gaussian with variance {1 / weight:.3g}"] if own else []
+    if _is(weight, error, 1):
+        return []
+    return [f"the log-likelihood is counted {weight:.2f} times: effective beta {effective_beta:.4g}"]
+
+
+def _about_kl(weight, error, present, latent_size, beta):
+    if not present:
+        return ["the KL is missing: an autoencoder"] if beta else []
+    if _is(weight, error, beta):
+        return []
+    found = ["the KL has the wrong sign"] if weight < 0 else []
+    weight = abs(weight)
+    if beta != 1 and _is(weight, error, 1):
+        return [*found, f"beta is {beta:g}, but never reaches the loss: the KL is counted 1.00 times"]
+    if latent_size > 1 and _is(weight, error, beta / latent_size):
+        return [*found, f"the KL is averaged over {latent_size} latents"]
+    return found if _is(weight, error, beta) else [*found, f"the KL is counted {weight:.2f} times"]
+
+
+def _about_std(candidate, facts):
+    s = "the encoder's second output" if facts["tuple"] else "the standard deviation of the encoder's distribution"
+    sampler, kl = candidate.sampler_std, candidate.kl_std
+    if sampler == "0":
+        return ["z is not sampled: the decoder gets the mean of q(z|x)"]
+    if sampler != kl:
+        return [f"sampler and KL disagree about what std is: {sampler} in the sampler, {kl} in the KL, with s {s}"]
+    return [f"sampler and KL take {kl} for std, with s {s}"] if kl != "s" and not facts["tuple"] else []
+
+
+def _about_outputs(candidate, facts):
+    """Mistakes and remarks about what the cross-entropy is given."""
+    found = []
+    if candidate.likelihood == LOGITS and facts["outputs_in_unit_interval"]:
+        found = ["the loss takes the decoder's outputs for logits, but all lie in [0, 1]: they are probabilities"]
+    remarks = ["the loss is the same for every seed: its noise is fixed, or it has none"] if facts["seedless"] else []
+    if candidate.likelihood in (LOGITS, PROBABILITIES) and facts["grey"]:
+        remarks += ["x is not binary: its cross-entropy is no log-likelihood (a binomial's, or a mean over binary x)"]
+    return found, remarks

@@ -1,0 +1,46 @@
+"""The mean of the weights of several epochs, as a Keras callback."""
+
+import tensorflow as tf
+import tf_keras as tfk
+
+
+class AveragedWeights(tfk.callbacks.Callback):
+    """Ends a training with the mean of the weights that its last T epochs ended with.
+
+        mean_T = 1/T sum_t w_t
+
+    Polyak and Juditsky (1992, "Acceleration of stochastic approximation by averaging"); Izmailov et al. (2018, arXiv
+    1803.05407). Late in a training the weights scatter about a point that is better than most of them. Nothing is
+    added to a step. What is measured between epochs are the weights themselves.
+
+    Args:
+        variables: the weights, which exist already.
+        first_epoch: the first that counts, from 0.
+
+    Attributes:
+        variables: what a checkpoint must hold to go on with the mean.
+
+    Raises:
+        ValueError: first_epoch below 0.
+    """
+
+    def __init__(self, variables, first_epoch):
+        super().__init__()
+        if first_epoch < 0:
+            raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
+        self.first_epoch = first_epoch
+        self._weights = list(variables)
+        self._means = [tf.Variable(weight, trainable=False, name="mean") for weight in self._weights]
+        self._count = tf.Variable(0, trainable=False, name="count")
+        self.variables = [*self._means, self._count]
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch >= self.first_epoch:
+            self._count.assign_add(1)
+            for mean, weight in zip(self._means, self._weights, strict=True):
+                mean.assign_add((weight - mean) / tf.cast(self._count, mean.dtype))
+
+    def on_train_end(self, logs=None):
+        if self._count > 0:
+            for mean, weight in zip(self._means, self._weights, strict=True):
+                weight.assign(mean)

@@ -1,0 +1,81 @@
+"""What all likelihoods are made of: a network, a linear layer, and a TFP distribution layer."""
+
+import math
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+tfd = tfp.distributions
+tfpl = tfp.layers
+
+
+class Likelihood(tfk.Model):
+    """p(x|z), a `tfd.Distribution`: network, linear layer, distribution layer.
+
+    Args:
+        make_distribution: parameters [..., *event_shape[:-1], params_size] -> a distribution of x, whose batch shape
+            may still hold axes of the event: along them it is a product.
+        params_size: channels -> how many numbers the linear layer gives for each pixel.
+        scale: see below.
+
+    Attributes:
+        event_shape: the shape of one x.
+        support: the rule that x obeys, in words.
+        in_support: x -> booleans of the same shape.
+        to_support: images in [0, 1] -> the nearest in the support; how bytes, divided by 255, are taken.
+        to_support_rule: that in words.
+        scale: of `normal`, `laplace` and `normal_optimal`: a number, or what learns it; None for the others.
+    """
+
+    any_leading_axes = True
+
+    def __init__(
+        self,
+        network,
+        event_shape,
+        make_distribution,
+        support,
+        in_support,
+        to_support,
+        seed,
+        *,
+        params_size=lambda channels: channels,
+        scale=None,
+    ):
+        event_shape = tuple(event_shape)
+        if not event_shape or min(event_shape) < 1:
+            raise ValueError(f"event_shape must have sizes of at least 1, got {event_shape}")
+        super().__init__(name="decoder")
+        self.network = network
+        self.event_shape = event_shape
+        self.support = support
+        self.in_support = in_support
+        self.to_support_rule, self.to_support = to_support
+        self._params_shape = (*event_shape[:-1], params_size(event_shape[-1]))
+        # On a feature map as large as the image, the linear layer is a convolution of size 1.
+        on_map = network.output_shape[1:-1] == event_shape[:-1] and len(event_shape) > 1
+        self.params = tfk.layers.Dense(
+            self._params_shape[-1] if on_map else math.prod(self._params_shape),
+            kernel_initializer=tfk.initializers.GlorotUniform(seed=seed),
+            name="params",
+        )
+        self.flatten = tf.identity if on_map else tfk.layers.Flatten(name="flatten")
+
+        def make(params):
+            elements = make_distribution(params)
+            return tfd.Independent(elements, len(event_shape) - elements.event_shape.rank)
+
+        self.distribution = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="distribution")
+        # On the layer that reads it, so that Keras tracks a learned one.
+        self.distribution.scale = scale
+
+    @property
+    def scale(self):
+        return self.distribution.scale
+
+    def call(self, z):
+        leading = tf.shape(z)[:-1]
+        h = self.flatten(self.network(tf.reshape(z, [-1, z.shape[-1]])))
+        params = tf.cast(self.params(h), tf.float32)
+        return self.distribution(tf.reshape(params, tf.concat([leading, self._params_shape], axis=0)))

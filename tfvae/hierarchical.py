@@ -1,0 +1,178 @@
+"""Several layers of latents, z = [z_1, ..., z_L]: one vector to all that is around them, split in here.
+
+    p(z) = p(z_L) prod_l p(z_l|z_l+1),   p(x|z) = p(x|z_1)
+
+    prior       p(z_L) = N(0, I), each p(z_l|z_l+1) a normal whose parameters a network makes of z_l+1
+    bottom-up   q(z|x) = q(z_1|x) prod_l q(z_l+1|z_l)     Burda et al. (2015, arXiv 1509.00519, section 5)
+    top-down    q(z|x) = q(z_L|x) prod_l q(z_l|z_l+1, x)  Sonderby et al. (2016, arXiv 1602.02282, eq. 17 to 19)
+
+Each is a `Pushforward`: z_l = loc_l + scale_l eps_l, one layer after the other, whose Jacobian is triangular. A decoder
+for it reads z_1 alone: `likelihoods.bernoulli(networks.first(body of z_1, of=sum(latent_sizes)), event_shape)`.
+"""
+
+import tensorflow as tf
+import tf_keras as tfk
+
+from tfvae.flows import dtype, loc_scale
+from tfvae.posteriors import Posterior, PushforwardLayer
+from tfvae.pushforward import Pushforward
+
+
+def prior(networks, latent_sizes, *, seed=None):
+    """p(z) = N(z_L; 0, I) prod_l N(z_l; loc(z_l+1), diag(scale(z_l+1)^2)); trainable.
+
+    Args:
+        networks: Keras bodies [B, D_l+1] -> features, for l = 1, ..., L - 1: those of z_1's parameters first.
+        latent_sizes: D_1, ..., D_L, from the data upwards; at least two.
+        seed: fixes the initial weights of the linear layers.
+
+    Raises:
+        ValueError: sizes below 1, or another number of networks.
+    """
+    _check(networks, latent_sizes, len(latent_sizes) - 1)
+    heads = _heads(networks, latent_sizes[:-1], seed)
+    chain = _Downwards(heads, latent_sizes)
+    return Pushforward(chain, sum(latent_sizes), dtype=chain.dtype, name="hierarchical_prior")
+
+
+def bottom_up(networks, latent_sizes, *, seed=None):
+    """q(z|x) = N(z_1; loc(x), diag(scale(x)^2)) prod_l N(z_l+1; loc(z_l), diag(scale(z_l)^2)).
+
+    Args:
+        networks: L Keras bodies -> features: of x [B, *event_shape], of z_1 [B, D_1], ..., of z_L-1.
+        latent_sizes, seed: as for `prior`.
+    """
+    _check(networks, latent_sizes, len(latent_sizes))
+    transform = _Upwards(_heads(networks[1:], latent_sizes[1:], seed), latent_sizes)
+    layer = PushforwardLayer(transform, sum(latent_sizes))
+    return Posterior(networks[0], sum(latent_sizes), 2 * latent_sizes[0], layer, seed=seed, name="encoder")
+
+
+def top_down(networks, latent_sizes, prior, *, seed=None):
+    """q(z|x) = q(z_L|x) prod_l q(z_l|z_l+1, x): what the image says of z_l and what the prior does, by precision.
+
+    With loc_d, scale_d of a deterministic pass upwards, d_1 = network_1(x), d_l+1 = network_l+1(d_l), and loc_p,
+    scale_p of p(z_l|z_l+1): 1 / scale^2 = 1 / scale_d^2 + 1 / scale_p^2, loc = scale^2 (loc_d / scale_d^2 + loc_p /
+    scale_p^2). z_L is that of x alone.
+
+    Args:
+        networks: L Keras bodies -> features: of x [B, *event_shape], of d_1, ..., of d_L-1.
+        latent_sizes, seed: as for `prior`.
+        prior: what `prior` made; its conditionals are shared, and stay the prior's.
+    """
+    _check(networks, latent_sizes, len(latent_sizes))
+    layer = PushforwardLayer(_TopDown(lambda: prior.transform.heads, latent_sizes), sum(latent_sizes))
+    return _Ladder(networks, latent_sizes, layer, seed)
+
+
+class _Ladder(tfk.Model):
+    """The deterministic pass upwards, the parameters of every layer, the distribution."""
+
+    def __init__(self, networks, latent_sizes, distribution_layer, seed):
+        super().__init__(name="encoder")
+        self.network = networks[0]
+        self.upper = networks[1:]
+        self.params = [_linear(2 * size, seed, i) for i, size in enumerate(latent_sizes)]
+        self.latent_size = sum(latent_sizes)
+        self.distribution = distribution_layer
+
+    def call(self, x):
+        d = [self.network(x)]
+        for body in self.upper:
+            d.append(body(d[-1]))
+        params = tf.concat([head(features) for head, features in zip(self.params, d, strict=True)], axis=-1)
+        return self.distribution(tf.cast(params, dtype()))
+
+
+class _Chain(tf.Module):
+    """z_l = loc_l + scale_l eps_l, where loc_l and scale_l depend on the layers before: `push` and `pull`.
+
+    A kind of chain says in which order the layers come, and which `parameters` a layer has, given those before it.
+    """
+
+    def __init__(self, heads, latent_sizes):
+        super().__init__()
+        self.heads = heads
+        self.latent_sizes = list(latent_sizes)
+        self.dtype = dtype()
+
+    def push(self, eps, context=None):
+        z, log_det = tf.split(eps, self.latent_sizes, axis=-1), 0.0  # z holds eps, until a layer's turn has come
+        for i in self.order():
+            loc, scale = self.parameters(i, z, context)
+            z[i] = loc + scale * z[i]
+            log_det += tf.reduce_sum(tf.math.log(scale), axis=-1)
+        return tf.concat(z, axis=-1), log_det
+
+    def pull(self, z, context=None):
+        z, eps, log_det = tf.split(z, self.latent_sizes, axis=-1), [], 0.0
+        for i, layer in enumerate(z):
+            loc, scale = self.parameters(i, z, context)
+            eps.append((layer - loc) / scale)
+            log_det += tf.reduce_sum(tf.math.log(scale), axis=-1)
+        return tf.concat(eps, axis=-1), log_det
+
+
+class _Upwards(_Chain):
+    """From z_1, whose parameters are the context, to z_L."""
+
+    def order(self):
+        return range(len(self.latent_sizes))
+
+    def parameters(self, i, z, context):
+        return loc_scale(context) if i == 0 else _conditional(self.heads[i - 1], z[i - 1])
+
+
+class _Downwards(_Chain):
+    """From z_L ~ N(0, I) to z_1."""
+
+    def order(self):
+        return reversed(range(len(self.latent_sizes)))
+
+    def parameters(self, i, z, context):
+        if i == len(self.latent_sizes) - 1:
+            return tf.zeros(self.latent_sizes[i], self.dtype), tf.ones(self.latent_sizes[i], self.dtype)
+        return _conditional(self.heads[i], z[i + 1])
+
+
+class _TopDown(_Chain):
+    """From z_L to z_1, the context being what x says of each. `heads`: a function that gives the prior's networks.
+
+    A function, so that their variables are the prior's alone.
+    """
+
+    def order(self):
+        return reversed(range(len(self.latent_sizes)))
+
+    def parameters(self, i, z, context):
+        loc, scale = loc_scale(tf.split(context, [2 * size for size in self.latent_sizes], axis=-1)[i])
+        if i == len(self.latent_sizes) - 1:
+            return loc, scale
+        prior_loc, prior_scale = _conditional(self.heads()[i], z[i + 1])
+        precision, prior_precision = scale**-2, prior_scale**-2
+        variance = 1 / (precision + prior_precision)
+        return variance * (precision * loc + prior_precision * prior_loc), tf.sqrt(variance)
+
+
+def _conditional(head, z):
+    """loc, scale of the next layer: [..., D] each, whatever the leading axes of z."""
+    params = tf.cast(head(tf.reshape(z, [-1, z.shape[-1]])), dtype())
+    return loc_scale(tf.reshape(params, tf.concat([tf.shape(z)[:-1], params.shape[-1:]], axis=0)))
+
+
+def _heads(networks, sizes, seed):
+    """The bodies, each with a linear layer that gives loc and the scale before its softplus."""
+    layers = enumerate(zip(networks, sizes, strict=True))
+    return [tfk.Model(body.inputs, _linear(2 * size, seed, i + 1)(body.output)) for i, (body, size) in layers]
+
+
+def _linear(size, seed, i):
+    initializer = tfk.initializers.GlorotUniform(seed=None if seed is None else seed + i)
+    return tfk.layers.Dense(size, kernel_initializer=initializer, name=f"params_{i}")
+
+
+def _check(networks, latent_sizes, num_networks):
+    if len(latent_sizes) < 2 or min(latent_sizes) < 1:
+        raise ValueError(f"latent_sizes must hold at least two sizes of at least 1, got {tuple(latent_sizes)}")
+    if len(networks) != num_networks:
+        raise ValueError(f"networks must be {num_networks} for {len(latent_sizes)} latent_sizes, got {len(networks)}")

@@ -17,9 +17,9 @@ from reports import RESULTS
 
 HERE = pathlib.Path(__file__).parent
 COMMANDS = {
-    "throughput": ["throughput.py", "--output", RESULTS / "throughput.json"],
+    "throughput": ["throughput.py", "--rounds", "2", "--output", RESULTS / "throughput.json"],
     "throughput_static": [
-        "throughput.py", "--binarization", "static", "--models", "mlp-400-20", "--output",
+        "throughput.py", "--rounds", "2", "--binarization", "static", "--models", "mlp-400-20", "--output",
         RESULTS / "throughput_static.json",
     ],
     "precision": ["precision.py"],

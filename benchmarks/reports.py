@@ -10,7 +10,7 @@ import sys
 
 import click
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 
 
 def output_option(name):
@@ -27,7 +27,8 @@ def write(path, report):
 def head():
     """What stands at the head of every stored result: when, by which command, where, with what."""
     script, *arguments = sys.argv
-    command = " ".join(["python", f"benchmarks/{pathlib.Path(script).name}", *arguments])
+    repository = f"{RESULTS.parent.parent}/"
+    command = " ".join(["python", f"benchmarks/{pathlib.Path(script).name}", *arguments]).replace(repository, "")
     return {"date": f"{datetime.date.today()}", "command": command, **machine()}
 
 

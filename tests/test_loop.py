@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as tfk
 from conftest import small_vae
 
 from tfvae import objectives
@@ -44,6 +45,14 @@ def test_xla_is_not_chosen_for_an_objective_that_does_not_tell_its_samples(binar
     vae = small_vae(binary_digits)
     vae.compile("adam", lambda *args, **kwargs: objectives.elbo(*args, **kwargs))
     assert not xla_pays(vae, 64, 5000)
+
+
+def test_xla_is_not_chosen_in_half_precision(binary_digits):
+    tfk.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        assert not xla_pays(small_vae(binary_digits), 64, 5000)
+    finally:
+        tfk.mixed_precision.set_global_policy("float32")
 
 
 def test_the_choice_is_that_of_the_whole_run_and_of_the_user_first(binary_digits):

@@ -22,8 +22,8 @@ def xla_pays(vae, batch_size, num_steps):
     pieces = [vae.encoder, vae.decoder]
     if not all(isinstance(piece, tfk.Model) for piece in pieces):
         return False
-    layers = [m for piece in pieces for m in piece.submodules if not isinstance(m, tfk.Model)]
-    layers = [m for m in layers if getattr(m, "weights", ())]
+    parts = [m for piece in pieces for m in piece.submodules if not isinstance(m, tfk.Model)]
+    layers = [m for m in parts if getattr(m, "weights", ())]
     # Not in half precision, whose products on a processor XLA makes slower than they are.
     dense = all(isinstance(m, tfk.layers.Dense) and m.compute_dtype == m.variable_dtype for m in layers)
     return dense and rows <= _MOST_ROWS and num_steps >= _LEAST_STEPS and not tf.config.list_logical_devices("GPU")

@@ -58,7 +58,7 @@ ROWS = {
     "vamp": dataclasses.replace(ONE_LAYER, prior="vamp"),
     "iaf-vamp": dataclasses.replace(ONE_LAYER, posterior="iaf", prior="vamp"),
     "linear": dataclasses.replace(
-        ONE_LAYER, binarize=None, likelihood="normal", hidden_sizes=(), learning_rate=2e-3, epochs=100
+        ONE_LAYER, binarize=None, likelihood="normal", hidden_sizes=(), learning_rate=2e-3, epochs=30
     ),
 }
 

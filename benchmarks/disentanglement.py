@@ -3,7 +3,7 @@
     python benchmarks/disentanglement.py                      about 20 minutes on one core
     python benchmarks/disentanglement.py --seeds 0,2,4        a part of it, beside which another process runs the rest
 
-A run that is finished is not done again. Each leaves a file in --runs; once all are there, they are gathered into
+A run that is finished is not done again. Each leaves a file in --runs; all that are there are gathered into
 results/disentanglement.json (every number) and disentanglement.npz (traversals of the first seed's models), and a table
 over seeds is printed: rate, distortion and ELBO in nats an image of the 1000 test images, scores of all 11,520.
 """
@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 import numpy as np
-from throughput import processor, versions
+from reports import processor, versions
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SETTINGS = {
@@ -120,13 +120,15 @@ def gathered(files):
 def table(reports):
     """Means over seeds, plus or minus the standard deviation over seeds."""
     columns = ["elbo", "rate", "distortion", "active_units", *reports[0]["scores"]]
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = ["| | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for setting in SETTINGS:
         runs = [run | {n: s[0] for n, s in run["scores"].items()} for run in reports if run["setting"] == setting]
+        if len(runs) < 2:
+            continue
         cells = [np.array([run[name] for run in runs]) for name in columns]
         digits = [1] * 4 + [2] * len(reports[0]["scores"])
         shown = [f"{c.mean():.{d}f} +- {c.std(ddof=1):.{d}f}" for c, d in zip(cells, digits, strict=True)]
-        lines.append(f"| {setting} | " + " | ".join(shown) + " |")
+        lines.append(f"| {setting} | {len(runs)} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
@@ -143,7 +145,7 @@ def main(seeds, runs, seconds):
         if file.exists() or str(seed) not in seeds.split(","):
             continue
         if time.perf_counter() - started > seconds:
-            sys.exit("not finished: run the same command again")
+            break
         begun = time.perf_counter()
         vae, sprites = trained(SETTINGS[setting], seed)
         ended = time.perf_counter()
@@ -153,8 +155,9 @@ def main(seeds, runs, seconds):
         file.write_text(json.dumps(report))
         brief = {name: round(report[name], 1) for name in ("elbo", "rate", "distortion", "seconds", "score_seconds")}
         click.echo(f"{setting} seed {seed}: {brief} MIG {report['scores']['mig'][0]:.3f}")
-    if all(file.exists() for file in files.values()):
-        click.echo(table(gathered(list(files.values()))))
+    click.echo(table(gathered([file for file in files.values() if file.exists()])))
+    if not all(file.exists() for file in files.values()):
+        sys.exit("not finished: run the same command again")
 
 
 if __name__ == "__main__":

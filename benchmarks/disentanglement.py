@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 import numpy as np
-from throughput import processor, versions
+from reports import processor, versions
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SETTINGS = {

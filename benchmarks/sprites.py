@@ -17,7 +17,7 @@ import time
 
 import click
 import numpy as np
-from throughput import processor, versions
+from reports import processor, versions
 
 FULL = pathlib.Path(__file__).parent / "recipes" / "sprites_full.json"
 GRID = (3, 6, 8, 8, 8)

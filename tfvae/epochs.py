@@ -4,6 +4,8 @@ Both are functions of (seed, epoch, step) made of TensorFlow operations, so that
 whoever iterates, and inside the compiled training step, where nothing is copied or waited for, for `VAE.fit`.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +26,7 @@ class Stored:
     def __len__(self):
         return len(self._images)
 
+    @functools.cache  # noqa: B019 (it looks at all of them, and lives as long as they do)
     def levels(self):
         """Every grey level that can be read: in one dimension, float32."""
         if np.issubdtype(self._images.dtype, np.integer):

@@ -26,9 +26,12 @@ class Stored:
     def __len__(self):
         return len(self._images)
 
-    @functools.cache  # noqa: B019 (it looks at all of them, and lives as long as they do)
     def levels(self):
         """Every grey level that can be read: in one dimension, float32."""
+        return self._levels
+
+    @functools.cached_property
+    def _levels(self):
         if np.issubdtype(self._images.dtype, np.integer):
             return grey(np.flatnonzero(np.bincount(self._images.ravel())), self._max_level)
         return self._images.ravel()

@@ -41,6 +41,7 @@ ONE_LAYER = Recipe(
     batch_size=100,
     learning_rate=3e-3,
     mean_bias=True,
+    jit=False,
 )
 # 784-200-200-100-100-100-50.
 TWO_LAYERS = dataclasses.replace(

@@ -52,7 +52,7 @@ def test_xla_is_not_chosen_in_half_precision(binary_digits):
     try:
         assert not xla_pays(small_vae(binary_digits), 64, 5000)
     finally:
-        tfk.mixed_precision.set_global_policy("float32")
+        tfk.mixed_precision.set_global_policy(None)  # as floatx says
 
 
 def test_the_choice_is_that_of_the_whole_run_and_of_the_user_first(binary_digits):

@@ -9,26 +9,24 @@ to results/beta_grid_pictures.npz, bytes [n, 28, 28]: under "DATA/LATENTS/BETA/s
 under "DATA/images" the test images that are reconstructed; notebook 08 draws them. A stop loses one model.
 """
 
-import datetime
 import json
 import os
-import pathlib
 import time
 
 import click
 import numpy as np
-from reports import processor, versions
+from reports import RESULTS, head
+from training import trained
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 NUMBERS, PICTURES = RESULTS / "beta_grid.json", RESULTS / "beta_grid_pictures.npz"
 NUM_IMAGES, NUM_SAMPLES, NUM_PICTURES = 500, 50, 9
 
 
-def trained(name, latent_size, beta, epochs):
-    """The model of one cell and its data."""
+def recipe_of(name, latent_size, beta, epochs):
+    """Of one cell."""
     from tfvae import recipes
 
-    recipe = recipes.Recipe(
+    return recipes.Recipe(
         data=name,
         binarize="stochastic",
         latent_size=latent_size,
@@ -40,12 +38,6 @@ def trained(name, latent_size, beta, epochs):
         batch_size=128,
         learning_rate=2e-3,
     )
-    images = recipe.load_data()
-    recipe = recipe.complete(images)
-    vae = recipes.build(recipe)
-    recipes.compile(vae, recipe, images.train_size)
-    vae.fit(images.train(recipe.batch_size), epochs=epochs, verbose=0)
-    return vae, images
 
 
 def cell(name, latent_size, beta, epochs):
@@ -53,7 +45,7 @@ def cell(name, latent_size, beta, epochs):
     from tfvae import diagnostics
 
     started = time.perf_counter()
-    vae, images = trained(name, latent_size, beta, epochs)
+    vae, images = trained(recipe_of(name, latent_size, beta, epochs))
     measured = diagnostics.measure(vae, images.x_test[:NUM_IMAGES], NUM_SAMPLES)
     shown = images.x_test[:NUM_PICTURES]
     numbers = {key: float(getattr(measured, key).mean()) for key in ("elbo", "log_likelihood", "kl", "log_evidence")}
@@ -104,20 +96,9 @@ def main(data, latent_sizes, betas, epochs, seconds):
             rows = [row for row in rows if (row["data"], row["latent_size"], row["beta"]) != key[:3]] + [numbers]
             rows.sort(key=lambda row: (row["data"], row["latent_size"], row["beta"]))
             files.write_arrays(PICTURES, pictures)
-            files.write_json(NUMBERS, {**settings(), "rows": rows})
+            measured = {"num_test_images": NUM_IMAGES, "num_samples": NUM_SAMPLES, "seed": 0}
+            files.write_json(NUMBERS, head() | measured | {"rows": rows})
             click.echo("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in numbers.items()))
-
-
-def settings():
-    return {
-        "command": "python benchmarks/beta_grid.py",
-        "date": f"{datetime.date.today()}",
-        "processor": processor(),
-        "versions": versions(),
-        "num_test_images": NUM_IMAGES,
-        "num_samples": NUM_SAMPLES,
-        "seed": 0,
-    }
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ results/disentanglement.json (every number) and disentanglement.npz (traversals 
 over seeds is printed: rate, distortion and ELBO in nats an image of the 1000 test images, scores of all 11,520.
 """
 
-import datetime
 import json
 import os
 import pathlib
@@ -19,9 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 import numpy as np
-from reports import processor, versions
+from reports import RESULTS, head
+from training import trained
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 SETTINGS = {
     "beta 1": {"objective": "beta_elbo", "beta": 1.0},
     "beta 2": {"objective": "beta_elbo", "beta": 2.0},
@@ -60,19 +59,6 @@ class Codes:
         return np.ravel_multi_index(tuple(factors.T), FACTOR_SIZES)
 
 
-def trained(fields, seed):
-    """A model and its data."""
-    from tfvae import recipes
-
-    recipe = recipes.Recipe(**MODEL, **fields, seed=seed)
-    sprites = recipe.load_data()
-    recipe = recipe.complete(sprites)
-    vae = recipes.build(recipe)
-    recipes.compile(vae, recipe, sprites.train_size)
-    vae.fit(sprites.train(recipe.batch_size), epochs=recipe.epochs, verbose=0)
-    return vae, sprites
-
-
 def measured(vae, sprites):
     """Rate and distortion in nats an image, what each latent carries, and every score with its spread over draws."""
     from tfvae import diagnostics, disentanglement
@@ -106,9 +92,7 @@ def traversals(vae, sprites):
 def gathered(files):
     """All runs in one report, and the first seed's traversals in one file of arrays."""
     reports = [json.loads(file.read_text()) for file in files]
-    report = {"date": f"{datetime.date.today()}", "command": "python benchmarks/disentanglement.py"}
-    report |= {"processor": processor(), "cores": "one for each process", "versions": versions()}
-    report |= {"factor_names": FACTOR_NAMES, "model": MODEL, "settings": SETTINGS, "score_draws": DRAWS}
+    report = head() | {"factor_names": FACTOR_NAMES, "model": MODEL, "settings": SETTINGS, "score_draws": DRAWS}
     report |= {"reach": REACH.tolist(), "runs": reports}
     (RESULTS / "disentanglement.json").write_text(json.dumps(report) + "\n")
     pictures = {run["setting"]: np.load(f.with_suffix(".npy")) for run, f in zip(reports, files, strict=True)
@@ -138,6 +122,8 @@ def table(reports):
 @click.option("--seconds", default=1e9, help="Begin no run after so many.")
 def main(seeds, runs, seconds):
     """Train, score and store what is not there yet; see the file's head."""
+    from tfvae import Recipe
+
     runs.mkdir(parents=True, exist_ok=True)
     files = {(s, seed): runs / f"{s.replace(' ', '-')}-{seed}.json" for seed in SEEDS for s in SETTINGS}
     started = time.perf_counter()
@@ -147,7 +133,7 @@ def main(seeds, runs, seconds):
         if time.perf_counter() - started > seconds:
             break
         begun = time.perf_counter()
-        vae, sprites = trained(SETTINGS[setting], seed)
+        vae, sprites = trained(Recipe(**MODEL, **SETTINGS[setting], seed=seed))
         ended = time.perf_counter()
         report = {"setting": setting, "seed": seed, **measured(vae, sprites)}
         report |= {"seconds": ended - begun, "score_seconds": time.perf_counter() - ended}

@@ -1,23 +1,20 @@
 """Sprites made as they are read: images a second, and what that costs a training.
 
-    python benchmarks/sprites.py                                    minutes
+    python benchmarks/sprites.py                minutes; writes results/sprites.json
 
 First the images alone, 64 at a time and 1024 at a time, in a plain graph and under XLA. Then trainings on images that
 the step makes, beside the same on stored ones: epochs in turn, medians. The large model is that of
 recipes/sprites_full.json; its steps give the time that the whole of that recipe takes here.
 """
 
-import datetime
-import json
 import os
 import pathlib
 import statistics
-import sys
 import time
 
 import click
 import numpy as np
-from reports import processor, versions
+import reports
 
 FULL = pathlib.Path(__file__).parent / "recipes" / "sprites_full.json"
 GRID = (3, 6, 8, 8, 8)
@@ -63,17 +60,17 @@ def trained_per_second(recipe, steps, rounds):
 @click.command()
 @click.option("--seconds", default=1.0, help="For each of the first numbers.", show_default=True)
 @click.option("--rounds", default=5, type=click.IntRange(1), help="Timed of each training.", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False), help="Write the numbers as JSON too.")
+@reports.output_option("sprites")
 def main(seconds, rounds, output):
     """Images a second, and their cost in training; see the file's head."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import dataclasses
 
+    import tensorflow as tf
+
     from tfvae import recipes, runs
 
-    report = {"date": f"{datetime.date.today()}", "command": " ".join(["python", *sys.argv])}
-    report |= {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "versions": versions()}
-    report |= {"drawn": [], "trained": []}
+    report = reports.head() | {"drawn": [], "trained": []}
     for image_size in (64, 32):
         for batch_size in (64, 1024):
             for jit in (False, True):
@@ -82,6 +79,8 @@ def main(seconds, rounds, output):
                 click.echo(f"{name:<44}{rate:>10.0f} images/s")
                 report["drawn"].append({"what": name, "images_per_s": rate})
     full = dataclasses.replace(runs.read_recipe(FULL), factor_sizes=GRID)
+    if not tf.config.list_physical_devices("GPU"):
+        full = dataclasses.replace(full, jit=None)  # there XLA takes convolutions forty times as long
     small = recipes.Recipe(data="sprites", image_size=32, factor_sizes=GRID, batch_size=128)
     for name, recipe, steps in (("mlp 256-256, 32 x 32, batch 128", small, 64), ("sprites_full.json", full, 8)):
         rates = trained_per_second(recipe, steps, rounds)
@@ -93,8 +92,7 @@ def main(seconds, rounds, output):
     hours = 300_000 * full.batch_size / rates["made"] / 3600
     click.echo(f"{FULL.name}, 300,000 steps: {hours:.1f} hours here")
     report["full_hours"] = hours
-    if output:
-        pathlib.Path(output).write_text(json.dumps(report, indent=2) + "\n")
+    reports.write(output, report)
 
 
 if __name__ == "__main__":

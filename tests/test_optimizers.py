@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as tfk
 
-from tfvae.optimizers import fused
+from tfvae.optimizers import apply_if, can_withhold, fused
 
 
 def after_steps(optimizer, num_steps=20):
@@ -31,6 +31,42 @@ def test_sparse_gradients_and_scaled_losses_are_taken():
     np.testing.assert_allclose(variable, expected, rtol=1e-6)
     scaled = tfk.mixed_precision.LossScaleOptimizer(tfk.optimizers.Adam(0.1))
     assert fused(scaled) is scaled and hasattr(scaled.inner_optimizer.update_step, "func")
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_an_update_that_is_withheld_leaves_everything_as_it_was(jit):
+    variable = tf.Variable([1.0, -2.0])
+    adam, expected = (fused(tfk.optimizers.Adam(0.1)) for _ in range(2))
+    adam.build([variable])
+    gradient = tf.constant([0.3, -4.0])
+
+    @tf.function(jit_compile=jit)
+    def step(gradient, good):
+        apply_if(good, adam, [(gradient, variable)])
+
+    step(gradient, tf.constant(True))
+    before = [v.numpy() for v in [variable, *adam.variables]]
+    step(gradient * np.nan, tf.constant(False))
+    for value, kept in zip([variable, *adam.variables], before, strict=True):
+        np.testing.assert_array_equal(value, kept)
+    step(gradient, tf.constant(True))
+    same = tf.Variable([1.0, -2.0])
+    for _ in range(2):
+        expected.apply_gradients([(gradient, same)])
+    np.testing.assert_allclose(variable, same, rtol=1e-6)
+
+
+def test_only_what_is_known_to_do_nothing_else_is_withheld():
+    variable = tf.Variable([1.0, 2.0])
+    dense = [(tf.constant([0.3, 1.0]), variable)]
+    sparse = [(tf.IndexedSlices(tf.constant([0.3]), tf.constant([1]), tf.constant([2])), variable)]
+    assert can_withhold(fused(tfk.optimizers.Adam()), dense)
+    assert not can_withhold(fused(tfk.optimizers.Adam()), sparse)
+    for optimizer in (
+        *(tfk.optimizers.SGD(), tfk.optimizers.Adam(use_ema=True), tfk.optimizers.Adam(weight_decay=0.1)),
+        tfk.mixed_precision.LossScaleOptimizer(tfk.optimizers.Adam()),
+    ):
+        assert not can_withhold(fused(optimizer), dense)
 
 
 def test_other_optimizers_stay_as_they_are():

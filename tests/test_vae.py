@@ -282,7 +282,8 @@ def test_training_that_turns_non_finite_stops_and_keeps_the_last_good_weights(di
         np.testing.assert_array_equal(vae.get_weights()[i], kept[4][i])
 
 
-def test_an_exploding_gradient_is_caught_though_the_loss_is_finite(digits):
+@pytest.mark.parametrize("jit", [False, True])
+def test_an_exploding_gradient_is_caught_though_the_loss_is_finite(digits, jit):
     @tf.custom_gradient
     def with_bad_gradient(x):
         return tf.identity(x), lambda upstream: upstream * np.nan
@@ -293,7 +294,7 @@ def test_an_exploding_gradient_is_caught_though_the_loss_is_finite(digits):
 
     vae = small_vae(digits)
     before = [v.numpy() for v in vae.trainable_variables]
-    vae.compile(tfk.optimizers.Adam(1e-3), objective)
+    vae.compile(tfk.optimizers.Adam(1e-3), objective, jit_compile=jit)
     with pytest.raises(FloatingPointError, match="non-finite at step 0"):
         vae.fit(digits.train(64), epochs=1, verbose=0)
     for a, b in zip(before, vae.trainable_variables, strict=True):

@@ -1,4 +1,4 @@
-"""Adam's update as one operation for each variable."""
+"""Adam's update as one operation for each variable, and one that may be withheld."""
 
 import functools
 
@@ -22,22 +22,47 @@ def fused(optimizer):
     return optimizer
 
 
-def _update_step(adam, gradient, variable):
+def can_withhold(optimizer, gradients):
+    """Whether `apply_if` knows the optimizer's update: an Adam that `fused` took, which does nothing beside it."""
+    return (
+        isinstance(getattr(optimizer, "update_step", None), functools.partial)
+        and not (optimizer.jit_compile or optimizer.use_ema or optimizer.weight_decay)
+        and all(isinstance(gradient, tf.Tensor) for gradient, _ in gradients)
+    )
+
+
+def apply_if(good, adam, gradients):
+    """Applies the gradients if `good`, by arithmetic: XLA fuses nothing across a condition.
+
+    With betas of 1, a rate of 0 and gradients of 0 the update changes nothing.
+    """
+    always = adam.update_step
+    adam.update_step = functools.partial(_update_step, adam, good=good)
+    adam.apply_gradients(gradients)
+    adam.update_step = always
+    adam.iterations.assign_sub(tf.cast(~good, adam.iterations.dtype))
+
+
+def _update_step(adam, gradient, variable, good=True):
     if isinstance(gradient, tf.IndexedSlices):
         return type(adam).update_step(adam, gradient, variable)
     dtype = variable.dtype
     number = adam._index_dict[adam._var_key(variable)]
     count = tf.cast(adam.iterations + 1, dtype)
     beta_1, beta_2 = tf.cast(adam.beta_1, dtype), tf.cast(adam.beta_2, dtype)
+
+    def only(value, otherwise):
+        return value if good is True else tf.where(good, value, tf.cast(otherwise, dtype))
+
     return tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=adam._momentums[number].handle,
         v=adam._velocities[number].handle,
         beta1_power=beta_1**count,
         beta2_power=beta_2**count,
-        lr=tf.cast(adam.learning_rate, dtype),
-        beta1=beta_1,
-        beta2=beta_2,
+        lr=only(tf.cast(adam.learning_rate, dtype), 0),
+        beta1=only(beta_1, 1),
+        beta2=only(beta_2, 1),
         epsilon=tf.cast(adam.epsilon, dtype),
-        grad=gradient,
+        grad=only(gradient, 0),
     )

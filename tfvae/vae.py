@@ -186,7 +186,13 @@ class VAE(tfk.Model):
         finite = replicas.all_agree(finite)
         first = tf.logical_and(tf.less(self._bad_step, 0), tf.logical_not(finite))
         self._bad_step.assign(tf.where(first, step, self._bad_step))
-        replicas.apply_if(tf.less(self._bad_step, 0), self.optimizer, gradients)
+        good = tf.less(self._bad_step, 0)
+        if (self.jit_compile if self._loop is None else self._loop.jit) and optimizers.can_withhold(
+            self.optimizer, gradients
+        ):
+            optimizers.apply_if(good, self.optimizer, gradients)
+        else:
+            replicas.apply_if(good, self.optimizer, gradients)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As `tf_keras.Model.fit`; `y` is ignored.

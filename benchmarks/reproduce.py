@@ -9,6 +9,7 @@ Each leaves its numbers in results/, with date, command, processor and versions.
 
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
 
@@ -17,9 +18,9 @@ from reports import RESULTS
 
 HERE = pathlib.Path(__file__).parent
 COMMANDS = {
-    "throughput": ["throughput.py", "--rounds", "2", "--output", RESULTS / "throughput.json"],
+    "throughput": ["throughput.py", "--output", RESULTS / "throughput.json"],
     "throughput_static": [
-        "throughput.py", "--rounds", "2", "--binarization", "static", "--models", "mlp-400-20", "--output",
+        "throughput.py", "--binarization", "static", "--models", "mlp-400-20", "--output",
         RESULTS / "throughput_static.json",
     ],
     "precision": ["precision.py"],
@@ -46,10 +47,13 @@ def origin(report):
 
 def throughput(report):
     """Images a second, a column for each cell; in brackets, the best of this package in that precision over it."""
-    cells = report["cells"]
+    cells = report["cells"].values()
     names = list(dict.fromkeys(name for cell in cells for name in cell["contenders"]))
     rows = [[name, *(rate(cell, name) for cell in cells)] for name in names]
-    peaks = report["matrix_product_flops"]
+    peaks = {
+        dtype: statistics.median(cell["matrix_product_flops"][dtype] for cell in cells)
+        for dtype in ("float32", "bfloat16")
+    }
     share = [f"{max(of_peak(cell, 'float32')):.0%}" for cell in cells]
     text = [
         f"Images a second in training, {report['binarization']} binarization; in brackets, this package's best in the "

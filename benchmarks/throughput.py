@@ -5,7 +5,9 @@
     python benchmarks/throughput.py --check                         do all train the same model?
 
 Each contender trains in a process of its own. In each round every contender trains one epoch, in an order
-that rotates; medians over the rounds are printed after one round that does not count (it compiles).
+that rotates; medians over the rounds are printed after one round that does not count (it compiles). Who takes ten
+times as long as the quickest sits out after the first round that counts. With --output a cell that is stored already
+is replaced, the others stay, so that parts can be measured one after the other.
 """
 
 import contextlib
@@ -25,8 +27,8 @@ import reports
 from contenders import CONTENDERS, MODELS
 
 HERE = pathlib.Path(__file__).parent
-# Seconds that a contender may take for one epoch, compilation included.
-PATIENCE = 300
+# Seconds that a contender may take for one epoch, compilation included; and how many times as long as the quickest.
+PATIENCE, FAR_BEHIND = 300, 10
 # Multiply-adds of one image, forwards, in the layers of the encoder and, for each sample, of the decoder.
 LAYERS = {
     "mlp-400-20": (784 * 400 + 400 * 40, 20 * 400 + 400 * 784),
@@ -38,7 +40,8 @@ LAYERS = {
     ),
 }
 # In an epoch on a CPU, so that it takes seconds: convolutions take XLA long there.
-NUM_IMAGES = {"mlp-400-20": 25_600, "mlp-200-200-50": 25_600, "iwae-50": 2048, "conv": 1024}
+NUM_IMAGES = {"mlp-400-20": 25_600, "mlp-200-200-50": 25_600, "iwae-50": 2048, "conv": 2048}
+PATH = click.Path(dir_okay=False, path_type=pathlib.Path)
 COLUMNS = {"us_per_step": "us/step", "of_peak": "of peak", "peak_mb": "MB", "first_epoch_s": "first s"}
 COLUMNS |= {"threads": "threads", "busy_cores": "busy"}
 
@@ -83,8 +86,9 @@ def trained(names, arguments, rounds):
     with contextlib.ExitStack() as stack:
         processes = {name: stack.enter_context(contextlib.closing(Process(name, *arguments))) for name in names}
         for i in range(rounds):
+            least = min((epochs[-1]["seconds"] for epochs in results.values() if epochs), default=0)
             for name in [*names[i % len(names) :], *names[: i % len(names)]]:
-                if name in broken:
+                if name in broken or (i >= 2 and results[name][-1]["seconds"] > FAR_BEHIND * least):
                     continue
                 try:
                     results[name].append(processes[name].epoch())
@@ -145,6 +149,13 @@ def images():
         return np.random.default_rng(0).integers(0, 68, size=(55_000, 784)).astype(np.uint8)
 
 
+def stored_cells(output):
+    """{name: cell} of an earlier run into the same file."""
+    if output is None or not output.exists():
+        return {}
+    return json.loads(output.read_text())["cells"]
+
+
 def choose_device(device):
     """Sets what this process and the contenders see, before any framework is imported."""
     if device == "cpu":
@@ -194,7 +205,7 @@ def chosen(context, parameter, value):
 @click.option("--cores", type=click.IntRange(1), help="Pin all to so many cores [those that are there].")
 @click.option("--rounds", default=3, type=click.IntRange(1), help="Epochs of each that count.", show_default=True)
 @click.option("--check", "only_check", is_flag=True, help="Losses of these epochs on 5,000 images; no times.")
-@click.option("--output", type=click.Path(dir_okay=False), help="Write the numbers as JSON too.")
+@click.option("--output", type=PATH, help="Write the numbers as JSON too.")
 def main(models, batch_sizes, contenders, binarization, device, cores, rounds, only_check, output):
     """Images a second, and their ratio to this package's; see the file's head."""
     if cores:
@@ -208,12 +219,7 @@ def main(models, batch_sizes, contenders, binarization, device, cores, rounds, o
             return
         every = images()
         peaks = {dtype: peak_flops(dtype, 8192 if device == "gpu" else 2048) for dtype in ("float32", "bfloat16")}
-        report = reports.head() | {
-            "device": device,
-            "binarization": binarization,
-            "matrix_product_flops": peaks,
-            "cells": [],
-        }
+        report = reports.head() | {"device": device, "binarization": binarization, "cells": stored_cells(output)}
         click.echo(", ".join(f"{package} {version}" for package, version in report["versions"].items()))
         click.echo(f"{report['processor']}, {report['cores']} cores; threads set: {report['threads'] or 'none'}")
         for dtype, peak in peaks.items():
@@ -228,9 +234,16 @@ def main(models, batch_sizes, contenders, binarization, device, cores, rounds, o
                 )
                 cell = {n: summary(epochs, model, batch_size, peaks[precision(n)]) for n, epochs in results.items()}
                 show(cell)
-                report["cells"].append({"model": model, "batch_size": batch_size, "contenders": cell, "broken": broken})
+                report["cells"][f"{model}, {batch_size}"] = {
+                    "model": model,
+                    "batch_size": batch_size,
+                    "date": report["date"],
+                    "matrix_product_flops": peaks,
+                    "contenders": cell,
+                    "broken": broken,
+                }
                 if output:
-                    pathlib.Path(output).write_text(json.dumps(report, indent=2) + "\n")
+                    reports.write(output, report)
 
 
 if __name__ == "__main__":

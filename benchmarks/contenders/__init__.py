@@ -6,6 +6,8 @@ the same model, on images shuffled anew and binarized anew (or once, if static) 
 """
 
 import importlib
+import queue
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +69,42 @@ def make(name, task):
     """The contender's `epoch`, ready to train."""
     module, _, options = CONTENDERS[name]
     return importlib.import_module(f"contenders.{module}").make(task, **options)
+
+
+def paced(callback, fit):
+    """Keras' `fit` as `epoch()`: one call of it, which waits before each epoch, as users make one call and no more.
+
+    Args:
+        callback: `keras.callbacks.Callback`.
+        fit: takes a list of callbacks.
+    """
+    begun, ended = queue.SimpleQueue(), queue.SimpleQueue()
+
+    class Pace(callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            begun.get()
+
+        def on_epoch_end(self, epoch, logs=None):
+            ended.put(logs["loss"])
+
+    def run():
+        try:
+            fit([Pace()])
+        except Exception as error:
+            ended.put(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+
+    def epoch():
+        if not thread.is_alive():
+            thread.start()
+        begun.put(None)
+        loss = ended.get()
+        if isinstance(loss, Exception):
+            raise loss
+        return loss
+
+    return epoch
 
 
 def check_gpu(task, found):

@@ -1,12 +1,10 @@
 """This package: as it comes, with XLA or without, in mixed precision."""
 
-import itertools
-
 import tensorflow as tf
 import tf_keras as tfk
 
 import tfvae
-from contenders import check_gpu
+from contenders import check_gpu, paced
 from tfvae import data, likelihoods, networks, objectives, posteriors, priors
 
 
@@ -33,18 +31,6 @@ def make(task, policy="float32", **compile_options):
     objective = objectives.elbo if model.num_samples == 1 else objectives.iwae(model.num_samples)
     vae.compile(tfk.optimizers.Adam(1e-3), objective, **compile_options)
     train = x.train(task.batch_size)
-    done = itertools.count()
-
-    def epoch():
-        # One of a run of a thousand: the package chooses by the length of the whole run whether XLA pays.
-        history = vae.fit(train, initial_epoch=next(done), epochs=1000, callbacks=[_One()], verbose=0).history
-        return len(images), history["loss"][0]
-
-    return epoch
-
-
-class _One(tfk.callbacks.Callback):
-    """Stops after one epoch."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training = True
+    # Epochs of a long run: the package chooses by its length whether XLA pays.
+    epoch = paced(tfk.callbacks.Callback, lambda callbacks: vae.fit(train, epochs=1000, callbacks=callbacks, verbose=0))
+    return lambda: (len(images), epoch())

@@ -9,7 +9,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import numpy as np
 import tensorflow as tf
 
-from contenders import check_gpu
+from contenders import check_gpu, paced
 
 
 def make(task, keras, **compile_options):
@@ -18,7 +18,10 @@ def make(task, keras, **compile_options):
     vae = vae_class(keras)(*networks(keras, task.model), task.model.num_samples)
     vae.compile(optimizer=keras.optimizers.Adam(1e-3), **compile_options)
     dataset = images(task)
-    return lambda: (len(task.images), vae.fit(dataset, epochs=1, verbose=0).history["loss"][0])
+    epoch = paced(
+        keras.callbacks.Callback, lambda callbacks: vae.fit(dataset, epochs=1000, callbacks=callbacks, verbose=0)
+    )
+    return lambda: (len(task.images), epoch())
 
 
 def images(task):

@@ -69,14 +69,15 @@ def numbers_between_commas(context, parameter, value):
 @click.option("--latent-sizes", default="1,2,4,8,16", callback=numbers_between_commas, show_default=True)
 @click.option("--betas", default="1,3,4,10,80,150", callback=numbers_between_commas, show_default=True)
 @click.option("--epochs", default=1, type=click.IntRange(1), show_default=True)
+@click.option("--again", is_flag=True, help="Forget what is stored.")
 @click.option("--seconds", default=float("inf"), help="Start no model after so many.")
-def main(data, latent_sizes, betas, epochs, seconds):
+def main(data, latent_sizes, betas, epochs, again, seconds):
     """Train, measure and draw the grid; see the file's head."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from tfvae import files
 
-    rows = json.loads(NUMBERS.read_text())["rows"] if NUMBERS.exists() else []
-    pictures = files.read_arrays(PICTURES) if PICTURES.exists() else {}
+    rows = json.loads(NUMBERS.read_text())["rows"] if NUMBERS.exists() and not again else []
+    pictures = files.read_arrays(PICTURES) if PICTURES.exists() and not again else {}
     done = {(row["data"], row["latent_size"], row["beta"], row["epochs"]) for row in rows}
     started = time.perf_counter()
     for name in data.split(","):

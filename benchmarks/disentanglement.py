@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 import numpy as np
+import tables
 from reports import RESULTS, head
 from training import trained
 
@@ -98,22 +99,7 @@ def gathered(files):
     pictures = {run["setting"]: np.load(f.with_suffix(".npy")) for run, f in zip(reports, files, strict=True)
                 if run["seed"] == SEEDS[0]}  # fmt: skip
     np.savez_compressed(RESULTS / "disentanglement.npz", **pictures)
-    return reports
-
-
-def table(reports):
-    """Means over seeds, plus or minus the standard deviation over seeds."""
-    columns = ["elbo", "rate", "distortion", "active_units", *reports[0]["scores"]]
-    lines = ["| | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
-    for setting in SETTINGS:
-        runs = [run | {n: s[0] for n, s in run["scores"].items()} for run in reports if run["setting"] == setting]
-        if len(runs) < 2:
-            continue
-        cells = [np.array([run[name] for run in runs]) for name in columns]
-        digits = [1] * 4 + [2] * len(reports[0]["scores"])
-        shown = [f"{c.mean():.{d}f} +- {c.std(ddof=1):.{d}f}" for c, d in zip(cells, digits, strict=True)]
-        lines.append(f"| {setting} | {len(runs)} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+    return report
 
 
 @click.command()
@@ -141,7 +127,7 @@ def main(seeds, runs, seconds):
         file.write_text(json.dumps(report))
         brief = {name: round(report[name], 1) for name in ("elbo", "rate", "distortion", "seconds", "score_seconds")}
         click.echo(f"{setting} seed {seed}: {brief} MIG {report['scores']['mig'][0]:.3f}")
-    click.echo(table(gathered([file for file in files.values() if file.exists()])))
+    click.echo(tables.disentanglement(gathered([file for file in files.values() if file.exists()])))
     if not all(file.exists() for file in files.values()):
         sys.exit("not finished: run the same command again")
 

@@ -1,4 +1,4 @@
-"""The published likelihoods of MNIST: each command trains and measures one row of the table.
+"""The published likelihoods of MNIST: each row of the table is trained and measured by a command.
 
     python benchmarks/papers.py vae-1               trains, measures and stores a row, or goes on where it was stopped
     python benchmarks/papers.py --evaluate vae-1    measures the stored weights again
@@ -26,8 +26,9 @@ from tfvae import Recipe, build, diagnostics, files, linear, runs
 
 RUNS = pathlib.Path("runs/papers")
 NUM_SAMPLES = 5000
-# Test images that are also measured by themselves, so that a quick check has something to compare with.
+# Test images that are also measured by themselves, and stored, so that a quick check has something to compare with.
 NUM_FIRST = 50
+TEST_IMAGES = RESULTS / "test_images.npz"
 FIELDS = ("nll", "mc_standard_error", "data_standard_error", "elbo", "active_units", "epochs", "minutes")
 
 # Chosen on 5,000 images held out of the training set, before any test image was seen.
@@ -155,6 +156,7 @@ def store(name, vae, minutes, history):
     }
     if not recipe.hidden_sizes:
         result["exact"] = exact(vae, data)
+    store_test_images(data)
     files.write_arrays(RESULTS / f"{name}.npz", weights)
     files.write_json(RESULTS / f"{name}.json", result)
     return result
@@ -173,34 +175,54 @@ def _set_weights(vae, weights):
         variable.assign(value.astype(np.float32))
 
 
+def store_test_images(data):
+    """The first test images: as bits under "binary" if they are binarized, else as bytes under "grey"."""
+    x = data.x_test[:NUM_FIRST].reshape(NUM_FIRST, -1)
+    arrays = files.read_arrays(TEST_IMAGES) if TEST_IMAGES.exists() else {}
+    if data.binarize is None:
+        arrays["grey"] = np.round(255 * x).astype(np.uint8)
+    else:
+        arrays["binary"] = np.packbits(x.astype(bool), axis=1)
+    files.write_arrays(TEST_IMAGES, arrays)
+
+
+def first_test_images(row):
+    """The first test images as a row's model takes them: float32 [50, 28, 28, 1]."""
+    with np.load(TEST_IMAGES) as file:
+        if ROWS[row].binarize is None:
+            x = (file["grey"] / 255).astype(np.float32)
+        else:
+            x = np.unpackbits(file["binary"], axis=1).astype(np.float32)
+    return x.reshape(-1, 28, 28, 1)
+
+
 def show(result):
     click.echo(f"{result['row']:<12}" + "  ".join(f"{key} {result[key]:.4g}" for key in FIELDS if key in result))
 
 
 @click.command()
-@click.argument("row", required=False, type=click.Choice(ROWS))
+@click.argument("rows", nargs=-1, type=click.Choice(ROWS))
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True)
 @click.option("--epochs", type=click.IntRange(1), help="In place of the row's own.")
 @click.option("--evaluate", is_flag=True, help="Measure the stored weights again; nothing is written.")
 @click.option("--images", type=click.IntRange(2), help="With --evaluate: the first so many test images [10000].")
 @click.option("--list", "only_list", is_flag=True, help="Show what is stored.")
-def main(row, seed, epochs, evaluate, images, only_list):
-    """Train and measure one ROW of the table; see the file's head."""
+def main(rows, seed, epochs, evaluate, images, only_list):
+    """Train and measure ROWS of the table, one after the other; see the file's head."""
     if only_list:
         for path in (RESULTS / f"{row}.json" for row in ROWS):
             show(files.read_json(path)) if path.exists() else click.echo(f"{path.stem:<12}not trained")
-        return
-    if row is None:
+    elif not rows:
         raise click.UsageError(f"a row must be named: {', '.join(ROWS)}")
-    name = row if seed == 0 else f"{row}-seed{seed}"
-    if evaluate:
-        vae, result = stored(name)
-        show(result)
-        show({"row": "again", **measured(vae, vae.recipe.load_data().x_test[:images])})
-        return
-    directory = RUNS / name
-    vae, minutes = train(recipe_of(row, seed, epochs), directory)
-    show(store(name, vae, minutes, files.read_json(directory / runs.HISTORY)))
+    for row in () if only_list else rows:
+        name = row if seed == 0 else f"{row}-seed{seed}"
+        if evaluate:
+            vae, result = stored(name)
+            show(result)
+            show({"row": "again", **measured(vae, vae.recipe.load_data().x_test[:images])})
+        else:
+            vae, minutes = train(recipe_of(row, seed, epochs), RUNS / name)
+            show(store(name, vae, minutes, files.read_json(RUNS / name / runs.HISTORY)))
 
 
 if __name__ == "__main__":

@@ -63,10 +63,12 @@ def show(result):
 
 
 @click.command()
+@click.option("--again", is_flag=True, help="Forget what is stored.")
 @click.option("--list", "only_list", is_flag=True, help="Show what is stored.")
-def main(only_list):
+def main(again, only_list):
     """Train, measure and store what is not there yet; see the file's head."""
-    report = files.read_json(OUTPUT) if OUTPUT.exists() else reports.head() | {"recipe": BASE.to_dict(), "rows": []}
+    known = OUTPUT.exists() and not again
+    report = files.read_json(OUTPUT) if known else reports.head() | {"recipe": BASE.to_dict(), "rows": []}
     for result in report["rows"]:
         show(result)
     if only_list:

@@ -18,6 +18,6 @@ def test_the_readme_shows_the_stored_numbers(reproduce):
 
 
 def test_every_number_has_a_command_that_makes_it(reproduce):
-    assert set(reproduce.SECTIONS) == set(reproduce.COMMANDS)
+    assert set(reproduce.tables.SECTIONS) == set(reproduce.COMMANDS)
     for name, (script, *_) in reproduce.COMMANDS.items():
         assert (FOLDER / script).is_file(), name

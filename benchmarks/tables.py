@@ -1,0 +1,230 @@
+"""The tables of README.md, each made of a file in results/."""
+
+import json
+import statistics
+
+from reports import RESULTS
+
+# Nats per image, of the papers (Burda et al. 2015, table 1) and of the best re-implementation; or what is exact.
+PUBLISHED = {
+    "vae-1": "86.76; 86.35 with 100 latents",
+    "iwae-5": "85.54; 85.18",
+    "iwae-50": "84.78; 84.59",
+    "2l-vae-1": "85.33; 84.83",
+    "2l-iwae-5": "83.89; 83.48",
+    "2l-iwae-50": "82.90; 82.82",
+    "iaf": "",
+    "vamp": "",
+    "iaf-vamp": "",
+    "linear": "-517.60, probabilistic PCA, exactly",
+}
+
+
+def table(head, rows):
+    """Markdown; the first column is text."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def origin(report):
+    """Where numbers come from, in a line."""
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return f"`{report['command']}`, {report['date']}, {report['processor']}, {report['cores']} cores; {versions}."
+
+
+def throughput(report):
+    """Images a second, a column for each cell; in brackets, the best of this package in that precision over it."""
+    cells = report["cells"].values()
+    names = list(dict.fromkeys(name for cell in cells for name in cell["contenders"]))
+    rows = [[name, *(rate(cell, name) for cell in cells)] for name in names]
+    peaks = {
+        dtype: statistics.median(cell["matrix_product_flops"][dtype] for cell in cells)
+        for dtype in ("float32", "bfloat16")
+    }
+    share = [f"{max(of_peak(cell, 'float32')):.0%}" for cell in cells]
+    text = [
+        f"Images a second in training, {report['binarization']} binarization; in brackets, this package's best in the "
+        "same precision over it. Last row: the share of what a large matrix product reaches here "
+        f"({peaks['float32'] / 1e9:.0f} GFLOP/s in float32, {peaks['bfloat16'] / 1e9:.0f} in bfloat16), best of this "
+        "package in float32.",
+        table(["", *(f"{cell['model']}, {cell['batch_size']}" for cell in cells)], [*rows, ["share of peak", *share]]),
+    ]
+    return "\n\n".join(text)
+
+
+def rate(cell, name):
+    row = cell["contenders"].get(name)
+    if row is None:
+        return "failed"
+    own = [r["images_per_s"] for n, r in cell["contenders"].items() if of_ours(n, name.endswith("bfloat16"))]
+    return f"{row['images_per_s']:,.0f} ({max(own) / row['images_per_s']:.2f})"
+
+
+def of_ours(name, bfloat16):
+    return name.startswith("tfvae") and name.endswith("bfloat16") == bfloat16
+
+
+def of_peak(cell, precision):
+    rows = cell["contenders"].items()
+    return [row["of_peak"] for name, row in rows if of_ours(name, precision == "bfloat16")]
+
+
+def precision(report):
+    rows = [
+        [policy, f"{row['elbo_mean']:.2f}", f"{row['elbo_deviation_over_seeds']:.2f}", f"{row['images_per_s']:,.0f}"]
+        for policy, row in report["summary"].items()
+    ]
+    seeds = len({row["seed"] for row in report["rows"]})
+    text = f"Validation ELBO after {report['epochs']} epochs of MNIST, nats an image, over {seeds} seeds."
+    return f"{text}\n\n{table(['', 'ELBO', 'deviation over seeds', 'images/s'], rows)}"
+
+
+def evidence(report):
+    seconds = report["seconds_an_image"]
+    names = {"log_evidence": "log p(x)", "matrix_products": "its matrix products at peak", "softplus": "one softplus"}
+    rows = [[text, f"{1000 * seconds[name]:.1f}"] for name, text in names.items()]
+    minutes = 10_000 * seconds["log_evidence"] / 60
+    text = f"log p(x) with 5,000 samples an image: 10,000 images take {minutes:.1f} minutes, of which "
+    text += f"{seconds['of_floor']:.0%} is the floor. Milliseconds an image:"
+    return f"{text}\n\n{table(['', 'ms'], rows)}"
+
+
+def growth(report):
+    rows = [
+        [name, ", ".join(f"{size}: {seconds:.2f}" for size, seconds in points)]
+        for name, points in report["points"].items()
+    ]
+    base = ", ".join(f"{name} {size}" for name, size in report["base"].items())
+    text = f"Seconds of an epoch as one size grows from {base}."
+    return f"{text}\n\n{table(['', 'size: seconds'], rows)}\n\n![growth](results/growth.png)"
+
+
+def scaling(report):
+    ways = {"memory": "one process", "pipeline": "one, reading as workers must", "workers": "two, sharing each batch"}
+    rows = [[text, f"{1000 * report['measured'][name]['seconds']:.2f}"] for name, text in ways.items()]
+    efficiency = report["weak_scaling_efficiency_of_two"]
+    text = f"Milliseconds a step of {report['batch_size']} images a process, a core each, {report['parameters']:,} "
+    text += f"parameters. Weak scaling efficiency of two: {efficiency['memory']:.0%}, of the same pipeline "
+    text += f"{efficiency['pipeline']:.0%}. Below, what the formula in `scaling.py` expects of a ring."
+    expected = [[name, *(f"{v:.1%}" for v in row.values())] for name, row in report["predicted_efficiency"].items()]
+    counts = [f"{n} devices" for n in next(iter(report["predicted_efficiency"].values()))]
+    return f"{text}\n\n{table(['', 'ms'], rows)}\n\n{table(['', *counts], expected)}"
+
+
+def streaming_memory(report):
+    rows = [
+        [row["data_mb"], f"{row['images']:,}", f"{row['peak_mb']:.0f}", f"{row['images_per_s']:,.0f}"]
+        for row in report["rows"]
+    ]
+    text = "Reading TFRecords of 64 x 64 x 3 bytes; peak memory above what the imports hold."
+    return f"{text}\n\n{table(['data, MB', 'images', 'peak, MB', 'images/s'], rows)}"
+
+
+def startup(report):
+    words = {
+        "help": "`python -m tfvae --help`",
+        "tfvae": "`import tfvae`",
+        "added": "all modules, beside their imports",
+    }
+    return table(["", "seconds"], [[text, f"{report['seconds'][name]:.2f}"] for name, text in words.items()])
+
+
+def step(report):
+    batches = report["milliseconds"]
+    rows = [[name, *(f"{times[name]:.2f}" for times in batches.values())] for name in next(iter(batches.values()))]
+    text = "Milliseconds of a step of 784-400-20 and of its parts by themselves, medians, all in one process."
+    return f"{text}\n\n{table(['', *(f'batch {size}' for size in batches)], rows)}"
+
+
+def sprites(report):
+    drawn = [[row["what"], f"{row['images_per_s']:,.0f}"] for row in report["drawn"]]
+    trained = [[row["what"], f"{row['made']:,.0f}", f"{row['stored']:,.0f}"] for row in report["trained"]]
+    text = "Images a second as they are drawn, then in trainings on images that the step draws and on stored ones. "
+    text += f"The 300,000 steps of `recipes/sprites_full.json` would take {report['full_hours']:.0f} hours here."
+    return f"{text}\n\n{table(['', 'drawn'], drawn)}\n\n{table(['', 'drawn in the step', 'stored'], trained)}"
+
+
+def disentanglement(report):
+    columns = ("elbo", "rate", "distortion", "active_units")
+    scores = ("mig", "sap", "dci_disentanglement", "modularity", "beta_vae_score", "factor_vae_score")
+    rows = []
+    for setting in report["settings"]:
+        runs = [run for run in report["runs"] if run["setting"] == setting]
+        cells = [spread([run[name] for run in runs], digits=1) for name in columns]
+        scores_of = [spread([run["scores"][name][0] for run in runs], digits=2) for name in scores]
+        rows.append([setting, len(runs), *cells, *scores_of])
+    text = "32 x 32 sprites of 3 shapes, 3 scales, 5 orientations and 16 x 16 positions, MLP 1024-256-128, 6 latents, "
+    text += "40 epochs; means over training seeds +- their standard deviation. `TC 6` is beta-TCVAE with beta 6."
+    return f"{text}\n\n{table(['', 'seeds', *(name.replace('_', ' ') for name in (*columns, *scores))], rows)}"
+
+
+def spread(values, digits):
+    """Mean +- standard deviation."""
+    return f"{statistics.mean(values):.{digits}f} +- {statistics.stdev(values):.{digits}f}"
+
+
+def settings(report):
+    names = ("nll", "elbo", "active_units", "processor_minutes")
+    rows = [[row["setting"], *(f"{row[name]:.4g}" for name in names)] for row in report["rows"]]
+    text = "784-200-200-50, k = 1, 20 epochs of 55,000 MNIST images binarized anew at each draw, Adam whose rate falls "
+    text += (
+        "to 1 % along a cosine; each row changes one thing in the first. NLL by 300 samples and ELBO of 1,000 images "
+    )
+    text += "held out of the training set, in nats per image."
+    return f"{text}\n\n{table(['', *(name.replace('_', ' ') for name in names)], rows)}"
+
+
+def papers(reports):
+    rows = []
+    for row, published in PUBLISHED.items():
+        if row not in reports:
+            rows.append([f"`{row}`", published, "not trained", "", "", "", "", ""])
+            continue
+        found = reports[row]
+        nll = f"{found['nll']:.2f} +- {found['mc_standard_error']:.3f} +- {found['data_standard_error']:.2f}"
+        numbers = (found[name] for name in ("elbo", "active_units", "epochs", "processor_minutes", "seed"))
+        rows.append([f"`{row}`", published, nll, *(f"{number:.5g}" for number in numbers)])
+    head = ["", "published NLL", "NLL +- over noise +- over images", "ELBO", "active", "epochs", "minutes", "seed"]
+    text = "Nats per image: MNIST binarized anew at each draw, all 60,000 training images; the 10,000 test images, "
+    text += "binarized once, by 5,000 importance samples each. Minutes of one processor, in training. `linear`: grey "
+    text += "images, a density."
+    return f"{text}\n\n{table(head, rows)}"
+
+
+SECTIONS = {
+    "throughput": ("Training", throughput),
+    "throughput_static": ("Training, binarized once", throughput),
+    "precision": ("Mixed precision", precision),
+    "evidence": ("log p(x)", evidence),
+    "growth": ("Growth", growth),
+    "scaling": ("Several machines", scaling),
+    "streaming_memory": ("Data larger than memory", streaming_memory),
+    "startup": ("Start-up", startup),
+    "step": ("A step, taken apart", step),
+    "sprites": ("Sprites", sprites),
+    "disentanglement": ("Beta and disentanglement", disentanglement),
+    "settings": ("What the settings of a training give", settings),
+    "papers": ("The papers' numbers", papers),
+}
+
+
+def stored(name):
+    """The report behind a section, and what `origin` says of it; None where there is none."""
+    if name != "papers":
+        path = RESULTS / f"{name}.json"
+        report = json.loads(path.read_text()) if path.exists() else None
+        return report, report
+    rows = {row: json.loads(path.read_text()) for row in PUBLISHED if (path := RESULTS / f"{row}.json").exists()}
+    newest = max(rows.values(), key=lambda report: report["date"])
+    command = " ".join(["python benchmarks/papers.py", *rows])
+    return rows, {"command": command, "date": newest["date"], **newest["machine"]}
+
+
+def numbers():
+    """The part of README.md that is made of results/."""
+    parts = []
+    for name, (title, section) in SECTIONS.items():
+        report, head = stored(name)
+        if report is not None:
+            parts.append(f"## {title}\n\n{section(report)}\n\n{origin(head)}")
+    return "\n\n".join(parts)

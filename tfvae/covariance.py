@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfvae.terms import Terms, check_at_least, kl_divergence, marginals, sample
+from tfvae.terms import check_at_least, marginals, penalized
 
 
 def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None):
@@ -22,22 +22,16 @@ def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None)
     """
     check_at_least("off_diagonal", off_diagonal, 0)
     check_at_least("diagonal", diagonal, 0)
-    check_at_least("num_samples", num_samples, 1)
     if variant not in (1, 2):
         raise ValueError(f"variant must be 1 or 2, got {variant!r}")
 
-    def objective(vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
-        kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
-        covariance = latent_covariance(qz_x, of_means=variant == 1)
+    def penalty(draw, step):
+        covariance = latent_covariance(draw.qz_x, of_means=variant == 1)
         variances = tf.linalg.diag_part(covariance)
         correlated = tf.reduce_sum(tf.square(covariance)) - tf.reduce_sum(tf.square(variances))
-        penalty = off_diagonal * correlated + diagonal * tf.reduce_sum(tf.square(variances - 1))
-        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
-        return Terms(expected_log_px_z - kl - penalty, expected_log_px_z, kl)
+        return draw.kl + off_diagonal * correlated + diagonal * tf.reduce_sum(tf.square(variances - 1))
 
-    objective.num_samples = num_samples
-    return objective
+    return penalized(penalty, num_samples, exact_kl)
 
 
 def latent_covariance(qz_x, *, of_means=False):

@@ -5,7 +5,7 @@ import tf_keras as tfk
 
 from tfvae import optimizers, replicas
 from tfvae.seeds import fold_in
-from tfvae.terms import Terms, check_at_least, kl_divergence, sample
+from tfvae.terms import check_at_least, penalized
 
 
 class FactorElbo(tf.Module):
@@ -13,7 +13,8 @@ class FactorElbo(tf.Module):
 
     def __init__(self, gamma, latent_size, hidden_sizes, learning_rate, seed, num_samples, exact_kl):
         super().__init__(name="factor_elbo")
-        self.gamma, self.num_samples, self.exact_kl = gamma, num_samples, exact_kl
+        self.gamma, self.num_samples = gamma, num_samples
+        self._objective = penalized(self._penalty, num_samples, exact_kl)
         layers = [tfk.layers.InputLayer([latent_size])]
         for i, size in enumerate((*hidden_sizes, 1)):
             activation = None if i == len(hidden_sizes) else tf.nn.leaky_relu
@@ -33,11 +34,10 @@ class FactorElbo(tf.Module):
         return [*self.discriminator.variables, *self.optimizer.variables]
 
     def __call__(self, vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = sample(vae, x, seed, self.num_samples)
-        kl = kl_divergence(qz_x, vae.prior, z, self.exact_kl)
-        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
-        penalty = self.gamma * tf.reduce_mean(self.log_ratio(z), axis=0)
-        return Terms(expected_log_px_z - kl - penalty, expected_log_px_z, kl)
+        return self._objective(vae, x, seed=seed, step=step)
+
+    def _penalty(self, draw, step):
+        return draw.kl + self.gamma * tf.reduce_mean(self.log_ratio(draw.z), axis=0)
 
     def log_ratio(self, z):
         """log q(z) - log prod_j q(z_j), as the discriminator has it: [..., D] -> [...]; its mean estimates TC."""

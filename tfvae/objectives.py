@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae import covariance, estimators, factor, total_correlation
-from tfvae.terms import Terms, check_at_least, kl_divergence, sample
+from tfvae.terms import Terms, check_at_least, penalized, sample
 
 tfd = tfp.distributions
 
@@ -59,16 +59,8 @@ def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples=1, exact_kl=None):
     """
     check_at_least("log_likelihood", log_likelihood, 0)
     check_at_least("kl", kl, 0)
-    check_at_least("num_samples", num_samples, 1)
 
-    def objective(vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
-        kl_term = kl_divergence(qz_x, vae.prior, z, exact_kl)
-        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
-        return Terms(log_likelihood * expected_log_px_z - kl * kl_term, expected_log_px_z, kl_term)
-
-    objective.num_samples = num_samples
-    return objective
+    return penalized(lambda draw, step: kl * draw.kl, num_samples, exact_kl, log_likelihood)
 
 
 def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=None):
@@ -91,18 +83,12 @@ def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=No
     check_at_least("beta", beta, 0)
     check_at_least("warmup_steps", warmup_steps, 0)
     check_at_least("free_bits", free_bits, 0)
-    check_at_least("num_samples", num_samples, 1)
 
-    def objective(vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
-        kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
-        penalty = _free_bits_kl(qz_x, vae.prior, kl, free_bits) if free_bits else kl
-        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
-        weight = beta * _warmup(step, warmup_steps, kl.dtype)
-        return Terms(expected_log_px_z - weight * penalty, expected_log_px_z, kl)
+    def penalty(draw, step):
+        kl = _free_bits_kl(draw, free_bits) if free_bits else draw.kl
+        return beta * _warmup(step, warmup_steps, kl.dtype) * kl
 
-    objective.num_samples = num_samples
-    return objective
+    return penalized(penalty, num_samples, exact_kl)
 
 
 def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl=None):
@@ -122,17 +108,12 @@ def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl
     check_at_least("gamma", gamma, 0)
     check_at_least("capacity", capacity, 0)
     check_at_least("annealing_steps", annealing_steps, 0)
-    check_at_least("num_samples", num_samples, 1)
 
-    def objective(vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
-        kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
-        distance = tf.abs(tf.reduce_mean(kl) - capacity * _warmup(step, annealing_steps, kl.dtype))
-        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
-        return Terms(expected_log_px_z - gamma * distance, expected_log_px_z, kl)
+    def penalty(draw, step):
+        now = capacity * _warmup(step, annealing_steps, draw.kl.dtype)
+        return gamma * tf.abs(tf.reduce_mean(draw.kl) - now)
 
-    objective.num_samples = num_samples
-    return objective
+    return penalized(penalty, num_samples, exact_kl)
 
 
 def iwae(num_samples):
@@ -156,8 +137,9 @@ def iwae(num_samples):
     return objective
 
 
-def _free_bits_kl(qz_x, pz, kl, free_bits):
+def _free_bits_kl(draw, free_bits):
     """sum_j max(free_bits, mean_B KL_j), the same number for each example: []."""
+    qz_x, pz, kl = draw.qz_x, draw.pz, draw.kl
     if _factorises(qz_x) and _factorises(pz):
         kl_j = tfd.kl_divergence(tfd.Normal(qz_x.mean(), qz_x.stddev()), tfd.Normal(pz.mean(), pz.stddev()))  # [B, D]
         budget = free_bits

@@ -56,6 +56,37 @@ def sample(vae, x, seed, num_samples):
     return qz_x, z, vae.decode(z).log_prob(x)
 
 
+class Draw(NamedTuple):
+    """What an objective charges for: q(z|x), p(z), samples z of q(z|x) [S, B, D], and their KL [B]."""
+
+    qz_x: tfd.Distribution
+    pz: tfd.Distribution
+    z: tf.Tensor
+    kl: tf.Tensor
+
+
+def penalized(penalty, num_samples=1, exact_kl=None, log_likelihood=1.0):
+    """log_likelihood * E_q[log p(x|z)] - penalty: an objective.
+
+    Args:
+        penalty: (a `Draw`, step) -> [B], or [] for the whole batch, in nats.
+        num_samples: S, samples of z for each example, at least 1.
+        exact_kl: as for `objectives.elbo`.
+        log_likelihood: a weight.
+    """
+    check_at_least("num_samples", num_samples, 1)
+
+    def objective(vae, x, *, seed, step=None):
+        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
+        kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
+        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
+        charged = penalty(Draw(qz_x, vae.prior, z, kl), step)
+        return Terms(log_likelihood * expected_log_px_z - charged, expected_log_px_z, kl)
+
+    objective.num_samples = num_samples
+    return objective
+
+
 def marginals(qz_x):
     """q(z_j|x) of each latent by itself: a `tfd.Normal` with batch shape [B, D].
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfvae import checks
-from tfvae.terms import Terms, check_at_least, kl_divergence, marginals, sample
+from tfvae.terms import check_at_least, marginals, penalized
 
 
 class Parts(NamedTuple):
@@ -72,20 +72,14 @@ def tc_elbo(num_data, beta, *, mutual_information=1.0, dimension_wise_kl=1.0, nu
     check_at_least("beta", beta, 0)
     check_at_least("mutual_information", mutual_information, 0)
     check_at_least("dimension_wise_kl", dimension_wise_kl, 0)
-    check_at_least("num_samples", num_samples, 1)
 
-    def objective(vae, x, *, seed, step=None):
-        qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
-        kl = kl_divergence(qz_x, vae.prior, z, exact_kl)
-        found = parts(qz_x, vae.prior, z, num_data)
+    def penalty(draw, step):
+        found = parts(draw.qz_x, draw.pz, draw.z, num_data)
         extra = (mutual_information - dimension_wise_kl) * found.mutual_information
         extra += (beta - dimension_wise_kl) * found.total_correlation
-        expected_log_px_z = tf.reduce_mean(log_px_z, axis=0)
-        penalty = dimension_wise_kl * kl + tf.reduce_mean(extra, axis=0)
-        return Terms(expected_log_px_z - penalty, expected_log_px_z, kl)
+        return dimension_wise_kl * draw.kl + tf.reduce_mean(extra, axis=0)
 
-    objective.num_samples = num_samples
-    return objective
+    return penalized(penalty, num_samples, exact_kl)
 
 
 def _log_weights(z, num_data):

@@ -9,17 +9,14 @@ to results/beta_grid_pictures.npz, bytes [n, 28, 28]: under "DATA/LATENTS/BETA/s
 under "DATA/images" the test images that are reconstructed; notebook 08 draws them. A stop loses one model.
 """
 
-import datetime
 import json
 import os
-import pathlib
 import time
 
 import click
 import numpy as np
-from reports import processor, versions
+from reports import RESULTS, head
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 NUMBERS, PICTURES = RESULTS / "beta_grid.json", RESULTS / "beta_grid_pictures.npz"
 NUM_IMAGES, NUM_SAMPLES, NUM_PICTURES = 500, 50, 9
 
@@ -109,15 +106,8 @@ def main(data, latent_sizes, betas, epochs, seconds):
 
 
 def settings():
-    return {
-        "command": "python benchmarks/beta_grid.py",
-        "date": f"{datetime.date.today()}",
-        "processor": processor(),
-        "versions": versions(),
-        "num_test_images": NUM_IMAGES,
-        "num_samples": NUM_SAMPLES,
-        "seed": 0,
-    }
+    whole = {"command": "python benchmarks/beta_grid.py"}  # whatever part of it this process did
+    return head() | whole | {"num_test_images": NUM_IMAGES, "num_samples": NUM_SAMPLES, "seed": 0}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ results/disentanglement.json (every number) and disentanglement.npz (traversals 
 over seeds is printed: rate, distortion and ELBO in nats an image of the 1000 test images, scores of all 11,520.
 """
 
-import datetime
 import json
 import os
 import pathlib
@@ -19,9 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 import numpy as np
-from reports import processor, versions
+from reports import RESULTS, head
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 SETTINGS = {
     "beta 1": {"objective": "beta_elbo", "beta": 1.0},
     "beta 2": {"objective": "beta_elbo", "beta": 2.0},
@@ -106,8 +104,7 @@ def traversals(vae, sprites):
 def gathered(files):
     """All runs in one report, and the first seed's traversals in one file of arrays."""
     reports = [json.loads(file.read_text()) for file in files]
-    report = {"date": f"{datetime.date.today()}", "command": "python benchmarks/disentanglement.py"}
-    report |= {"processor": processor(), "cores": "one for each process", "versions": versions()}
+    report = head() | {"command": "python benchmarks/disentanglement.py", "cores": "one for each process"}
     report |= {"factor_names": FACTOR_NAMES, "model": MODEL, "settings": SETTINGS, "score_draws": DRAWS}
     report |= {"reach": REACH.tolist(), "runs": reports}
     (RESULTS / "disentanglement.json").write_text(json.dumps(report) + "\n")

@@ -7,17 +7,14 @@ the step makes, beside the same on stored ones: epochs in turn, medians. The lar
 recipes/sprites_full.json; its steps give the time that the whole of that recipe takes here.
 """
 
-import datetime
-import json
 import os
 import pathlib
 import statistics
-import sys
 import time
 
 import click
 import numpy as np
-from reports import processor, versions
+import reports
 
 FULL = pathlib.Path(__file__).parent / "recipes" / "sprites_full.json"
 GRID = (3, 6, 8, 8, 8)
@@ -63,7 +60,9 @@ def trained_per_second(recipe, steps, rounds):
 @click.command()
 @click.option("--seconds", default=1.0, help="For each of the first numbers.", show_default=True)
 @click.option("--rounds", default=5, type=click.IntRange(1), help="Timed of each training.", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False), help="Write the numbers as JSON too.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Write the numbers as JSON too."
+)
 def main(seconds, rounds, output):
     """Images a second, and their cost in training; see the file's head."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -71,9 +70,7 @@ def main(seconds, rounds, output):
 
     from tfvae import recipes, runs
 
-    report = {"date": f"{datetime.date.today()}", "command": " ".join(["python", *sys.argv])}
-    report |= {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "versions": versions()}
-    report |= {"drawn": [], "trained": []}
+    report = reports.head() | {"drawn": [], "trained": []}
     for image_size in (64, 32):
         for batch_size in (64, 1024):
             for jit in (False, True):
@@ -94,7 +91,7 @@ def main(seconds, rounds, output):
     click.echo(f"{FULL.name}, 300,000 steps: {hours:.1f} hours here")
     report["full_hours"] = hours
     if output:
-        pathlib.Path(output).write_text(json.dumps(report, indent=2) + "\n")
+        reports.write(output, report)
 
 
 if __name__ == "__main__":

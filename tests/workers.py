@@ -20,7 +20,7 @@ from tfvae import cli, data, recipes, replicas, runs, strategies
 
 OPTIMIZERS = {"sgd": tfk.optimizers.SGD, "adam": tfk.optimizers.Adam}
 # The run that is killed elsewhere.
-RECIPE = small_recipe(epochs=10, batch_size=200, binarize="stochastic", averaged_epochs=9, mean_bias=True)
+RECIPE = small_recipe(epochs=10, batch_size=400, binarize="stochastic", averaged_epochs=9, mean_bias=True)
 
 
 def main(folder, *command):

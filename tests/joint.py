@@ -14,7 +14,7 @@ def quiet_objective(vae, x, *, seed, step=None):
     return objectives.Terms(log_px_z - kl, log_px_z, kl)
 
 
-def trained(strategy, images, objective, optimizer, epochs=1, batch_size=100, **fields):
+def trained(strategy, images, objective, optimizer, validates=True, **fields):
     """The weights in one vector, and the history; `optimizer` is a class, the rest of a small recipe.
 
     1293 digits in batches of 100: the last has 93, an odd number.
@@ -22,8 +22,7 @@ def trained(strategy, images, objective, optimizer, epochs=1, batch_size=100, **
     with strategy.scope():
         vae = recipes.build(small_recipe(**fields).complete(images))
         vae.compile(optimizer(1e-3), objective)
-    history = vae.fit(
-        images.train(batch_size), validation_data=images.validation(100), epochs=epochs, verbose=0
-    ).history
+    validation = images.validation(100) if validates else None
+    history = vae.fit(images.train(100), validation_data=validation, verbose=0).history
     variables = [*vae.encoder.variables, *vae.decoder.variables]
     return np.concatenate([variable.numpy().ravel() for variable in variables]), history

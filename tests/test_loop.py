@@ -23,6 +23,19 @@ def test_xla_compiles_one_program_for_all_steps_of_an_epoch(binary_digits):
     assert len(programs) == 1
 
 
+def test_a_training_is_traced_once(binary_digits):
+    """An optimizer that made its variables in the first step would have it traced anew."""
+    vae, traced = small_vae(binary_digits), []
+
+    def noted(vae, x, *, seed, step=None):
+        traced.append(x.shape)
+        return objectives.elbo(vae, x, seed=seed, step=step)
+
+    vae.compile("adam", noted, jit_compile=False)
+    vae.fit(binary_digits.train(431), epochs=2, verbose=0)  # all batches of one size
+    assert traced == [(431, 8, 8, 1)]
+
+
 @pytest.mark.parametrize(
     ("fields", "batch_size", "num_steps", "pays"),
     [

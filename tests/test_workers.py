@@ -1,5 +1,6 @@
 """Training on several machines is training on one device, on the joint batch; here two processes."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -21,6 +22,9 @@ from tfvae.shares import parts
 HERE = pathlib.Path(__file__).parent
 # Seconds that a cluster may take; on two free cores it takes a fifth.
 PATIENCE = 240
+# The run in which a worker is killed.
+COMMAND = ["train", "--config", "recipe.json", "--output", "killed", "--go-on", "--no-export"]
+COMMAND += ["--evaluation-samples", "2", "--distribute", "multiworker"]
 
 
 class Cluster:
@@ -44,6 +48,12 @@ class Cluster:
             process.wait()
             log.close()
 
+    def wait_for(self, path):
+        """Returns when the file is there, or a process has ended, or patience has."""
+        end = time.monotonic() + PATIENCE
+        while not path.exists() and all(p.poll() is None for p in self.processes) and time.monotonic() < end:
+            time.sleep(0.01)
+
     def wait(self):
         """The exit codes."""
         end = time.monotonic() + PATIENCE
@@ -55,14 +65,27 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """What two workers wrote: see workers.py."""
+def lost(tmp_path_factory):
+    """What two workers wrote, see workers.py; and of the one that lost the other, in its last run, the end.
+
+    Kill -9 at work, once a first epoch is on disk.
+    """
     folder = tmp_path_factory.mktemp("workers")
     images = np.random.default_rng(0).integers(0, 256, (130, 8, 8, 1), np.uint8)
     data.to_tfrecords(images, folder / "images", num_shards=3)
-    with Cluster([HERE / "workers.py", folder], folder) as cluster:
-        assert cluster.wait() == [0, 0], cluster.output(0)[-2000:] + cluster.output(1)[-2000:]
-    return folder
+    (folder / "recipe.json").write_text(json.dumps(RECIPE.to_dict()))
+    with Cluster([HERE / "workers.py", folder, *COMMAND], folder) as cluster:
+        cluster.wait_for(folder / "killed" / runs.CHECKPOINT)
+        cluster.processes[1].kill()
+        code, _ = cluster.wait()
+        output = cluster.output(0)
+        assert (folder / "found-0.json").exists(), output[-2000:] + cluster.output(1)[-2000:]
+    return folder, code, output
+
+
+@pytest.fixture(scope="module")
+def folder(lost):
+    return lost[0]
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +132,13 @@ def test_the_chief_alone_writes_and_returns(found, folder):
     assert (folder / "whole" / runs.WEIGHTS).exists() and (folder / "whole" / runs.CARD).exists()
 
 
-def test_after_a_worker_is_killed_the_run_goes_on_to_the_same_weights(folder):
-    """Kill -9 at work; the other one ends by itself; both are started again, as a supervisor would do."""
-    (folder / "recipe.json").write_text(json.dumps(RECIPE.to_dict()))
-    command = ["-m", "tfvae", "train", "--config", "recipe.json", "--output", "killed", "--go-on", "--no-export"]
-    command += ["--evaluation-samples", "2", "--distribute", "multiworker"]
-    with Cluster(command, folder) as cluster:
-        end = time.monotonic() + PATIENCE
-        while not (folder / "killed" / runs.CHECKPOINT).exists() and time.monotonic() < end:
-            time.sleep(0.01)
-        cluster.processes[1].kill()
-        assert cluster.wait()[0] == 1
-        assert cluster.output(0).splitlines()[-1].startswith("Error: another worker was lost: start all of them again")
+def test_after_a_worker_is_killed_the_run_goes_on_to_the_same_weights(lost):
+    """The other one ends by itself; both are started again, as a supervisor would do."""
+    folder, code, output = lost
+    assert code == 1
+    assert output.splitlines()[-1].startswith("Error: another worker was lost: start all of them again")
     assert not (folder / "killed" / runs.WEIGHTS).exists()
-    with Cluster(command, folder) as cluster:
+    with Cluster(["-m", "tfvae", *COMMAND], folder) as cluster:
         assert cluster.wait() == [0, 0], cluster.output(0)[-2000:]
         assert "ELBO" in cluster.output(0) and cluster.output(1) == ""
     whole, killed = (files.read_arrays(folder / name / runs.WEIGHTS) for name in ("whole", "killed"))
@@ -168,15 +184,13 @@ def test_workers_read_every_image_of_a_stream_once_an_epoch_in_as_many_steps(siz
         data.to_tfrecords(part, tmp_path / f"images-{i}")
     train = data.from_tfrecords(str(tmp_path / "images-*/*"), (1, 1, 1), count=True).train(8)
     assert train.num_steps == 6
+    epochs = [[list(train.parts_from(epoch, c).take(7)) for c in contexts(num_workers, 1)] for epoch in range(3)]
     orders = []
-    for epoch in (0, 1):
-        read = [list(train.parts_from(epoch, c).take(6)) for c in contexts(num_workers, 1)]
-        seventh = [next(iter(train.parts_from(epoch, c).skip(6))) for c in contexts(num_workers, 1)]
-        orders.append(np.concatenate([x.numpy().ravel() for share in read for x in share]) * 255)
+    for shares, following in itertools.pairwise(epochs):
+        orders.append(np.concatenate([x.numpy().ravel() for share in shares for x in share[:6]]) * 255)
         np.testing.assert_array_equal(np.sort(np.round(orders[-1])), np.arange(43))
-        following = [next(iter(train.parts_from(epoch + 1, c))) for c in contexts(num_workers, 1)]
-        for a, b in zip(seventh, following, strict=True):
-            np.testing.assert_array_equal(a, b)
+        for share, of_next_epoch in zip(shares, following, strict=True):
+            np.testing.assert_array_equal(share[6], of_next_epoch[0])
     assert not np.array_equal(*orders)
 
 

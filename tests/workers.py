@@ -1,12 +1,14 @@
 """A program for test_workers: one of the processes that train together; writes what came of it to a folder.
 
-A process belongs to one cluster all its life, so that all of it happens in one.
+A process belongs to one cluster all its life, so that all of it happens in one. In the end it begins the run `killed`
+by the command that is given after the folder, as `python -m tfvae` would.
 """
 
 import json
 import os
 import pathlib
 import sys
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -14,14 +16,14 @@ import tf_keras as tfk
 from conftest import small_recipe
 from joint import quiet_objective, trained
 
-from tfvae import data, recipes, replicas, runs, strategies
+from tfvae import cli, data, recipes, replicas, runs, strategies
 
 OPTIMIZERS = {"sgd": tfk.optimizers.SGD, "adam": tfk.optimizers.Adam}
 # The run that is killed elsewhere.
-RECIPE = small_recipe(epochs=20, batch_size=200, binarize="stochastic", averaged_epochs=19, mean_bias=True)
+RECIPE = small_recipe(epochs=10, batch_size=400, binarize="stochastic", averaged_epochs=9, mean_bias=True)
 
 
-def main(folder):
+def main(folder, *command):
     folder = pathlib.Path(folder)
     strategy = strategies.named("multiworker")
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
@@ -39,6 +41,8 @@ def main(folder):
     found["returned"] = result is not None
     np.savez(folder / f"weights-{index}.npz", **weights)
     (folder / f"found-{index}.json").write_text(json.dumps(found))
+    with mock.patch.object(strategies, "named", return_value=strategy):
+        cli.main(command)
 
 
 def refusals(strategy, images):

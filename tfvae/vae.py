@@ -237,6 +237,9 @@ class VAE(tfk.Model):
         # Where there is a loop, Keras counts the steps, and the loop reads the images.
         x = self._at_the_door(x, batch_size) if loop is None else tf.data.Dataset.from_tensors(0).repeat()
         self._bad_step.assign(-1)
+        if type(self).train_step is VAE.train_step:
+            with self.distribute_strategy.scope():  # now: a step that makes variables is traced twice
+                self.optimizer.build(self.trainable_variables)
         callbacks = _as_list(callbacks)
         alone = any(_listens_to_batches(callback) for callback in callbacks)
         alone |= _is_endless(x, kwargs.get("steps_per_epoch"))

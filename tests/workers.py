@@ -1,13 +1,16 @@
 """A program for test_workers: one of the processes that train together; writes what came of it to a folder.
 
 A process belongs to one cluster all its life, so that all of it happens in one. In the end it begins the run `killed`
-by the command that is given after the folder, as `python -m tfvae` would.
+by the command that is given after the folder, as `python -m tfvae` would, and the second process dies at work.
 """
 
 import json
 import os
 import pathlib
+import signal
 import sys
+import threading
+import time
 from unittest import mock
 
 import numpy as np
@@ -41,6 +44,8 @@ def main(folder, *command):
     found["returned"] = result is not None
     np.savez(folder / f"weights-{index}.npz", **weights)
     (folder / f"found-{index}.json").write_text(json.dumps(found))
+    if index == 1:
+        threading.Thread(target=die_once_there, args=[folder / "killed" / runs.CHECKPOINT], daemon=True).start()
     with mock.patch.object(strategies, "named", return_value=strategy):
         cli.main(command)
 
@@ -57,6 +62,13 @@ def refusals(strategy, images):
         except ValueError as error:
             found.append(str(error))
     return found
+
+
+def die_once_there(path):
+    """As by kill -9, as soon as there is a file of this name."""
+    while not path.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 
 Each contender trains in a process of its own. In each round every contender trains one epoch, in an order
 that rotates; medians over the rounds are printed after one round that does not count (it compiles). Who takes ten
-times as long as the quickest sits out after the first round that counts. With --output a cell that is stored already
-is replaced, the others stay, so that parts can be measured one after the other.
+times as long as the quickest sits out after the first round that counts. With --output what is stored already stays,
+but for the cells and contenders that are measured again, so that parts can be measured one after the other.
 """
 
 import contextlib
@@ -86,9 +86,9 @@ def trained(names, arguments, rounds):
     with contextlib.ExitStack() as stack:
         processes = {name: stack.enter_context(contextlib.closing(Process(name, *arguments))) for name in names}
         for i in range(rounds):
-            least = min((epochs[-1]["seconds"] for epochs in results.values() if epochs), default=0)
+            least = min((quickest(epochs) for epochs in results.values() if epochs), default=0)
             for name in [*names[i % len(names) :], *names[: i % len(names)]]:
-                if name in broken or (i >= 2 and results[name][-1]["seconds"] > FAR_BEHIND * least):
+                if name in broken or (i >= 2 and quickest(results[name]) > FAR_BEHIND * least):
                     continue
                 try:
                     results[name].append(processes[name].epoch())
@@ -97,6 +97,10 @@ def trained(names, arguments, rounds):
                     processes[name].close()
                     click.echo(f"{name} failed: {error}", err=True)
     return {name: epochs for name, epochs in results.items() if name not in broken}, broken
+
+
+def quickest(epochs):
+    return min(epoch["seconds"] for epoch in epochs)
 
 
 def summary(epochs, model, batch_size, peak):
@@ -234,12 +238,13 @@ def main(models, batch_sizes, contenders, binarization, device, cores, rounds, o
                 )
                 cell = {n: summary(epochs, model, batch_size, peaks[precision(n)]) for n, epochs in results.items()}
                 show(cell)
+                known = report["cells"].get(f"{model}, {batch_size}", {"contenders": {}})
                 report["cells"][f"{model}, {batch_size}"] = {
                     "model": model,
                     "batch_size": batch_size,
                     "date": report["date"],
                     "matrix_product_flops": peaks,
-                    "contenders": cell,
+                    "contenders": known["contenders"] | cell,
                     "broken": broken,
                 }
                 if output:

@@ -18,6 +18,8 @@ def make(task, keras, **compile_options):
     vae = vae_class(keras)(*networks(keras, task.model), task.model.num_samples)
     vae.compile(optimizer=keras.optimizers.Adam(1e-3), **compile_options)
     dataset = images(task)
+    if keras.__name__ == "keras":  # in a thread of its own Keras 3 sleeps for seconds between some epochs
+        return lambda: (len(task.images), vae.fit(dataset, epochs=1, verbose=0).history["loss"][0])
     epoch = paced(
         keras.callbacks.Callback, lambda callbacks: vae.fit(dataset, epochs=1000, callbacks=callbacks, verbose=0)
     )

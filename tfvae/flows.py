@@ -106,13 +106,13 @@ class InverseAutoregressive(tf.Module):
         return gate * eps + (1 - gate) * m, tf.reduce_sum(log_gate, axis=-1)
 
     def pull(self, z, context):
-        def improved(eps):
+        def improved(eps, _):
             log_gate, m = self.parameters(eps, context)
-            return [m + (z - m) * tf.exp(-log_gate)]
+            return m + (z - m) * tf.exp(-log_gate), log_gate
 
-        # Each pass makes one more latent right, in their order.
-        (eps,) = tf.while_loop(lambda _: True, improved, [z], maximum_iterations=self.latent_size)
-        log_gate, _ = self.parameters(eps, context)
+        # Each pass makes one more latent right, in their order; a gate needs those before its own alone.
+        start = (z, tf.zeros_like(z))
+        eps, log_gate = tf.while_loop(lambda *_: True, improved, start, maximum_iterations=self.latent_size)
         return eps, tf.reduce_sum(log_gate, axis=-1)
 
 

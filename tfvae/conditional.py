@@ -60,7 +60,7 @@ class ConditionalVAE(VAE):
         if labels.shape.rank not in (0, 1):
             raise ValueError(f"labels must have shape [batch] or [], got [{checks.joined(labels.shape)}]")
         if tf.executing_eagerly():
-            checks.content("labels", labels, self.label_rules)
+            checks.content("labels", tf.reshape(labels, [-1]), self.label_rules)
         return Given(self, labels)
 
     @property

@@ -12,9 +12,12 @@ from tfvae.vae import VAE
 
 
 class ConditionalVAE(VAE):
-    """A VAE of images given their labels y: Sohn, Lee and Yan (2015); Kingma et al. (2014, arXiv 1406.5298).
+    """A VAE of images given their labels y.
 
         p(x, z|y) = p(x|z, y) p(z),   q(z|x, y) ~ p(z|x, y)
+
+    Sohn, Lee and Yan (2015, "Learning Structured Output Representation using Deep Conditional Generative Models"), with
+    a prior that is the same for all labels, as Kingma et al. (2014, arXiv 1406.5298) have it.
 
     The pieces are those of a `VAE`, for longer vectors: the decoder reads [y, z], and the encoder [y, x], with the
     label as K numbers, one of them 1, and the image flat. `given(labels)` is the model of such images, which objectives

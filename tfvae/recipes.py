@@ -196,6 +196,8 @@ class Recipe:
                 raise ValueError(f"{name} must hold sizes of at least 1, got {getattr(self, name)}")
         if not self.flow_hidden_sizes:
             raise ValueError("flow_hidden_sizes must hold at least one size, got ()")
+        if self.num_classes is not None and not self.conditional:
+            raise ValueError(f"num_classes must be None unless conditional is true, got {self.num_classes}")
         latents.check(self)
         if self.latent_sizes is not None:
             object.__setattr__(self, "latent_size", sum(self.latent_sizes))
@@ -293,8 +295,10 @@ def build(recipe):
     Raises:
         ValueError: the recipe lacks what `Recipe.complete` fills in.
     """
-    if None in (recipe.event_shape, recipe.likelihood) or recipe.conditional != (recipe.num_classes is not None):
-        raise ValueError("recipe must know event_shape and likelihood, got None: call recipe.complete(data) first")
+    filled_in = ("event_shape", "likelihood", "num_classes") if recipe.conditional else ("event_shape", "likelihood")
+    missing = " and ".join(name for name in filled_in if getattr(recipe, name) is None)
+    if missing:
+        raise ValueError(f"recipe must know {missing}, got None: call recipe.complete(data) first")
     seeds = [(1000 * recipe.seed + 100 * i) % 2**31 for i in range(5)]
     encoder_body, decoder_body = _BODIES[recipe.network](recipe, seeds)
     likelihood = {"scale": recipe.scale} if recipe.likelihood in _SCALED else {}

@@ -48,8 +48,9 @@ def trained(digits):
 
 
 @pytest.fixture(scope="module")
-def exported(trained, digits, tmp_path_factory):
-    return serving.export(trained, tmp_path_factory.mktemp("models"), digits, num_samples=5)
+def exported(trained, tmp_path_factory):
+    """What its numbers are, test_loaders.py tells."""
+    return serving.export(trained, tmp_path_factory.mktemp("models"), num_samples=5)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +77,9 @@ def test_without_weights_for_the_label_it_is_the_unconditional_model(digits, nam
 
 
 def patterns(num_classes=4):
-    """Images that their label tells, and four times as many of each."""
+    """Images that their label tells."""
     of_class = np.random.default_rng(0).integers(0, 2, (num_classes, 4, 4)).astype(np.float32)
-    y = np.tile(np.arange(num_classes), 64)
+    y = np.tile(np.arange(num_classes), 256)
     return data.from_arrays(of_class[y], of_class[y[:40]], y, y[:40], validation_size=0, binarize="static")
 
 
@@ -86,7 +87,7 @@ def test_where_the_label_tells_all_the_latents_tell_nothing():
     """And log p(x|y) = 0 comes in reach, where no model of p(x) has more than -log 4 nats."""
     images = patterns()
     vae = small_vae(images, conditional=True, learning_rate=2e-2, schedule="constant")
-    vae.fit(images.train(32, labels=True), epochs=60, verbose=0)
+    vae.fit(images.train(32, labels=True), epochs=15, verbose=0)
     seen = vae.evaluate(images.test(40, labels=True), return_dict=True, verbose=0)
     assert -0.1 < seen["elbo"] < 0 and seen["kl"] < 0.01
     expected = images.x_test[:4][np.argsort(images.y_test[:4])]
@@ -286,12 +287,6 @@ def test_samples_are_drawn_one_class_a_row(trained):
     shown = [axis.images[0].get_array() for axis in figure.axes]
     assert len(shown) == 40
     np.testing.assert_allclose(shown[4 * 3 + 2], 1 - trained.given(3).generate(4, seed=1)[2, :, :, 0], atol=1e-6)
-
-
-def test_the_export_agrees_with_the_model_given_each_label(exported, trained, digits):
-    x, y = digits.x_test[:10], digits.y_test[:10]
-    differences = serving.verify(exported, trained.given(y), x)
-    assert len(differences) == 8 and max(differences.values()) < 1e-5
 
 
 def test_every_signature_takes_a_label(served):

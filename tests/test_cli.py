@@ -36,7 +36,7 @@ def test_every_field_of_a_recipe_has_an_option():
     from tfvae.recipes import Recipe
 
     options = {option.name for option in main.commands["train"].params}
-    filled_in = {"event_shape", "total_count"}
+    filled_in = {"event_shape", "total_count", "num_classes"}
     assert {field.name for field in dataclasses.fields(Recipe)} - filled_in <= options
 
 

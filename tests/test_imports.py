@@ -54,6 +54,7 @@ ALLOWED = {
     "objectives": {"covariance", "estimators", "factor", "terms", "total_correlation"},
     "replicas": {"seeds"},
     "vae": {"checks", "loop", "objectives", "optimizers", "replicas", "seeds", "shares", "unmerged"},
+    "conditional": {"checks", "seeds", "unmerged", "vae"},
     "information": {"checks", "points"},
     "predictors": {"checks", "points"},
     "interventions": {"checks", "points"},
@@ -69,7 +70,7 @@ ALLOWED = {
     "client": {"transports"},
     "serve_check": {"transports"},
     "tensorboard": {"plots"},
-    "recipes": {"data", "latents", "likelihoods", "networks", "objectives", "vae"},
+    "recipes": {"conditional", "data", "latents", "likelihoods", "networks", "objectives", "vae"},
     "runs": {"averaging", "diagnostics", "files", "plots", "recipes", "strategies"},
     "notebooks": {"files", "plots", "quiet"},
     "cli": {

@@ -30,7 +30,7 @@ def tensor_names(path):
 def exported(vae, images, folder):
     """One model as a job for loaders.py, and {signature/output: expected}."""
     path = serving.export(vae, folder, num_samples=NUM_SAMPLES)
-    answers = serving.expected_answers(vae, images.x_test[:3], NUM_SAMPLES)
+    answers = serving.expected_answers(vae.for_labels(images.y_test[:3]), images.x_test[:3], NUM_SAMPLES)
     inputs = {f"{name}/{k}": v for name, (asked, _) in answers.items() for k, v in asked.items()}
     # Files as numpy's own byte strings, which need no pickle; a PNG ends with no zero.
     inputs = {k: v.astype("S") if v.dtype == object else v for k, v in inputs.items()}
@@ -58,9 +58,10 @@ def assert_agreement(loader, jobs, folder):
 
 @pytest.fixture(scope="module")
 def jobs(digits, binary_digits, trained_vae, tmp_path_factory):
-    """A trained model, each piece with others, and the other kinds of latents."""
+    """A trained model, each piece with others, the other kinds of latents, and a conditional model."""
     rows = [*EVERY_PIECE, *((("binomial", None), *latents, "mlp") for latents in KINDS)]
     models = [(trained_vae, digits), *(combination(row, digits, binary_digits) for row in rows)]
+    models.append((small_vae(digits, conditional=True), digits))
     return [exported(*model, tmp_path_factory.mktemp("export")) for model in models]
 
 
@@ -83,8 +84,9 @@ def test_saved_model_cli_runs_it_and_finds_nothing_to_fear(index, jobs, tmp_path
     job, expected = jobs[index]
     command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
     with np.load(job["inputs"]) as arrays:
-        np.savez(tmp_path / "inputs.npz", image=arrays["elbo/image"], seed=arrays["elbo/seed"])
-    inputs = ";".join(f"{name}={tmp_path / 'inputs.npz'}[{name}]" for name in ("image", "seed"))
+        asked = {key.removeprefix("elbo/"): arrays[key] for key in arrays.files if key.startswith("elbo/")}
+    np.savez(tmp_path / "inputs.npz", **asked)
+    inputs = ";".join(f"{name}={tmp_path / 'inputs.npz'}[{name}]" for name in asked)
     chosen = ["--dir", job["path"], "--tag_set", "serve"]
     run = [*command, "run", *chosen, "--signature_def", "elbo", "--inputs", inputs, "--outdir", tmp_path]
     subprocess.run(run, check=True, capture_output=True)

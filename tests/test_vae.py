@@ -390,7 +390,7 @@ def pieces(latents=(2, 2, 2)):
             "objective must be a callable such as objectives.elbo, got 'elbo'",
         ),
         (lambda vae, x: vae.compile("adam", loss="mse"), "compile must get no losses or metrics .* got loss"),
-        (lambda vae, x: vae.generate(0), "n must be at least 1, got 0"),
+        (lambda vae, x: vae.generate(0), "n must be an integer of at least 1, got 0"),
         (lambda vae, x: vae.fit(x, validation_data=255 * x), "validation_data must be in"),
     ],
 )

@@ -161,9 +161,12 @@ def test_parts_of_a_batch_make_up_the_batch(num_workers, replicas_each, binarize
 
 def test_parts_of_a_data_set_that_all_read_make_up_its_batches():
     dataset = tf.data.Dataset.range(23).batch(5)
-    shares = [list(parts(dataset.map(lambda x: (x, -x)), context)) for context in contexts(3, 1)]
+    alone = [list(parts(dataset, context)) for context in contexts(3, 1)]
+    pairs = [list(parts(dataset.map(lambda x: (x, -x)), context)) for context in contexts(3, 1)]
     for step, expected in enumerate(dataset):
-        np.testing.assert_array_equal(tf.concat([share[step] for share in shares], 0), expected)
+        np.testing.assert_array_equal(tf.concat([share[step] for share in alone], 0), expected)
+        for i, sign in enumerate((1, -1)):
+            np.testing.assert_array_equal(tf.concat([share[step][i] for share in pairs], 0), sign * expected)
 
 
 @pytest.mark.parametrize(("sizes", "num_workers"), [((8, 9, 8, 9, 9), 2), ((21, 22), 3), ((2, 41), 2)])

@@ -22,6 +22,7 @@ _MODULES = (
 )
 _NAMES = {
     "VAE": "tfvae.vae",
+    "ConditionalVAE": "tfvae.conditional",
     "Recipe": "tfvae.recipes",
     "build": "tfvae.recipes",
     "save": "tfvae.runs",

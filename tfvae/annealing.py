@@ -50,15 +50,17 @@ def annealed_log_evidence(
     x = vae.check_support(x)
     num_images = max(1, _CHUNK // (num_samples * int(np.prod(vae.event_shape))))
     anneal = tf.function(
-        functools.partial(_anneal, vae, num_samples, num_leapfrogs, from_posterior), reduce_retracing=True
+        functools.partial(_anneal, num_samples=num_samples, num_leapfrogs=num_leapfrogs, from_posterior=from_posterior),
+        reduce_retracing=True,
     )
     betas = tf.constant(_schedule(num_steps), x.dtype)
     log_w, disable = [], None if progress else True  # None: a bar in a terminal, nothing in a log
     for first in tqdm(range(0, len(x), num_images), desc="annealing", unit="block", disable=disable):
-        block = x[first : first + num_images]
+        rows = slice(first, first + num_images)
+        part, block = vae.rows(rows), x[rows]
         untuned = tf.fill([num_steps, len(block)], tf.constant(_FIRST_STEP_SIZE, x.dtype))
-        _, tuned = anneal(block, betas, untuned, tf.constant(True), fold_in(seed, first, _PILOT))
-        log_w.append(anneal(block, betas, tuned, tf.constant(False), fold_in(seed, first, _RUN))[0])
+        _, tuned = anneal(part, block, betas, untuned, tf.constant(True), fold_in(seed, first, _PILOT))
+        log_w.append(anneal(part, block, betas, tuned, tf.constant(False), fold_in(seed, first, _RUN))[0])
     log_w = np.concatenate([np.asarray(a, np.float64) for a in log_w], axis=1)  # [S, N]
     value = np.logaddexp.reduce(log_w) - np.log(num_samples)
     return Evidence(value, np.exp(log_w - value).std(axis=0, ddof=1) / np.sqrt(num_samples))
@@ -70,7 +72,7 @@ def _schedule(num_steps):
     return (s - s[0]) / (s[-1] - s[0])
 
 
-def _anneal(vae, num_samples, num_leapfrogs, from_posterior, x, betas, step_sizes, tuning, seed):
+def _anneal(vae, x, betas, step_sizes, tuning, seed, *, num_samples, num_leapfrogs, from_posterior):
     """log w [S, B], and the step sizes [T, B]: those given, or, if `tuning`, one after the other by the acceptance."""
     p0 = vae.encode(x) if from_posterior else vae.prior
     z = p0.sample(num_samples if from_posterior else [num_samples, len(x)], seed=fold_in(seed, 0))

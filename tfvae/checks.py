@@ -41,6 +41,22 @@ def images(argument, x):
     return x.astype(np.float32)
 
 
+def labels(argument, y):
+    """Labels as int64 [N].
+
+    Raises:
+        ValueError: none, or other than integers from 0, one an image.
+    """
+    if y is None:
+        raise ValueError(f"{argument} must be there, got None")
+    y = np.asarray(y)
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"{argument} must be integers [N], got {y.dtype.name} {list(y.shape)}")
+    if y.min(initial=0) < 0:
+        raise ValueError(f"{argument} must be at least 0, got {y.min()}")
+    return y.astype(np.int64)
+
+
 def joined(shape):
     """A shape in words: "64, 8, ?"."""
     return ", ".join("?" if size is None else str(size) for size in shape)

@@ -77,6 +77,7 @@ _OPTIONS = (
     ("seed", int, "Of weights, order, binarization and noise."),
 )
 _SWITCHES = (
+    ("conditional", "Encoder and decoder read the labels: samples by class."),
     ("mean_bias", "Start the decoder at the mean image."),
     ("jit", "Compile training with XLA [where it pays]."),
 )
@@ -138,7 +139,7 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
         values = runs.read_recipe(config).to_dict() if config else {}
         values |= {name: value for name, value in choices.items() if value is not None}
         # What the data tell is asked of them anew: an option may have changed them.
-        values |= {"event_shape": None, "total_count": None}
+        values |= {"event_shape": None, "total_count": None, "num_classes": None}
         recipe = recipes.Recipe.from_dict(values)
         output = pathlib.Path(output) if output else _next_run(recipe.data)
         export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
@@ -255,7 +256,7 @@ def _finish(result, run, export_to):
 def _export(vae, data, evaluation, directory, num_samples=100, **options):
     (serving,) = _modules("serving")
     path = serving.export(vae, directory, data, evaluation=evaluation, num_samples=num_samples, **options)
-    differences = serving.verify(path, vae, data.x_test[:10])
+    differences = serving.verify(path, vae.for_labels(data.y_test).rows(slice(10)), data.x_test[:10])
     click.echo(f"SavedModel: {path}  (loaded again: largest difference {max(differences.values()):.1e})")
 
 

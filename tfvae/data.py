@@ -111,6 +111,15 @@ class ImageData:
     train_size = num_images
 
     @property
+    def num_classes(self):
+        """The labels' number of values: one more than the largest.
+
+        Raises:
+            ValueError: no labels, or labels that are no integers from 0.
+        """
+        return 1 + max(int(self._integer_labels(split).max(initial=0)) for split in self.labels)
+
+    @property
     def y_train(self):
         return self.labels["train"]
 
@@ -128,30 +137,34 @@ class ImageData:
         total = images.total() if isinstance(images, Part) else images.sum(axis=0, dtype=np.float64)
         return total / len(images) / self.max_level
 
-    def train(self, batch_size, *, first_epoch=0):
+    def train(self, batch_size, *, first_epoch=0, labels=False):
         """A `tf.data.Dataset` of [B, H, W, C], the last batch smaller; each iteration is one epoch, in a new order.
 
         Order and stochastic binarization are functions of (seed, epoch); iterating a second time gives epoch
         `first_epoch + 1`. `VAE.fit` starts from the epoch that the optimizer's count of updates tells, so that an
         interrupted training goes on where it was.
 
+        Args:
+            labels: gives pairs of images and their labels, int64 [B], as a `ConditionalVAE` wants them.
+
         Raises:
-            ValueError: batch_size out of [1, number of images], first_epoch below 0.
+            ValueError: batch_size out of [1, number of images], first_epoch below 0, labels that are no integers.
         """
         images = self.images["train"]
         _check_batch_size(batch_size, len(images))
         if first_epoch < 0:
             raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
+        epochs = self._epochs_with_labels if labels else self._epochs
         epoch = tf.Variable(first_epoch - 1, dtype=tf.int64, trainable=False)
         this_epoch = tf.data.Dataset.from_tensors(0).map(lambda _: epoch.assign_add(1))
         num_steps = -(-len(images) // batch_size)
-        dataset = self._epochs.batches(this_epoch, batch_size)
+        dataset = epochs.batches(this_epoch, batch_size)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
         # What `VAE.fit` reads instead: the images themselves, or all epochs from the first in one iterator.
-        dataset.in_memory, dataset.batch_size, dataset.num_steps = self._epochs, batch_size, num_steps
-        dataset.epochs_from = lambda first: self._epochs.batches(tf.data.Dataset.counter(first), batch_size)
+        dataset.in_memory, dataset.batch_size, dataset.num_steps = epochs, batch_size, num_steps
+        dataset.epochs_from = lambda first: epochs.batches(tf.data.Dataset.counter(first), batch_size)
         # Of the same batches, what one of several workers reads.
-        dataset.parts_from = lambda first, context: self._epochs.parts(
+        dataset.parts_from = lambda first, context: epochs.parts(
             tf.data.Dataset.counter(first), batch_size, replicas_of(context), context.num_replicas_in_sync
         )
         return dataset
@@ -163,19 +176,27 @@ class ImageData:
             images, max_level = self.x_train.astype(np.uint8), 1
         return Epochs(images, max_level=max_level, stochastic=self.binarize == "stochastic", seed=self.seed)
 
-    def validation(self, batch_size):
-        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order."""
+    @functools.cached_property
+    def _epochs_with_labels(self):
+        return self._epochs.with_labels(self._integer_labels("train"))
+
+    def validation(self, batch_size, *, labels=False):
+        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
         if len(self.x_validation) == 0:
             raise ValueError("validation_size must be at least 1 to have a validation set, got 0")
-        return self._fixed(self.x_validation, batch_size)
+        return self._fixed("validation", self.x_validation, batch_size, labels)
 
-    def test(self, batch_size):
-        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order."""
-        return self._fixed(self.x_test, batch_size)
+    def test(self, batch_size, *, labels=False):
+        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
+        return self._fixed("test", self.x_test, batch_size, labels)
 
-    def _fixed(self, x, batch_size):
+    def _fixed(self, split, x, batch_size, labels):
         _check_batch_size(batch_size, len(x))
-        return tf.data.Dataset.from_tensor_slices(x).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        slices = (x, self._integer_labels(split)) if labels else x
+        return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def _integer_labels(self, split):
+        return checks.labels(f"labels of {self.name}", self.labels[split])
 
     def _split(self, split):
         x = np.asarray(grey(self.images[split], self.max_level))

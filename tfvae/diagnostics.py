@@ -82,7 +82,8 @@ def measure(vae, x, num_samples=5000, seed=0, *, progress=False):
     disable = None if progress else True  # None: a bar in a terminal, nothing in a log
     for start in tqdm(range(0, len(x), num_images), desc="log p(x)", unit="block", disable=disable):
         block = x[start : start + num_images]
-        chunks = [compiled(block, tf.constant(count), fold_in(seed, start, i)) for i, count in enumerate(counts)]
+        part = vae.rows(slice(start, start + num_images))
+        chunks = [compiled(part, block, tf.constant(count), fold_in(seed, start, i)) for i, count in enumerate(counts)]
         chunks = [np.stack([np.asarray(a, np.float64) for a in part]) for part in chunks]
         blocks.append(_combined(np.stack(chunks, axis=1), np.asarray(counts)[:, np.newaxis]))
     return Measurement(*np.concatenate(blocks, axis=1))
@@ -93,7 +94,7 @@ def _compiled(vae):
     pieces = (vae.encoder, vae.decoder, vae.prior)
     traced_for, function = vae.__dict__.get("_measure_cache", (None, None))
     if traced_for is None or any(a is not b for a, b in zip(traced_for, pieces, strict=True)):
-        function = tf.function(lambda *args: _measure_chunk(vae, *args), reduce_retracing=True)
+        function = tf.function(_measure_chunk, reduce_retracing=True)
         # Past Keras, which would wrap and track the tuple.
         vae.__dict__["_measure_cache"] = (pieces, function)
     return function
@@ -193,8 +194,8 @@ def active_units(vae, x, threshold=ACTIVE_THRESHOLD):
 
 def _posterior_mean_variances(vae, x, batch_size=1024):
     x = vae.check_support(x)
-    means = [vae.encode(x[i : i + batch_size]).mean().numpy() for i in range(0, len(x), batch_size)]
-    return np.concatenate(means).var(axis=0)
+    parts = [slice(first, first + batch_size) for first in range(0, len(x), batch_size)]
+    return np.concatenate([vae.rows(part).encode(x[part]).mean().numpy() for part in parts]).var(axis=0)
 
 
 def aggregate_posterior(vae, x):
@@ -210,6 +211,7 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
     """What there is to say about a trained model, measured on the test set: a dict that JSON can hold.
 
     Args:
+        vae: a `VAE`; of a `ConditionalVAE` all is given the labels: log p(x|y), and so on.
         data: a `data.ImageData`.
         num_samples: of q(z|x) for each image.
         seed: of the noise.
@@ -221,8 +223,9 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
         under `how` what was measured and with which samples and seeds. Where the data's factors are known, also
         `disentanglement`, {score: [mean, standard deviation over draws]}.
     """
-    measured = measure(vae, data.x_test, num_samples, seed, progress=progress)
-    variances = _posterior_mean_variances(vae, data.x_test)
+    given = vae.for_labels(data.y_test)
+    measured = measure(given, data.x_test, num_samples, seed, progress=progress)
+    variances = _posterior_mean_variances(given, data.x_test)
     active = variances > ACTIVE_THRESHOLD
     known = getattr(data, "factor_sizes", None) is not None
     size = int(np.prod(vae.event_shape))
@@ -252,6 +255,7 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
             "active_threshold": ACTIVE_THRESHOLD,
             "bits_per_dim": "-log_evidence / (dimensions * log 2); of a density, not a mass, where x is continuous",
             **({"disentanglement": _SCORE_SIZES | {"draws": _SCORE_SEEDS}} if known else {}),
+            **({"given": list(given.condition)} if given.condition else {}),
         },
     }
 
@@ -292,6 +296,7 @@ def format_card(card):
     for name, (mean, deviation) in card.get("disentanglement", {}).items():
         rows.append((name.replace("_", " "), f"{mean:.2f}", f"+- {deviation:.2f} over draws"))
     title = f"{how['num_images']} {how['split']} images of {how['data']}"
+    title += ", given their labels" if "given" in how else ""
     notes = f"nats per image; {how['num_samples']} samples an image, seed {how['seed']}"
     notes += f"; binarization: {how['binarization']}"
     lines = [f"  {name:<32}{value:>10}  {note}".rstrip() for name, value, note in rows]

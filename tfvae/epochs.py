@@ -50,14 +50,21 @@ class Epochs:
         max_level: the integer that means 1.
         stochastic: draw x ~ Bernoulli(grey) anew at each reading.
         seed: of order and binarization.
+        labels: integers [N], to be read with the images; or None.
     """
 
-    def __init__(self, images, *, max_level, stochastic, seed):
+    def __init__(self, images, *, max_level, stochastic, seed, labels=None):
         self.num_images = len(images)
+        self.labels = labels
         self.max_level = max_level
         self.stochastic = stochastic
         self.seed = seed
         self._source = images if hasattr(images, "gather") else Stored(images, max_level)
+
+    def with_labels(self, labels):
+        """These epochs, with labels."""
+        options = {"max_level": self.max_level, "stochastic": self.stochastic, "seed": self.seed}
+        return Epochs(self._source, **options, labels=tf.constant(labels, tf.int64))
 
     def levels(self):
         """Every grey level that can be read: in one dimension, float32."""
@@ -68,12 +75,16 @@ class Epochs:
         return tf.random.experimental.stateless_shuffle(tf.range(self.num_images), seed=self._seed(epoch))
 
     def read(self, epoch, step, indices, part=None):
-        """The images of a batch, the `step`-th of an epoch: [B] -> float32 [B, H, W, C].
+        """The images of a batch, the `step`-th of an epoch: [B] -> float32 [B, H, W, C]; with labels, (images, labels).
 
         Args:
             part: (first, end), to read these images of the batch alone; they are the same as in the whole of it.
         """
         first, end = (0, None) if part is None else part
+        x = self._images(epoch, step, indices, first, end)
+        return x if self.labels is None else (x, tf.gather(self.labels, indices[first:end]))
+
+    def _images(self, epoch, step, indices, first, end):
         x = self._source.gather(indices[first:end])
         if not self.stochastic:
             return grey(x, self.max_level)

@@ -74,18 +74,20 @@ def inference_gap(
     x = vae.check_support(x)
     if evidence is not None and np.shape(evidence.value) != (len(x),):
         raise ValueError(f"evidence must be of {len(x)} examples, got shape {np.shape(evidence.value)}")
-    _parameters(vae.encode(x[:1]))  # refuses other families
+    _parameters(vae.rows(slice(1)).encode(x[:1]))  # refuses other families
     at_once = 16
     num_images = max(1, _CHUNK // (at_once * int(np.prod(vae.event_shape))))
-    optimize = tf.function(functools.partial(_optimize, vae, at_once, num_steps, learning_rate), reduce_retracing=True)
-    weigh = tf.function(functools.partial(_log_weights, vae), reduce_retracing=True)
+    search = {"num_samples": at_once, "num_steps": num_steps, "learning_rate": learning_rate}
+    optimize = tf.function(functools.partial(_optimize, **search), reduce_retracing=True)
+    weigh = tf.function(_log_weights, reduce_retracing=True)
     blocks, disable = [], None if progress else True  # None: a bar in a terminal, nothing in a log
     for first in tqdm(range(0, len(x), num_images), desc="inference gap", unit="block", disable=disable):
-        block = x[first : first + num_images]
-        best = optimize(block, fold_in(seed, first, _OPTIMIZING))
+        rows = slice(first, first + num_images)
+        part, block = vae.rows(rows), x[rows]
+        best = optimize(part, block, fold_in(seed, first, _OPTIMIZING))
         counts = [min(at_once, num_samples - i) for i in range(0, num_samples, at_once)]
         log_w = [
-            np.asarray(weigh(block, best, tf.constant(count), fold_in(seed, first, _MEASURING, i)), np.float64)
+            np.asarray(weigh(part, block, best, tf.constant(count), fold_in(seed, first, _MEASURING, i)), np.float64)
             for i, count in enumerate(counts)
         ]
         blocks.append(_gaps(*np.concatenate(log_w, axis=1)))
@@ -115,7 +117,7 @@ def _normal(parameters):
     return tfd.MultivariateNormalTriL(loc, tf.linalg.set_diag(lower, tf.exp(log_scale)))
 
 
-def _optimize(vae, num_samples, num_steps, learning_rate, x, seed):
+def _optimize(vae, x, seed, *, num_samples, num_steps, learning_rate):
     """The parameters of q*_x, by Adam on -ELBO, each example's on its own."""
     parameters = _parameters(vae.encode(x))
     means, squares = ([tf.zeros_like(p) for p in parameters] for _ in range(2))

@@ -35,13 +35,14 @@ def write(directory, vae, functions, num_samples, evaluation, served, licence):
     recipe = None if vae.recipe is None else vae.recipe.to_dict()
     weights = [*vae.encoder.variables, *vae.decoder.variables, *vae.prior.variables]
     card = {
-        "model": "variational autoencoder",
+        "model": f"{'conditional ' if vae.num_classes else ''}variational autoencoder",
         "event_shape": list(vae.event_shape),
         "latent_size": vae.latent_size,
         "num_parameters": int(sum(np.prod(v.shape) for v in weights)),
         "data": None if recipe is None else _SOURCES.get(recipe["data"], recipe["data"]),
         "image": " and ".join(vae.rules(support=False)),
         "image_of_elbo_and_log_evidence": getattr(vae.decoder, "support", "as the decoder's distribution has it"),
+        "label": " and ".join(vae.label_rules) if vae.num_classes else None,
         "bytes": f"divided by 255, then {getattr(vae.decoder, 'to_support_rule', 'as they are')}",
         "num_samples": num_samples,
         "signatures": {name: _described(function) for name, function in functions.items()},
@@ -80,7 +81,7 @@ def _page(card):
         "| signature | inputs | outputs | |\n|---|---|---|---|\n" + "\n".join(rows),
         f"The batch is free; an answer depends on its row alone. S = {card['num_samples']}. An `image` must be "
         f"{card['image']}; for `elbo` and `log_evidence` {card['image_of_elbo_and_log_evidence']}. "
-        f"Bytes are {card['bytes']}.",
+        f"Bytes are {card['bytes']}." + (f" A `label` must be {card['label']}." if card["label"] else ""),
         "## Measured",
         "Not measured." if evaluation is None else f"```\n{diagnostics.format_card(evaluation)}\n```",
     ]

@@ -4,6 +4,7 @@ A body maps a batch of inputs to features. The distribution on top (`posteriors`
 layer, so that a body with no hidden layer makes a linear encoder or decoder.
 """
 
+import tensorflow as tf
 import tf_keras as tfk
 
 
@@ -44,6 +45,29 @@ def first(network, of):
         raise ValueError(f"of must be at least the network's {size} inputs, got {of}")
     layers = [tfk.layers.InputLayer((of,)), tfk.layers.Lambda(lambda z: z[:, :size], name="first"), network]
     return tfk.Sequential(layers, name=f"first_{size}")
+
+
+def labelled(network, image_shape):
+    """A body of a label and an image in one vector, each class a channel of ones or zeros before the image's channels.
+
+    For `conditional` models whose network wants images; an `mlp` takes the vector as it is.
+
+    Args:
+        network: a Keras body, [B, H, W, K + C] -> features.
+        image_shape: `(H, W, C)`.
+    """
+    height, width, channels = image_shape
+    num_classes = network.input_shape[-1] - channels
+    if num_classes < 1:
+        raise ValueError(f"network must take more channels than the image's {channels}, got {channels + num_classes}")
+
+    def as_image(v):
+        y, x = v[:, :num_classes], tf.reshape(v[:, num_classes:], [-1, height, width, channels])
+        y = tf.tile(y[:, tf.newaxis, tf.newaxis, :], [1, height, width, 1])
+        return tf.concat([y, x], axis=-1)
+
+    inputs = tfk.layers.InputLayer((num_classes + height * width * channels,))
+    return tfk.Sequential([inputs, tfk.layers.Lambda(as_image, name="as_image"), network], name="labelled")
 
 
 def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None, name="conv"):

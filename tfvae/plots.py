@@ -73,8 +73,13 @@ def reconstructions(vae, x, *, num=10):
 
 
 def samples(vae, *, num=100, columns=10, seed=0):
-    """Means of p(x|z) for z ~ p(z)."""
-    return images(vae.generate(num, seed=seed), columns=columns)
+    """Means of p(x|z) for z ~ p(z); of a conditional model one label a row and, whatever `num`, one z a column."""
+    if not vae.num_classes:
+        return images(vae.generate(num, seed=seed), columns=columns)
+    rows = [vae.given(label).generate(columns, seed) for label in range(vae.num_classes)]
+    figure = images(np.concatenate(rows), columns=columns)
+    _row_labels(figure, columns, range(vae.num_classes))
+    return figure
 
 
 def traversals(vae, x, *, dimensions=None, reach=3.0, num=9):

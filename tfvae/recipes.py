@@ -1,6 +1,7 @@
 """A recipe names the pieces of a model and how it is trained; `build` is the only assembler."""
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -10,6 +11,7 @@ import tf_keras as tfk
 
 from tfvae import data as data_module
 from tfvae import latents, likelihoods, networks, objectives
+from tfvae.conditional import ConditionalVAE
 from tfvae.vae import VAE
 
 NETWORKS = ("mlp", "conv")
@@ -66,6 +68,7 @@ _LEAST = {
     "kernel_size": 1,
     "latent_size": 1,
     "likelihood_components": 1,
+    "num_classes": 2,
     "num_components": 1,
     "num_pseudo_inputs": 1,
     "num_samples": 1,
@@ -89,6 +92,8 @@ class Recipe:
     Attributes:
         data, binarize, validation_size, image_size, factor_sizes: see `data.load`.
         event_shape: of one image; filled in from the data by `complete`.
+        conditional: whether encoder and decoder read the images' labels: a `ConditionalVAE`.
+        num_classes: of a conditional model; filled in from the data.
         likelihood: a name of `LIKELIHOODS`; None for the one that fits the data (`complete`).
         total_count: of `binomial` and the logistics; filled in from the data.
         scale: of `normal` and `laplace`; None to learn it.
@@ -124,6 +129,8 @@ class Recipe:
     image_size: int | None = None
     factor_sizes: tuple[int, ...] | None = None
     event_shape: tuple[int, ...] | None = None
+    conditional: bool = False
+    num_classes: int | None = None
     likelihood: str | None = None
     total_count: int | None = None
     scale: float | None = None
@@ -189,6 +196,8 @@ class Recipe:
                 raise ValueError(f"{name} must hold sizes of at least 1, got {getattr(self, name)}")
         if not self.flow_hidden_sizes:
             raise ValueError("flow_hidden_sizes must hold at least one size, got ()")
+        if self.num_classes is not None and not self.conditional:
+            raise ValueError(f"num_classes must be None unless conditional is true, got {self.num_classes}")
         latents.check(self)
         if self.latent_sizes is not None:
             object.__setattr__(self, "latent_size", sum(self.latent_sizes))
@@ -214,13 +223,13 @@ class Recipe:
                 )
 
     def complete(self, data):
-        """This recipe with what only the data know: event shape, likelihood, total count.
+        """This recipe with what only the data know: event shape, likelihood, total count, number of classes.
 
         Args:
             data: an `ImageData`, a `FactorData` or a `Stream`.
 
         Raises:
-            ValueError: a likelihood, scale or batch size that does not fit.
+            ValueError: a likelihood, scale or batch size that does not fit; a conditional model without labels.
         """
         likelihood = self.likelihood or _likelihood_for(data)
         if likelihood == "bernoulli" and data.num_levels != 1:
@@ -236,8 +245,15 @@ class Recipe:
             raise ValueError(
                 f"batch_size must be at most the number of training images, {data.train_size}, got {self.batch_size}"
             )
-        total_count = data.num_levels if likelihood in _COUNTED else None
-        return dataclasses.replace(self, event_shape=data.event_shape, likelihood=likelihood, total_count=total_count)
+        if self.conditional and getattr(data, "y_train", None) is None:
+            raise ValueError(f"conditional must be False for images without labels, got True for {data.name}")
+        return dataclasses.replace(
+            self,
+            event_shape=data.event_shape,
+            likelihood=likelihood,
+            total_count=data.num_levels if likelihood in _COUNTED else None,
+            num_classes=data.num_classes if self.conditional else None,
+        )
 
     def load_data(self):
         """The `ImageData` or `FactorData` that the recipe names.
@@ -279,8 +295,10 @@ def build(recipe):
     Raises:
         ValueError: the recipe lacks what `Recipe.complete` fills in.
     """
-    if recipe.event_shape is None or recipe.likelihood is None:
-        raise ValueError("recipe must know event_shape and likelihood, got None: call recipe.complete(data) first")
+    filled_in = ("event_shape", "likelihood", "num_classes") if recipe.conditional else ("event_shape", "likelihood")
+    missing = " and ".join(name for name in filled_in if getattr(recipe, name) is None)
+    if missing:
+        raise ValueError(f"recipe must know {missing}, got None: call recipe.complete(data) first")
     seeds = [(1000 * recipe.seed + 100 * i) % 2**31 for i in range(5)]
     encoder_body, decoder_body = _BODIES[recipe.network](recipe, seeds)
     likelihood = {"scale": recipe.scale} if recipe.likelihood in _SCALED else {}
@@ -289,9 +307,10 @@ def build(recipe):
     if recipe.likelihood == "logistic_mixture":
         likelihood["num_components"] = recipe.likelihood_components
     if recipe.latent_sizes is not None:
-        decoder_body = networks.first(decoder_body, of=recipe.latent_size)
+        decoder_body = networks.first(decoder_body, of=_num_classes(recipe) + recipe.latent_size)
     encoder, prior = latents.build(recipe, encoder_body, seeds[2], seeds[4])
-    vae = VAE(
+    model = functools.partial(ConditionalVAE, num_classes=recipe.num_classes) if recipe.conditional else VAE
+    vae = model(
         encoder=encoder,
         decoder=LIKELIHOODS[recipe.likelihood](decoder_body, recipe.event_shape, seed=seeds[3], **likelihood),
         prior=prior,
@@ -361,14 +380,20 @@ _MAKERS = {
 }
 
 
+def _num_classes(recipe):
+    """Numbers that encoder and decoder read of the label."""
+    return recipe.num_classes or 0
+
+
 def _decoded_size(recipe):
-    """Latents that the decoder reads."""
-    return recipe.latent_size if recipe.latent_sizes is None else recipe.latent_sizes[0]
+    """Latents that the decoder reads, and the label before them."""
+    return _num_classes(recipe) + (recipe.latent_size if recipe.latent_sizes is None else recipe.latent_sizes[0])
 
 
 def _mlp_bodies(recipe, seeds):
+    shape = (recipe.num_classes + math.prod(recipe.event_shape),) if recipe.conditional else recipe.event_shape
     return (
-        networks.mlp(recipe.event_shape, recipe.hidden_sizes, recipe.activation, seed=seeds[0], name="encoder_mlp"),
+        networks.mlp(shape, recipe.hidden_sizes, recipe.activation, seed=seeds[0], name="encoder_mlp"),
         networks.mlp(
             (_decoded_size(recipe),), recipe.hidden_sizes[::-1], recipe.activation, seed=seeds[1], name="decoder_mlp"
         ),
@@ -376,13 +401,15 @@ def _mlp_bodies(recipe, seeds):
 
 
 def _conv_bodies(recipe, seeds):
-    shape = recipe.event_shape
+    *size, channels = recipe.event_shape
     layers = {"kernel_size": recipe.kernel_size, "activation": recipe.activation}
+    shape = (*size, _num_classes(recipe) + channels)
+    encoder = networks.conv(shape, recipe.filters, dense_sizes=recipe.dense_sizes, seed=seeds[0], **layers)
     return (
-        networks.conv(shape, recipe.filters, dense_sizes=recipe.dense_sizes, seed=seeds[0], **layers),
+        networks.labelled(encoder, recipe.event_shape) if recipe.conditional else encoder,
         networks.transposed_conv(
             (_decoded_size(recipe),),
-            shape,
+            recipe.event_shape,
             recipe.filters[::-1],
             dense_sizes=recipe.dense_sizes[::-1],
             seed=seeds[1],

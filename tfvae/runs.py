@@ -156,11 +156,11 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     first_epoch = int(first_epoch)
     validation = None
     if len(data.x_validation):
-        validation = data.validation(min(1000, len(data.x_validation)))
+        validation = data.validation(min(1000, len(data.x_validation)), labels=recipe.conditional)
     for_chief = [checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else []
     # Where no epoch is left too, to take the mean.
     vae.fit(
-        data.train(recipe.batch_size),
+        data.train(recipe.batch_size, labels=recipe.conditional),
         validation_data=validation,
         initial_epoch=first_epoch,
         epochs=recipe.epochs,
@@ -198,18 +198,19 @@ def _evaluated(vae, data, directory, num_samples, verbose):
 
 
 def _pictures(vae, data, history, directory):
+    given = vae.for_labels(data.y_test)
     with matplotlib.rc_context(plots.STYLE):
         figures = {
-            "reconstructions": plots.reconstructions(vae, data.x_test, num=12),
+            "reconstructions": plots.reconstructions(given.rows(slice(12)), data.x_test[:12], num=12),
             "samples": plots.samples(vae, num=60, columns=12),
-            "traversals": plots.traversals(vae, data.x_test[0]),
+            "traversals": plots.traversals(given.rows(0), data.x_test[0]),
             "training_curves": plots.training_curves(history),
         }
         if vae.latent_size >= 2:
             labels = None if data.y_test is None else data.y_test[:2000]
-            figures["latent_scatter"] = plots.latent_scatter(vae, data.x_test[:2000], labels)
+            figures["latent_scatter"] = plots.latent_scatter(given.rows(slice(2000)), data.x_test[:2000], labels)
         if vae.latent_size == 2:
-            figures["manifold"] = plots.manifold(vae)
+            figures["manifold"] = plots.manifold(given.rows(0))
         for name, figure in figures.items():
             figure.savefig(directory / f"{name}.png", dpi=120, bbox_inches="tight")
             plt.close(figure)

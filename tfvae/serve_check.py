@@ -85,6 +85,7 @@ def _requests(specs, rng):
     known = {"latent": lambda spec: rng.normal(size=(5, *spec.shape[1:])).astype(np.float32)}
     known["seed"] = lambda spec: seeds
     known["image"] = lambda spec: image if spec.dtype == "uint8" else x
+    known["label"] = lambda spec: np.array([0, 1, 1, 0, 1])  # every conditional model has these
     known["image_bytes"] = lambda spec: np.array([tf.io.encode_png(picture).numpy() for picture in image], object)
     return {name: {key: known[key](spec) for key, spec in inputs.items()} for name, (inputs, _) in specs.items()}
 
@@ -116,13 +117,14 @@ def _reordered(client, specs, requests, answers, export):
 
 def _agreeing(client, specs, requests, answers, export):
     """Signatures among themselves."""
+    label = _label(requests)
     identities = {
         "decode: of serving_default's latents, its reconstructions": lambda a: (
-            client.predict("decode", latent=a["serving_default"]["latent"])["image"],
+            client.predict("decode", latent=a["serving_default"]["latent"], **label)["image"],
             a["serving_default"]["reconstruction"],
         ),
         "decode: of generate's latents, its images": lambda a: (
-            client.predict("decode", latent=a["generate"]["latent"])["image"],
+            client.predict("decode", latent=a["generate"]["latent"], **label)["image"],
             a["generate"]["image"],
         ),
         "encode: its loc is serving_default's latent": lambda a: (a["encode"]["loc"], a["serving_default"]["latent"]),
@@ -158,7 +160,7 @@ def _as_exported(client, specs, requests, answers, export):
 
 def _malformed(client, specs, requests, answers, export):
     """Each is refused with INVALID_ARGUMENT and the words in question; then a good request works."""
-    good = requests["encode"]["image"]
+    good, label = requests["encode"]["image"], _label(requests)
     evidence = {"image": good, "seed": requests["generate"]["seed"]}
     bad = {
         "NaN": ("encode", {"image": np.where(np.indices(good.shape)[0] == 1, np.nan, good)}, "image must be finite"),
@@ -170,21 +172,24 @@ def _malformed(client, specs, requests, answers, export):
         "an unknown signature": ("nothing", {"image": good}, "nothing"),
         "text for numbers": ("generate", {"seed": np.array([b"text"], object)}, ""),
     }
+    if label:
+        bad["a label that is no class"] = ("encode", {"image": good, "label": -label["label"]}, "label must be in [0, ")
+        bad["fewer labels than images"] = ("encode", {"image": good, "label": label["label"][:2]}, "batch size")
     if good.ndim == 4:
         bad["values above 1"] = ("encode", {"image": good * 255}, "image must be in [0, 1]")
     if "serving_bytes" in specs:
-        broken = np.array([b"no picture"], object)
+        broken = np.array([b"no picture"] * len(good), object)
         bad["no picture"] = ("serving_bytes", {"image_bytes": broken}, "image_bytes must hold PNG or JPEG")
     for about, (name, inputs, words) in bad.items():
         with _Asked(f"refused: {about}") as found:
             try:
-                client.send(name, {key: _float32(value) for key, value in inputs.items()})
+                client.send(name, {key: _float32(value) for key, value in (label | inputs).items()})
                 found(False, f"{name} answered")
             except ServingError as error:
                 found(error.code in ("INVALID_ARGUMENT", "NOT_FOUND") and words in str(error), f"{error}")
         yield found.finding
     with _Asked("after all refusals, a good request") as found:
-        _compared(found, client.predict("encode", image=good), answers["encode"])
+        _compared(found, client.predict("encode", image=good, **label), answers["encode"])
     yield found.finding
 
 
@@ -192,7 +197,7 @@ def _empty(client, specs, requests, answers, export):
     if client.address.startswith("http"):
         with _Asked("refused: rows of an empty batch, by REST itself") as found:
             try:
-                client.send("generate", {"seed": np.zeros(0, np.int64)}, rows=True)
+                client.send("generate", {key: value[:0] for key, value in requests["generate"].items()}, rows=True)
                 found(False, "generate answered")
             except ServingError as error:
                 found(error.code == "INVALID_ARGUMENT", f"{error}")
@@ -203,6 +208,11 @@ def _empty(client, specs, requests, answers, export):
             answer = client.predict(name, **{key: value[:0] for key, value in requests[name].items()})
             found(_fits(answer, specs[name][1], 0), _shapes(answer))
         yield found.finding
+
+
+def _label(requests):
+    """What a conditional model's signatures take besides: {"label": [B]}, or nothing."""
+    return {key: value for key, value in requests["encode"].items() if key == "label"}
 
 
 def _compared(found, answer, expected):

@@ -33,10 +33,10 @@ def export(vae, directory, data=None, *, num_samples=100, evaluation=None, licen
         serving_uint8     image uint8 [B, *event_shape]              -> as serving_default
         serving_bytes     image_bytes [B], PNG or JPEG files         -> as serving_default
 
-    The last two where an event has three axes (for PNG and JPEG: 1, 3 or 4 channels). An `image` must be finite, in
-    [0, 1] where it is an image (three axes), and in the likelihood's support for `elbo` and `log_evidence`: the graph
-    refuses anything else by the input's name. Beside the model lie a card (model_card.json, and .md for people) and
-    requests that warm a server up.
+    Those of a `ConditionalVAE` take `label` int64 [B] besides. The last two where an event has three axes (for PNG and
+    JPEG: 1, 3 or 4 channels). An `image` must be finite, in [0, 1] where it is an image (three axes), and in the
+    likelihood's support for `elbo` and `log_evidence`: the graph refuses anything else by the input's name. Beside the
+    model lie a card (model_card.json, and .md for people) and requests that warm a server up.
 
     Args:
         data: an `ImageData`; the card then has the mean `elbo` and `log_evidence` that the export itself gives on the
@@ -93,6 +93,7 @@ def verify(path, vae, x, num_samples=None):
     Row i has the seed i. Differences are relative where a number exceeds 1.
 
     Args:
+        vae: the model; a `ConditionalVAE` as its `given(labels)`.
         x: [B, *event_shape] in the likelihood's support, B at least 1.
         num_samples: S of the export; None for what its card says.
 
@@ -112,16 +113,17 @@ def verify(path, vae, x, num_samples=None):
 
 
 def expected_answers(vae, x, num_samples):
-    """What each signature is asked about images x and must answer, by the model: {name: (inputs, outputs)}, arrays."""
+    """What each signature is asked about images x and must answer, by the model: {name: (inputs, outputs)}, arrays.
+
+    Args:
+        vae: the model; a `ConditionalVAE` as its `given(labels)`.
+    """
     x = vae.check_support(x)
     seed = np.arange(len(x), dtype=np.int64)
     qz_x, z = vae.encode(x), prior_draws(vae, seed)
-    terms = [
-        objectives.elbo(vae, row[np.newaxis], seed=s, num_samples=num_samples) for row, s in zip(x, seed, strict=True)
-    ]
-    bound = [
-        objectives.iwae(num_samples)(vae, row[np.newaxis], seed=s).objective for row, s in zip(x, seed, strict=True)
-    ]
+    rows = [(vae.rows(int(s)), row[np.newaxis], s) for row, s in zip(x, seed, strict=True)]
+    terms = [objectives.elbo(of_row, row, seed=s, num_samples=num_samples) for of_row, row, s in rows]
+    bound = [objectives.iwae(num_samples)(of_row, row, seed=s).objective for of_row, row, s in rows]
     log_likelihood, kl = (np.concatenate(column) for column in list(zip(*terms, strict=True))[1:])
     answers = {
         "serving_default": ({"image": x}, {"reconstruction": vae.reconstruct(x), "latent": qz_x.mean()}),
@@ -144,6 +146,8 @@ def expected_answers(vae, x, num_samples):
         if vae.event_shape[-1] in (1, 3, 4):
             png = np.array([tf.io.encode_png(picture).numpy() for picture in image], object)
             answers["serving_bytes"] = ({"image_bytes": png}, outputs)
+    condition = {name: np.broadcast_to(value, len(x)) for name, value in vae.condition.items()}
+    answers = {name: (inputs | condition, outputs) for name, (inputs, outputs) in answers.items()}
     return {name: tuple({k: np.asarray(v) for k, v in part.items()} for part in pair) for name, pair in answers.items()}
 
 
@@ -154,9 +158,10 @@ def _difference(answer, expected):
 def _measured(path, vae, data, num_samples):
     """What the export says of the test set, row i with seed i, and how far other seeds would be from it."""
     x = data.x_test[:10_000]
-    inputs = {"image": tf.constant(x), "seed": tf.range(len(x), dtype=tf.int64)}
+    given = vae.for_labels(data.y_test).rows(slice(len(x)))
+    inputs = {"image": tf.constant(x), "seed": tf.range(len(x), dtype=tf.int64), **given.condition}
     served = tf.saved_model.load(str(path)).signatures
-    errors = diagnostics.measure(vae, x, max(2, num_samples))
+    errors = diagnostics.measure(given, x, max(2, num_samples))
     measured = {"num_images": len(x), "num_samples": num_samples, "seeds": "image i of the test set has the seed i"}
     for name, error in (("elbo", errors.elbo_standard_error), ("log_evidence", errors.log_evidence_standard_error)):
         measured[name] = float(np.mean(served[name](**inputs)[name], dtype=np.float64))
@@ -184,7 +189,7 @@ def _warmup_row(spec, functions):
     """Zeros, which every support holds; as a file where a file is wanted."""
     if spec.dtype != tf.string:
         return np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
-    (image,) = inputs_of(functions["serving_uint8"])
+    image, *_ = inputs_of(functions["serving_uint8"])
     return [tf.io.encode_png(np.zeros(image.shape[1:], np.uint8)).numpy()]
 
 

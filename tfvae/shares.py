@@ -24,15 +24,13 @@ def replicas_of(context):
 
 
 def parts(dataset, context):
-    """Of each batch of a dataset that every worker reads whole, what this one's replicas take, in turn.
+    """Of each batch of a dataset that every worker reads whole, what this one's replicas take, in turn."""
 
-    Labels are left out.
-    """
-
-    def mine(x, *labels):
-        first_to_end = bounds(tf.shape(x)[0], replicas_of(context), context.num_replicas_in_sync)
+    def mine(*batch):
+        first_to_end = bounds(tf.shape(batch[0])[0], replicas_of(context), context.num_replicas_in_sync)
         pairs = tf.data.Dataset.from_tensor_slices((first_to_end[:-1], first_to_end[1:]))
-        return pairs.map(lambda first, end: x[first:end])
+        images_or_pair = batch if len(batch) > 1 else batch[0]
+        return pairs.map(lambda first, end: tf.nest.map_structure(lambda part: part[first:end], images_or_pair))
 
     return dataset.flat_map(mine).prefetch(tf.data.AUTOTUNE)
 

@@ -30,12 +30,12 @@ def signatures(vae, num_samples):
     latent = tf.TensorSpec([None, vae.latent_size], tf.float32, name="latent")
     seed = tf.TensorSpec([None], tf.int64, name="seed")
 
-    def serving_default(image):
+    def serving_default(vae, image):
         """Reconstructs images: the mean of p(x|z) at the mean of q(z|x), and that mean. Deterministic."""
         z = vae.encode(_checked_image(vae, image)).mean()
         return {"reconstruction": vae.decode(z).mean(), "latent": z}
 
-    def encode(image):
+    def encode(vae, image):
         """The mean of q(z|x) and its marginal standard deviations; scale_tril too for a full covariance.
 
         Of a flow or a hierarchy, which has no closed form of them, those of 128 samples of fixed noise.
@@ -46,39 +46,39 @@ def signatures(vae, num_samples):
             moments["scale_tril"] = qz_x.scale.to_dense()
         return moments
 
-    def decode(latent):
+    def decode(vae, latent):
         """The mean of p(x|z)."""
         z = _checked("latent", latent, [vae.latent_size], {"finite": tf.math.is_finite})
         return {"image": vae.decode(z).mean()}
 
-    def generate(seed):
+    def generate(vae, seed):
         """New images: the mean of p(x|z) for z ~ p(z), drawn with the row's seed."""
         z = prior_draws(vae, _checked("seed", seed, []))
         return {"image": vae.decode(z).mean(), "latent": z}
 
-    def elbo(image, seed):
+    def elbo(vae, image, seed):
         """The evidence lower bound and its two terms, nats per image, over S samples drawn with the row's seed."""
         terms = _by_row(vae, image, seed, ("log_likelihood", "kl"), elbo_of_row)
         return {"elbo": terms["log_likelihood"] - terms["kl"], **terms}
 
-    def elbo_of_row(x, seed):
+    def elbo_of_row(vae, x, seed):
         terms = objectives.elbo(vae, x, seed=seed, num_samples=num_samples)
         return {"log_likelihood": terms.log_likelihood[0], "kl": terms.kl[0]}
 
-    def log_evidence(image, seed):
+    def log_evidence(vae, image, seed):
         """The importance-weighted bound on log p(x) of S samples drawn with the row's seed, nats per image."""
         return _by_row(vae, image, seed, ("log_evidence",), log_evidence_of_row)
 
-    def log_evidence_of_row(x, seed):
+    def log_evidence_of_row(vae, x, seed):
         return {"log_evidence": objectives.iwae(num_samples)(vae, x, seed=seed).objective[0]}
 
-    def serving_uint8(image):
+    def serving_uint8(vae, image):
         """As serving_default, from bytes: divided by 255 and taken to the likelihood's support."""
-        return serving_default(bytes_to_images(vae, _checked("image", image, vae.event_shape)))
+        return serving_default(vae, bytes_to_images(vae, _checked("image", image, vae.event_shape)))
 
-    def serving_bytes(image_bytes):
+    def serving_bytes(vae, image_bytes):
         """As serving_uint8, from PNG or JPEG files of the model's height and width, decoded in the graph."""
-        return serving_default(bytes_to_images(vae, _decoded(image_bytes, vae.event_shape)))
+        return serving_default(vae, bytes_to_images(vae, _decoded(image_bytes, vae.event_shape)))
 
     specs = [
         (serving_default, [image]),
@@ -92,11 +92,33 @@ def signatures(vae, num_samples):
         specs.append((serving_uint8, [image_uint8]))
         if vae.event_shape[-1] in (1, 3, 4):
             specs.append((serving_bytes, [image_bytes]))
+    label = [tf.TensorSpec([None], tf.int64, name="label")] if vae.num_classes else []
     served = {}
     for function, inputs in specs:
-        served[function.__name__] = tf.function(function, input_signature=inputs).get_concrete_function()
+        of_rows = _of_rows(vae, function, inputs)
+        served[function.__name__] = tf.function(of_rows, input_signature=[*inputs, *label]).get_concrete_function()
         served[function.__name__].__doc__ = function.__doc__
     return served
+
+
+def _of_rows(vae, function, inputs):
+    """`function(vae, *inputs)` as a function of the inputs, and of labels where the model is a conditional one."""
+
+    def of_rows(*tensors):
+        tensors, label = tensors[: len(inputs)], tensors[len(inputs) :]
+        return function(_given(vae, inputs[0].name, tensors[0], *label), *tensors)
+
+    return of_rows
+
+
+def _given(vae, name, value, label=None):
+    """The model of the rows' labels, once these are found good."""
+    if label is None:
+        return vae
+    label = _checked("label", label, [], vae.label_rules)
+    sizes = tf.shape(value)[:1], tf.size(label)
+    message = [f"{name} and label must have the same batch size, got", *sizes]
+    return vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label))
 
 
 def inputs_of(function):
@@ -111,14 +133,19 @@ def prior_draws(vae, seeds):
 
 
 def _by_row(vae, image, seed, names, of_row):
-    """`of_row(x [1, ...], seed)` for each row by itself, whatever the batch: the same numbers, and bounded memory."""
+    """`of_row(vae, x [1, ...], seed)` for each row by itself, whatever the batch: equal numbers, and bounded memory."""
     image = _checked("image", image, vae.event_shape)
     seed = _checked("seed", seed, [])
-    same = tf.equal(tf.shape(image)[0], tf.shape(seed)[0])
-    message = ["image and seed must have the same batch size, got", tf.shape(image)[0], tf.shape(seed)[0]]
-    image = checks.graph_content("image", checks.after(same, message, image), vae.rules(support=True))
+    size = tf.shape(image)[0]
+    message = ["image and seed must have the same batch size, got", size, tf.shape(seed)[0]]
+    image = checks.after(tf.equal(size, tf.shape(seed)[0]), message, image)
+    image = checks.graph_content("image", image, vae.rules(support=True))
     signature = {name: tf.TensorSpec([], tf.float32) for name in names}
-    return tf.map_fn(lambda row: of_row(row[0][tf.newaxis], row[1]), (image, seed), fn_output_signature=signature)
+    return tf.map_fn(
+        lambda row: of_row(vae.rows(row[2]), row[0][tf.newaxis], row[1]),
+        (image, seed, tf.range(size)),
+        fn_output_signature=signature,
+    )
 
 
 def _checked_image(vae, image):

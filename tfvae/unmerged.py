@@ -1,9 +1,23 @@
-"""A flat batch of distributions, seen with several leading axes."""
+"""What a decoder of one batch axis says of latents with several, and a flat batch of distributions seen so."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+import tf_keras as tfk
 
 tfd = tfp.distributions
+
+
+def decoded(decoder, z):
+    """What a decoder gives for [..., D]: batch shape [...]. A Keras model that takes [B, D] alone gets them merged."""
+    if z.shape.rank <= 2 or getattr(decoder, "any_leading_axes", not isinstance(decoder, tfk.Model)):
+        return unwrapped(decoder(z))
+    merged = decoder(tf.reshape(z, [-1, z.shape[-1]]))
+    return Unmerged(unwrapped(merged), tf.shape(z)[:-1])
+
+
+def unwrapped(distribution):
+    """What a TFP distribution layer made, without the wrapper that lets Keras take it for a tensor."""
+    return getattr(distribution, "tensor_distribution", distribution)
 
 
 class Unmerged(tfd.Distribution):

@@ -11,7 +11,7 @@ import tf_keras as tfk
 from tfvae import checks, objectives, optimizers, replicas, shares
 from tfvae.loop import Loop, xla_pays
 from tfvae.seeds import fold_in, stateless_seed
-from tfvae.unmerged import Unmerged
+from tfvae.unmerged import decoded, unwrapped
 
 tfd = tfp.distributions
 
@@ -28,7 +28,7 @@ class VAE(tfk.Model):
 
     `fit` maximises `objective`; the metrics `loss` (= -objective), `elbo` (= log_likelihood - kl), `log_likelihood`
     and `kl` are means over examples, in nats per example. No other loss is added anywhere. A second element of a
-    batch (labels) is ignored.
+    batch (labels) is ignored; `conditional.ConditionalVAE` reads it.
 
     Every random number of training and evaluation is a function of `seed` and the step, so that runs repeat exactly
     and `evaluate` gives the same answer twice.
@@ -42,6 +42,8 @@ class VAE(tfk.Model):
     Raises:
         ValueError: if the three do not fit together.
     """
+
+    num_classes = 0  # labels that the pieces read: none
 
     def __init__(self, encoder, decoder, prior, *, seed=0, name="vae", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -68,17 +70,26 @@ class VAE(tfk.Model):
         if len(latent_shape) != 1 or self.prior.batch_shape.rank != 0:
             raise ValueError(f"prior must have event shape [latent_size] and an empty batch shape, got {self.prior}")
         body = getattr(self.decoder, "network", self.decoder)
-        taken = getattr(body, "input_shape", (None, *latent_shape))[-1]
-        if taken != latent_shape[0]:
-            raise ValueError(f"decoder must take the prior's {latent_shape[0]} latents, got one that takes {taken}")
+        expected = latent_shape[0] + self.num_classes
+        taken = getattr(body, "input_shape", (None, expected))[-1]
+        if taken != expected:
+            classes = f" and {self.num_classes} classes" if self.num_classes else ""
+            raise ValueError(
+                f"decoder must take the prior's {latent_shape[0]} latents{classes}, got one that takes {taken}"
+            )
+        vae = self.for_labels([0])
         # Any latents would do; not every prior has a mean.
-        px_z = self.decode(tf.zeros([1, *latent_shape], self.prior.dtype))
+        px_z = vae.decode(tf.zeros([1, *latent_shape], self.prior.dtype))
         self.event_shape = tuple(px_z.event_shape)
-        qz_x = self.encode(tf.zeros([1, *self.event_shape], px_z.dtype))
+        qz_x = vae.encode(tf.zeros([1, *self.event_shape], px_z.dtype))
         if tuple(qz_x.event_shape) != latent_shape:
             raise ValueError(f"encoder must give the prior's {latent_shape[0]} latents, got {qz_x.event_shape[-1]}")
         self.latent_size = latent_shape[0]
-        self(tf.zeros([1, *self.event_shape], px_z.dtype), seed=0)
+        self(self._blank(px_z.dtype), seed=0)
+
+    def _blank(self, dtype):
+        """What a call takes, of one example."""
+        return tf.zeros([1, *self.event_shape], dtype)
 
     # The three nouns.
 
@@ -88,7 +99,7 @@ class VAE(tfk.Model):
         Args:
             x: [B, *event_shape], finite; images (three axes) in [0, 1].
         """
-        return _unwrapped(self.encoder(self._checked(x)))
+        return unwrapped(self.encoder(self._checked(x)))
 
     def decode(self, z):
         """p(x|z): batch shape [...], event shape `event_shape`.
@@ -96,11 +107,7 @@ class VAE(tfk.Model):
         Args:
             z: latents [..., D], any number of leading axes.
         """
-        z = tf.convert_to_tensor(z)
-        if z.shape.rank <= 2 or getattr(self.decoder, "any_leading_axes", not isinstance(self.decoder, tfk.Model)):
-            return _unwrapped(self.decoder(z))
-        merged = self.decoder(tf.reshape(z, [-1, z.shape[-1]]))
-        return Unmerged(_unwrapped(merged), tf.shape(z)[:-1])
+        return decoded(self.decoder, tf.convert_to_tensor(z))
 
     def call(self, x, training=None, seed=None):
         """p(x|z) for one z ~ q(z|x) each. `seed` makes the draw repeatable; None draws anew at each call."""
@@ -109,13 +116,38 @@ class VAE(tfk.Model):
 
     def generate(self, n, seed=0):
         """n images from the prior: the means of p(x|z), z ~ p(z): [n, *event_shape]."""
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
+        checks.at_least_one("n", n)
         return self.decode(self.prior.sample(n, seed=stateless_seed(seed))).mean()
 
     def reconstruct(self, x):
         """The mean of p(x|z) at the mean of q(z|x): [B, *event_shape]. Deterministic; what `predict` gives."""
         return self.decode(self.encode(x).mean()).mean()
+
+    # What a conditional model does otherwise.
+
+    def for_labels(self, labels):
+        """The model of images that have these labels, as objectives and measures take it: this one, whatever they are.
+
+        Of a `conditional.ConditionalVAE`, `given(labels)`.
+        """
+        return self
+
+    def rows(self, rows):
+        """The model of some of the images that it is asked about: this one."""
+        return self
+
+    @property
+    def condition(self):
+        """{name: values} of what a served signature takes besides: nothing."""
+        return {}
+
+    def _checked_labels(self, argument, labels, num_images):
+        """The labels of so many images, checked; None, as this model has no use for them."""
+        return None
+
+    def _batch(self, data):
+        """Of a batch as Keras gives it: the model and the images, as an objective takes them."""
+        return self, self._checked(data[0] if isinstance(data, tuple) else data)
 
     # Training and evaluation.
 
@@ -145,29 +177,30 @@ class VAE(tfk.Model):
         return self._meters
 
     def train_step(self, data):
-        x = self._checked(_images_of(data))
+        vae, x = self._batch(data)
         step = self.optimizer.iterations
         seed = replicas.own_seed(fold_in(self.seed, _TRAINING, step))
         with tf.GradientTape() as tape:
-            terms = self.objective(self, x, seed=seed, step=step)
+            terms = self.objective(vae, x, seed=seed, step=step)
             loss = -replicas.joint_mean(terms.objective)
         gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
         self._apply_while_finite(loss, gradients, step)
         good = tf.less(self._bad_step, 0)
         if hasattr(self.objective, "update"):  # an objective with variables of its own
-            self.objective.update(self, x, seed=seed, good=good)
+            self.objective.update(vae, x, seed=seed, good=good)
         if hasattr(self.decoder, "after_step"):  # a scale that follows the residuals
             self.decoder.after_step(replicas.mean_of_all(terms.log_likelihood), good)
         return self._record(terms)
 
     def test_step(self, data):
-        x = self._checked(_images_of(data))
+        vae, x = self._batch(data)
         # Keras resets this counter at the start of every evaluation: same data, same noise, same answer.
         seed = replicas.own_seed(fold_in(self.seed, _EVALUATION, self._test_counter))
-        return self._record(self.objective(self, x, seed=seed, step=self.optimizer.iterations))
+        return self._record(self.objective(vae, x, seed=seed, step=self.optimizer.iterations))
 
     def predict_step(self, data):
-        return self.reconstruct(_images_of(data))
+        vae, x = self._batch(data)
+        return vae.reconstruct(x)
 
     def _record(self, terms):
         elbo = terms.log_likelihood - terms.kl
@@ -195,7 +228,7 @@ class VAE(tfk.Model):
             replicas.apply_if(good, self.optimizer, gradients)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
-        """As `tf_keras.Model.fit`; `y` is ignored.
+        """As `tf_keras.Model.fit`; `y` is ignored, but by a `ConditionalVAE`, whose labels they are.
 
         One call from Python runs up to 32 steps, unless `steps_per_execution` was given to `compile`, a callback
         listens to batches, or a dataset does not know its length. What `ImageData.train` gives is then not iterated:
@@ -214,8 +247,9 @@ class VAE(tfk.Model):
         """
         checks.at_least_one("epochs", epochs)
         if kwargs.get("validation_data") is not None:
-            validation = self._at_the_door(kwargs["validation_data"], None, "validation_data")
-            kwargs["validation_data"] = self._shared(validation, kwargs, "validation_data", "validation_steps")
+            validation, labels = self._at_the_door(kwargs["validation_data"], None, None, "validation_data")
+            validation = self._shared(validation, kwargs, "validation_data", "validation_steps")
+            kwargs["validation_data"] = validation if labels is None else (validation, labels)
         loop = self._loop_over(x, epochs)
         if loop is not self._loop:
             self._loop, self.train_function = loop, None
@@ -224,7 +258,7 @@ class VAE(tfk.Model):
             part_of = shares.training(x, int(self.optimizer.iterations.numpy()) // steps, self.distribute_strategy)
             kwargs["steps_per_epoch"] = steps
             x = self.distribute_strategy.distribute_datasets_from_function(
-                lambda c: self._at_the_door(part_of(c), None)
+                lambda c: self._at_the_door(part_of(c), None, None)[0]
             )
         elif hasattr(x, "epochs_from"):
             kwargs.setdefault("steps_per_epoch", x.num_steps)
@@ -233,9 +267,12 @@ class VAE(tfk.Model):
                 x = x.epochs_from(first_epoch)
             else:
                 checks.levels("x", x.in_memory.levels(), self.rules(support=True))
+                self._checked_labels("x", x.in_memory.labels, x.in_memory.num_images)
                 loop.start(first_epoch)
-        # Where there is a loop, Keras counts the steps, and the loop reads the images.
-        x = self._at_the_door(x, batch_size) if loop is None else tf.data.Dataset.from_tensors(0).repeat()
+        if loop is None:
+            x, y = self._at_the_door(x, y, batch_size)
+        else:  # Keras counts the steps, and the loop reads the images
+            x, y = tf.data.Dataset.from_tensors(0).repeat(), None
         self._bad_step.assign(-1)
         if type(self).train_step is VAE.train_step:
             with self.distribute_strategy.scope():  # now: a step that makes variables is traced twice
@@ -246,7 +283,7 @@ class VAE(tfk.Model):
         alone |= _is_endless(kwargs.get("validation_data"), kwargs.get("validation_steps"))
         callbacks = [_StopWhenNonFinite(), *callbacks]
         with checks.graph_errors(), self._chunks(1 if alone else _CHUNK):
-            return super().fit(x, None, batch_size, epochs, verbose, callbacks, **kwargs)
+            return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def _loop_over(self, x, epochs):
         """The loop over a data set whose images are in memory; None for all that is to go Keras' way."""
@@ -272,13 +309,15 @@ class VAE(tfk.Model):
         with checks.graph_errors():
             # Within fit, Keras hands over validation data that has passed the door.
             if "_use_cached_eval_dataset" not in kwargs:
-                x = self._shared(self._at_the_door(x, batch_size), kwargs, "x", "steps")
-            return super().evaluate(x, None, batch_size, **kwargs)
+                x, y = self._at_the_door(x, y, batch_size)
+                x = self._shared(x, kwargs, "x", "steps")
+            return super().evaluate(x, y, batch_size, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
         """As `tf_keras.Model.predict`: the mean of p(x|z) at the mean of q(z|x), [N, *event_shape]."""
         with checks.graph_errors():
-            return super().predict(self._at_the_door(x, batch_size, support=False), batch_size, **kwargs)
+            x, _ = self._at_the_door(x, None, batch_size, support=False)
+            return super().predict(x, batch_size, **kwargs)
 
     # Several steps a call: Keras' functions are always made in the form that loops, so that the number can change.
 
@@ -345,20 +384,23 @@ class VAE(tfk.Model):
             rules[self.decoder.support] = self.decoder.in_support
         return rules
 
-    def _at_the_door(self, x, batch_size, argument="x", support=True):
-        """x, checked now if it is an array, else as its batches are read."""
+    def _at_the_door(self, x, labels, batch_size, argument="x", support=True):
+        """x and its labels, checked now if x is an array; of a dataset, whose batches hold both, as they are read."""
         if batch_size is not None:
             checks.at_least_one("batch_size", batch_size)
         if isinstance(x, tf.distribute.DistributedDataset):  # what `_shared` gave, checked before
-            return x
+            return x, None
         if isinstance(x, tf.data.Dataset):
             rules = self.rules(support)
-            return x.map(
-                lambda x, *labels: checks.graph_content(argument, self._checked(x, argument), rules),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+
+            def checked(x, labels=None, *others):
+                x = checks.graph_content(argument, self._checked(x, argument), rules)
+                labels = self._checked_labels(argument, labels, tf.shape(x)[0])
+                return x if labels is None else (x, labels)
+
+            return x.map(checked, num_parallel_calls=tf.data.AUTOTUNE), None
         if argument == "validation_data" and isinstance(x, tuple):
-            x = x[0]
+            x, labels = x[:2]
         if not isinstance(x, np.ndarray | tf.Tensor):
             raise ValueError(
                 f"{argument} must be an array or a tf.data.Dataset, got {type(x).__name__} "
@@ -368,7 +410,7 @@ class VAE(tfk.Model):
             raise ValueError(f"{argument} must hold at least one image, got shape {tuple(x.shape)}")
         if batch_size is not None and batch_size > x.shape[0]:
             raise ValueError(f"batch_size must be at most the number of images, {x.shape[0]}, got {batch_size}")
-        return self._checked(x, argument, support)
+        return self._checked(x, argument, support), self._checked_labels(argument, labels, x.shape[0])
 
 
 class _StopWhenNonFinite(tfk.callbacks.Callback):
@@ -392,15 +434,6 @@ class _StopWhenNonFinite(tfk.callbacks.Callback):
                 f"training turned non-finite at step {step} (counted from 0); the weights are those before that step. "
                 "Lower the learning rate, or look at that batch"
             )
-
-
-def _unwrapped(distribution):
-    """What a TFP distribution layer made, without the wrapper that lets Keras take it for a tensor."""
-    return getattr(distribution, "tensor_distribution", distribution)
-
-
-def _images_of(data):
-    return data[0] if isinstance(data, tuple) else data
 
 
 def _listens_to_batches(callback):

@@ -1,0 +1,216 @@
+"""The conditional model: an encoder and a decoder that read a label beside what they encode and decode."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae import checks
+from tfvae.seeds import stateless_seed
+from tfvae.unmerged import decoded, unwrapped
+from tfvae.vae import VAE
+
+
+class ConditionalVAE(VAE):
+    """A VAE of images given their labels y.
+
+        p(x, z|y) = p(x|z, y) p(z),   q(z|x, y) ~ p(z|x, y)
+
+    Sohn, Lee and Yan (2015, "Learning Structured Output Representation using Deep Conditional Generative Models"), with
+    a prior that is the same for all labels, as Kingma et al. (2014, arXiv 1406.5298) have it.
+
+    The pieces are those of a `VAE`, for longer vectors: the decoder reads [y, z], and the encoder [y, x], with the
+    label as K numbers, one of them 1, and the image flat. `given(labels)` is the model of such images, which objectives
+    and measures take for a VAE: all that they say is then of log p(x|y). A batch of `fit`, `evaluate` and `predict` is
+    a pair of images and labels, as `ImageData.train(batch_size, labels=True)` gives it; arrays go as `fit(x, labels)`.
+
+    Args:
+        encoder: as of a `VAE`, [B, K + size of an image] -> a `tfd.Distribution` over [D].
+        decoder: as of a `VAE`, [B, K + D] -> a `tfd.Distribution` over `event_shape`.
+        prior: a `tfd.Distribution` over [D], the same for every label.
+        num_classes: K, at least 2; labels are integers from 0 to K - 1.
+        seed: an integer.
+
+    Raises:
+        ValueError: if these do not fit together.
+    """
+
+    def __init__(self, encoder, decoder, prior, num_classes, *, seed=0, name="conditional_vae", **kwargs):
+        checks.at_least_one("num_classes", num_classes)
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        body, event_shape = getattr(encoder, "network", encoder), getattr(decoder, "event_shape", None)
+        taken = getattr(body, "input_shape", None)
+        if event_shape and taken and taken[1:] != (num_classes + math.prod(event_shape),):
+            raise ValueError(
+                f"encoder must take {num_classes} classes and {math.prod(event_shape)} pixels in one vector, "
+                f"got one that takes [{checks.joined(taken[1:])}]"
+            )
+        self.num_classes = int(num_classes)
+        super().__init__(encoder, decoder, prior, seed=seed, name=name, **kwargs)
+
+    def given(self, labels):
+        """p(x, z|y) and q(z|x, y) for these labels: a `Given`, to be used as a `VAE` that is not trained.
+
+        Args:
+            labels: integers from 0 to K - 1: one for each row of the x and z that will be asked about, [B]; or one for
+                all of them, [].
+
+        Raises:
+            ValueError: other labels.
+        """
+        labels = _integers("labels", labels)
+        if labels.shape.rank not in (0, 1):
+            raise ValueError(f"labels must have shape [batch] or [], got [{checks.joined(labels.shape)}]")
+        if tf.executing_eagerly():
+            checks.content("labels", tf.reshape(labels, [-1]), self.label_rules)
+        return Given(self, labels)
+
+    @property
+    def label_rules(self):
+        """What a label obeys, {words: elementwise test}."""
+        return {f"in [0, {self.num_classes - 1}]": lambda y: (y >= 0) & (y < self.num_classes)}
+
+    def encode(self, x, labels):
+        """q(z|x, y): batch shape [B], event shape [D]. Arguments as of `VAE` and `given`."""
+        return self.given(labels).encode(x)
+
+    def decode(self, z, labels):
+        """p(x|z, y): batch shape [...], event shape `event_shape`. Arguments as of `VAE` and `given`."""
+        return self.given(labels).decode(z)
+
+    def call(self, inputs, training=None, seed=None):
+        """p(x|z, y) for one z ~ q(z|x, y) each. `inputs`: a pair, images and labels; `seed` as for a `VAE`."""
+        x, labels = inputs
+        given, seed = self.given(labels), None if seed is None else stateless_seed(seed)
+        return self.decoder(given.beside(given.encode(x).sample(seed=seed)))
+
+    def generate(self, labels, seed=0):
+        """An image of each label: the means of p(x|z, y), z ~ p(z): [n, *event_shape]."""
+        return self.given(labels).generate(len(labels), seed)
+
+    def reconstruct(self, x, labels):
+        """The mean of p(x|z, y) at the mean of q(z|x, y): [B, *event_shape]. Deterministic."""
+        return self.given(labels).reconstruct(x)
+
+    def predict(self, x, labels=None, batch_size=None, **kwargs):
+        """As `tf_keras.Model.predict`: what `reconstruct` gives, [N, *event_shape].
+
+        Args:
+            x, labels: arrays; or x a `tf.data.Dataset` of pairs.
+        """
+        if labels is not None:
+            x, labels = self._at_the_door(x, labels, batch_size, support=False)
+            x, batch_size = tf.data.Dataset.from_tensor_slices((x, labels)).batch(batch_size or 32), None
+        return super().predict(x, batch_size, **kwargs)
+
+    def for_labels(self, labels):
+        """`given(labels)`."""
+        return self.given(labels)
+
+    def _blank(self, dtype):
+        return super()._blank(dtype), tf.zeros([1], tf.int64)
+
+    def _checked_labels(self, argument, labels, num_images):
+        if labels is None:
+            raise ValueError(
+                f"{argument} must come with labels for a conditional model, got none: give fit(x, labels), or batches "
+                "of pairs as data.train(batch_size, labels=True) has them"
+            )
+        labels = _integers(f"labels of {argument}", labels)
+        if not tf.TensorShape([None]).is_compatible_with(labels.shape):
+            raise ValueError(f"labels of {argument} must have shape [batch], got [{checks.joined(labels.shape)}]")
+        if tf.executing_eagerly():
+            if len(labels) != num_images:
+                raise ValueError(f"labels of {argument} must be {num_images}, one an image, got {len(labels)}")
+            checks.content(f"labels of {argument}", labels, self.label_rules)
+            return labels
+        message = [f"labels of {argument} must be as many as the images, got", tf.size(labels)]
+        labels = checks.after(tf.equal(tf.size(labels), num_images), message, labels)
+        return checks.graph_content(f"labels of {argument}", labels, self.label_rules)
+
+    def _batch(self, data):
+        x, labels = data
+        return self.given(labels), self._checked(x)
+
+
+class Given:
+    """A `ConditionalVAE` given labels, as objectives, measures and plots take a `VAE`: made by `given`.
+
+    A compiled function can take it as an argument: it is then traced once for all labels.
+
+    Attributes:
+        model: the `ConditionalVAE`.
+        label: int64 [B], one for each row of x and z; or [], one for all.
+    """
+
+    num_classes = 0  # whose label is still to be given
+
+    def __init__(self, model, label):
+        self.model = model
+        self.label = label
+        self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
+        self.rules = model.rules
+
+    @property
+    def event_shape(self):
+        return self.model.event_shape
+
+    @property
+    def latent_size(self):
+        return self.model.latent_size
+
+    @property
+    def condition(self):
+        """{name: values} of what a served signature takes besides."""
+        return {"label": self.label}
+
+    def encode(self, x):
+        """q(z|x, y): batch shape [B], event shape [D]."""
+        x = self.model._checked(x)
+        return unwrapped(self.encoder(self.beside(tf.reshape(x, [-1, math.prod(self.event_shape)]))))
+
+    def decode(self, z):
+        """p(x|z, y): batch shape [...], event shape `event_shape`; the axis before the last is that of the labels."""
+        return decoded(self.decoder, self.beside(tf.convert_to_tensor(z)))
+
+    generate = VAE.generate
+    reconstruct = VAE.reconstruct
+
+    def check_support(self, x, argument="x"):
+        """As of a `VAE`; x must be as many as the labels."""
+        x = self.model.check_support(x, argument)
+        self._check_number(argument, x.shape[0])
+        return x
+
+    def rows(self, rows):
+        """The model of some of the rows: an index or a slice."""
+        return Given(self.model, self.label[rows]) if self.label.shape.rank else self
+
+    def beside(self, v):
+        """[y, v], the label as K numbers, one of them 1: [..., size] -> [..., K + size]."""
+        if v.shape.rank > 1:
+            self._check_number("x or z", v.shape[-2])
+        size = self.model.num_classes
+        y = tf.one_hot(self.label, size, dtype=v.dtype)
+        return tf.concat([tf.broadcast_to(y, tf.concat([tf.shape(v)[:-1], [size]], axis=0)), v], axis=-1)
+
+    def _check_number(self, argument, number):
+        if self.label.shape.rank and None not in (number, self.label.shape[0]) and number != self.label.shape[0]:
+            raise ValueError(f"{argument} must have a row for each of the {self.label.shape[0]} labels, got {number}")
+
+    def __tf_flatten__(self):
+        return (self.model,), (self.label,)
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata, components):
+        return cls(*metadata, *components)
+
+
+def _integers(argument, labels):
+    """Labels as int64."""
+    if not tf.is_tensor(labels):
+        labels = np.asarray(labels)
+    if not tf.as_dtype(labels.dtype).is_integer:
+        raise ValueError(f"{argument} must be integers, got {labels.dtype.name}")
+    return tf.cast(labels, tf.int64)

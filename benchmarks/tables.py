@@ -26,10 +26,11 @@ def table(head, rows):
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
-def origin(report):
-    """Where numbers come from, in a line."""
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    return f"`{report['command']}`, {report['date']}, {report['processor']}, {report['cores']} cores; {versions}."
+def origin(name, report):
+    """How to have numbers again, and where these come from, in a line."""
+    versions = ", ".join(f"{package} {version}" for package, version in report["versions"].items())
+    where = f"{report['processor']}, {report['cores']} cores"
+    return f"`python benchmarks/reproduce.py {name}`, {report['date']}, {where}; {versions}."
 
 
 def throughput(report):
@@ -216,8 +217,7 @@ def stored(name):
         return report, report
     rows = {row: json.loads(path.read_text()) for row in PUBLISHED if (path := RESULTS / f"{row}.json").exists()}
     newest = max(rows.values(), key=lambda report: report["date"])
-    command = " ".join(["python benchmarks/papers.py", *rows])
-    return rows, {"command": command, "date": newest["date"], **newest["machine"]}
+    return rows, {"date": newest["date"], **newest["machine"]}
 
 
 def numbers():
@@ -226,5 +226,5 @@ def numbers():
     for name, (title, section) in SECTIONS.items():
         report, head = stored(name)
         if report is not None:
-            parts.append(f"## {title}\n\n{section(report)}\n\n{origin(head)}")
+            parts.append(f"## {title}\n\n{section(report)}\n\n{origin(name, head)}")
     return "\n\n".join(parts)

@@ -1,12 +1,13 @@
 """Where the time of a training step goes: the step, ways to compile it, and its parts by themselves.
 
-    python benchmarks/step.py                   two minutes; writes results/step.json
+    python benchmarks/step.py                   minutes; writes results/step.json
 
-The model is 784-400-20 on binarized images. All run in one process, in turn; medians over the rounds. "Products" are
-the matrix products of the step at its own shapes, forwards and backwards, and nothing else; "as one large product" is
-the time that as many operations take in the quickest product that the processor was seen to make.
+The models are some of throughput.py's, on binarized images. All run in one process, in turn; medians over the rounds.
+"Products" are the matrix products of the step at its own shapes, forwards and backwards, and nothing else; "as one
+large product" is the time that as many operations take in the quickest product that the processor was seen to make.
 """
 
+import itertools
 import os
 import statistics
 import time
@@ -15,29 +16,44 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
 import reports
+from contenders import MODELS
 from throughput import images, peak_flops
 
-HIDDEN, LATENTS = 400, 20
-# Of the dense layers: inputs, outputs, and whether the gradient goes on to what is before.
-LAYERS = [(784, HIDDEN, False), (HIDDEN, 2 * LATENTS, True), (LATENTS, HIDDEN, True), (HIDDEN, 784, True)]
-OPERATIONS = 2 * sum(n * m * (3 if goes_on else 2) for n, m, goes_on in LAYERS)  # an image
-BATCH_SIZES = (128, 1024)
+CASES = (("mlp-400-20", 128), ("mlp-400-20", 1024), ("mlp-200-200-50", 1024), ("iwae-50", 128))
 
 
-def loops(batch_size, data):
+def layers(model, batch_size):
+    """Of the dense layers: rows, inputs, outputs, and whether the gradient goes on to what is before."""
+    encoder = [784, *model.hidden, 2 * model.latent_size]
+    decoder = [model.latent_size, *model.hidden[::-1], 784]
+    rows = batch_size * model.num_samples
+    found = [(batch_size, n, m, True) for n, m in itertools.pairwise(encoder)]
+    found[0] = (*found[0][:3], False)
+    return found + [(rows, n, m, True) for n, m in itertools.pairwise(decoder)]
+
+
+def loops(model, batch_size, data):
     """{name: a call that takes so many steps} of the step as it can be compiled, and of its parts."""
     import tensorflow as tf
     import tf_keras as tfk
 
-    from tfvae import Recipe, recipes
+    from tfvae import Recipe, objectives, recipes
+    from tfvae.likelihoods import bernoulli
     from tfvae.loop import Loop
 
-    recipe = Recipe(data="mnist", binarize="stochastic", hidden_sizes=(HIDDEN,), latent_size=LATENTS, activation="relu")
+    recipe = Recipe(
+        data="mnist",
+        binarize="stochastic",
+        hidden_sizes=model.hidden,
+        latent_size=model.latent_size,
+        activation=model.activation,
+    )
+    objective = objectives.elbo if model.num_samples == 1 else objectives.iwae(model.num_samples)
     epochs = data.train(batch_size).in_memory
 
     def training(step_of, jit):
         vae = recipes.build(recipe.complete(data))
-        vae.compile(tfk.optimizers.Adam(1e-3))
+        vae.compile(tfk.optimizers.Adam(1e-3), objective)
         vae.optimizer.build(vae.trainable_variables)
         vae._loop = Loop(step_of(vae), epochs, batch_size, jit=jit)
         vae._loop.start(0)
@@ -48,16 +64,30 @@ def loops(batch_size, data):
         return vae.train_step
 
     def products(dtype):
-        weights = [tf.cast(tf.random.normal([n, m]), dtype) for n, m, _ in LAYERS]
-        inputs = [tf.cast(tf.random.normal([batch_size, n]), dtype) for n, _, _ in LAYERS]
-        outputs = [tf.cast(tf.random.normal([batch_size, m]), dtype) for _, m, _ in LAYERS]
+        made = []
+        for rows, n, m, goes_on in layers(model, batch_size):
+            x, w, y = (tf.cast(tf.random.normal(shape), dtype) for shape in ([rows, n], [n, m], [rows, m]))
+            made.append((x, w, y, goes_on))
 
         def step(total):
-            for x, w, y, (_, _, goes_on) in zip(inputs, weights, outputs, LAYERS, strict=True):
-                made = [tf.matmul(x, w), tf.matmul(x, y, transpose_a=True)]
-                made += [tf.matmul(y, w, transpose_b=True)] if goes_on else []
-                total += sum(tf.cast(product[0, 0], tf.float32) for product in made)
+            for x, w, y, goes_on in made:
+                found = [tf.matmul(x, w), tf.matmul(x, y, transpose_a=True)]
+                found += [tf.matmul(y, w, transpose_b=True)] if goes_on else []
+                total += sum(tf.cast(product[0, 0], tf.float32) for product in found)
             return total
+
+        return repeated(step)
+
+    def log_likelihood():
+        x = tf.cast(tf.random.uniform([batch_size, 28, 28, 1]) < 0.1, tf.float32)
+        logits = tf.random.normal([model.num_samples, batch_size, 784])
+        make = bernoulli(tfk.Sequential([tfk.layers.InputLayer(784)]), (784,)).distribution
+
+        def step(total):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                value = tf.reduce_mean(make(logits).log_prob(tf.reshape(x, [batch_size, 784])))
+            return total + value + tape.gradient(value, logits)[0, 0, 0]
 
         return repeated(step)
 
@@ -79,14 +109,14 @@ def loops(batch_size, data):
         "step, XLA, updates not withheld where they are not finite": training(without_the_test, jit=True),
         "images gathered and binarized": training(reading, jit=False),
         "Adam's updates": training(updates, jit=False),
+        "log p(x|z) of the logits, and its gradient": log_likelihood(),
         "products": products(tf.float32),
         "products, bfloat16": products(tf.bfloat16),
     }
 
 
-def measured(batch_size, data, rounds, num_steps):
+def measured(calls, rounds, num_steps):
     """{name: milliseconds a step}."""
-    calls = loops(batch_size, data)
     taken = {name: [] for name in calls}
     for i in range(rounds + 2):  # the first two compile and warm up
         for name, run in calls.items():
@@ -106,16 +136,18 @@ def main(rounds, output):
 
     grey = images().reshape(-1, 28, 28, 1)
     stored = data.from_arrays(grey[:20_480], grey[:10], validation_size=0, binarize="stochastic")
-    report = reports.head() | {"matrix_product_flops": {d: peak_flops(d, 2048) for d in ("float32", "bfloat16")}}
-    report["milliseconds"] = {}
-    for batch_size in BATCH_SIZES:
-        found = measured(batch_size, stored, rounds, num_steps=4096 // batch_size)
-        flops = report["matrix_product_flops"]["float32"]
-        found["as one large product"] = 1000 * OPERATIONS * batch_size / flops
-        report["milliseconds"][batch_size] = found
-        click.echo(f"batch {batch_size}, milliseconds a step")
-        for name, value in found.items():
-            click.echo(f"  {name:<62}{value:>8.2f}")
+    flops = {dtype: peak_flops(dtype, 2048) for dtype in ("float32", "bfloat16")}
+    report = reports.head() | {"matrix_product_flops": flops, "milliseconds": {}}
+    for name, batch_size in CASES:
+        model = MODELS[name]
+        num_steps = max(1, 4096 // (batch_size * model.num_samples))
+        found = measured(loops(model, batch_size, stored), rounds, num_steps)
+        operations = sum(2 * rows * n * m * (2 + goes_on) for rows, n, m, goes_on in layers(model, batch_size))
+        found["as one large product"] = 1000 * operations / flops["float32"]
+        report["milliseconds"][f"{name}, {batch_size}"] = found
+        click.echo(f"{name}, batch {batch_size}, milliseconds a step")
+        for part, value in found.items():
+            click.echo(f"  {part:<62}{value:>8.2f}")
     reports.write(output, report)
 
 

@@ -131,10 +131,10 @@ def startup(report):
 
 
 def step(report):
-    batches = report["milliseconds"]
-    rows = [[name, *(f"{times[name]:.2f}" for times in batches.values())] for name in next(iter(batches.values()))]
-    text = "Milliseconds of a step of 784-400-20 and of its parts by themselves, medians, all in one process."
-    return f"{text}\n\n{table(['', *(f'batch {size}' for size in batches)], rows)}"
+    cases = report["milliseconds"]
+    rows = [[name, *(f"{times[name]:.2f}" for times in cases.values())] for name in next(iter(cases.values()))]
+    text = "Milliseconds of a step and of its parts by themselves, medians, all in one process."
+    return f"{text}\n\n{table(['', *cases], rows)}"
 
 
 def sprites(report):

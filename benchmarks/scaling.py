@@ -66,7 +66,10 @@ def train(way, batch_size, num_steps, rounds):
         vae = recipes.build(recipe)
         vae.compile(tfk.optimizers.Adam(1e-3))
     times = []
-    now = lambda *_: times.append((time.perf_counter(), time.process_time()))  # noqa: E731
+
+    def now(*_):
+        times.append((time.perf_counter(), time.process_time()))
+
     batches = images.train(batch_size * num_replicas)
     if way == "pipeline":
         batches = batches.map(lambda x: x)  # no longer known as images in memory

@@ -7,7 +7,6 @@ The models are some of throughput.py's, on binarized images. All run in one proc
 large product" is the time that as many operations take in the quickest product that the processor was seen to make.
 """
 
-import itertools
 import os
 import statistics
 import time
@@ -15,21 +14,11 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import click
+import contenders
 import reports
-from contenders import MODELS
 from throughput import images, peak_flops
 
 CASES = (("mlp-400-20", 128), ("mlp-400-20", 1024), ("mlp-200-200-50", 1024), ("iwae-50", 128))
-
-
-def layers(model, batch_size):
-    """Of the dense layers: rows, inputs, outputs, and whether the gradient goes on to what is before."""
-    encoder = [784, *model.hidden, 2 * model.latent_size]
-    decoder = [model.latent_size, *model.hidden[::-1], 784]
-    rows = batch_size * model.num_samples
-    found = [(batch_size, n, m, True) for n, m in itertools.pairwise(encoder)]
-    found[0] = (*found[0][:3], False)
-    return found + [(rows, n, m, True) for n, m in itertools.pairwise(decoder)]
 
 
 def loops(model, batch_size, data):
@@ -65,7 +54,8 @@ def loops(model, batch_size, data):
 
     def products(dtype):
         made = []
-        for rows, n, m, goes_on in layers(model, batch_size):
+        for rows, n, m, goes_on in contenders.products(model):
+            rows *= batch_size
             x, w, y = (tf.cast(tf.random.normal(shape), dtype) for shape in ([rows, n], [n, m], [rows, m]))
             made.append((x, w, y, goes_on))
 
@@ -79,14 +69,14 @@ def loops(model, batch_size, data):
         return repeated(step)
 
     def log_likelihood():
-        x = tf.cast(tf.random.uniform([batch_size, 28, 28, 1]) < 0.1, tf.float32)
+        x = tf.cast(tf.random.uniform([batch_size, 784]) < 0.1, tf.float32)
         logits = tf.random.normal([model.num_samples, batch_size, 784])
         make = bernoulli(tfk.Sequential([tfk.layers.InputLayer(784)]), (784,)).distribution
 
         def step(total):
             with tf.GradientTape() as tape:
                 tape.watch(logits)
-                value = tf.reduce_mean(make(logits).log_prob(tf.reshape(x, [batch_size, 784])))
+                value = tf.reduce_mean(make(logits).log_prob(x))
             return total + value + tape.gradient(value, logits)[0, 0, 0]
 
         return repeated(step)
@@ -139,11 +129,10 @@ def main(rounds, output):
     flops = {dtype: peak_flops(dtype, 2048) for dtype in ("float32", "bfloat16")}
     report = reports.head() | {"matrix_product_flops": flops, "milliseconds": {}}
     for name, batch_size in CASES:
-        model = MODELS[name]
+        model = contenders.MODELS[name]
         num_steps = max(1, 4096 // (batch_size * model.num_samples))
         found = measured(loops(model, batch_size, stored), rounds, num_steps)
-        operations = sum(2 * rows * n * m * (2 + goes_on) for rows, n, m, goes_on in layers(model, batch_size))
-        found["as one large product"] = 1000 * operations / flops["float32"]
+        found["as one large product"] = 1000 * batch_size * contenders.operations(model) / flops["float32"]
         report["milliseconds"][f"{name}, {batch_size}"] = found
         click.echo(f"{name}, batch {batch_size}, milliseconds a step")
         for part, value in found.items():

@@ -23,7 +23,8 @@ PUBLISHED = {
 def table(head, rows):
     """Markdown; the first column is text."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def origin(name, report):
@@ -45,9 +46,9 @@ def throughput(report):
     share = [f"{max(of_peak(cell, 'float32')):.0%}" for cell in cells]
     text = [
         f"Images a second in training, {report['binarization']} binarization; in brackets, this package's best in the "
-        "same precision over it. Last row: the share of what a large matrix product reaches here "
-        f"({peaks['float32'] / 1e9:.0f} GFLOP/s in float32, {peaks['bfloat16'] / 1e9:.0f} in bfloat16), best of this "
-        "package in float32.",
+        "same precision over it. Last row: the operations of the step's products a second, best of this package in "
+        f"float32, over those of a large matrix product here ({peaks['float32'] / 1e9:.0f} GFLOP/s in float32, "
+        f"{peaks['bfloat16'] / 1e9:.0f} in bfloat16).",
         table(["", *(f"{cell['model']}, {cell['batch_size']}" for cell in cells)], [*rows, ["share of peak", *share]]),
     ]
     return "\n\n".join(text)
@@ -165,14 +166,14 @@ def spread(values, digits):
 
 
 def settings(report):
-    names = ("nll", "elbo", "active_units", "processor_minutes")
-    rows = [[row["setting"], *(f"{row[name]:.4g}" for name in names)] for row in report["rows"]]
+    digits = {"nll": 2, "elbo": 2, "active_units": 0, "processor_minutes": 1}
+    rows = [[row["setting"], *(f"{row[name]:.{n}f}" for name, n in digits.items())] for row in report["rows"]]
     text = "784-200-200-50, k = 1, 20 epochs of 55,000 MNIST images binarized anew at each draw, Adam whose rate falls "
     text += (
         "to 1 % along a cosine; each row changes one thing in the first. NLL by 300 samples and ELBO of 1,000 images "
     )
     text += "held out of the training set, in nats per image."
-    return f"{text}\n\n{table(['', *(name.replace('_', ' ') for name in names)], rows)}"
+    return f"{text}\n\n{table(['', *(name.replace('_', ' ') for name in digits)], rows)}"
 
 
 def papers(reports):

@@ -24,21 +24,11 @@ import time
 import click
 import numpy as np
 import reports
-from contenders import CONTENDERS, MODELS
+from contenders import CONTENDERS, MODELS, operations
 
 HERE = pathlib.Path(__file__).parent
 # Seconds that a contender may take for one epoch, compilation included; and how many times as long as the quickest.
 PATIENCE, FAR_BEHIND = 300, 10
-# Multiply-adds of one image, forwards, in the layers of the encoder and, for each sample, of the decoder.
-LAYERS = {
-    "mlp-400-20": (784 * 400 + 400 * 40, 20 * 400 + 400 * 784),
-    "mlp-200-200-50": (784 * 200 + 200 * 200 + 200 * 100, 50 * 200 + 200 * 200 + 200 * 784),
-    "iwae-50": (784 * 200 + 200 * 200 + 200 * 100, 50 * (50 * 200 + 200 * 200 + 200 * 784)),
-    "conv": (
-        14 * 14 * 9 * 32 + 7 * 7 * 9 * 32 * 64 + 3136 * 40,
-        20 * 3136 + 7 * 7 * 9 * 64 * 64 + 14 * 14 * 9 * 64 * 32 + 28 * 28 * 32,
-    ),
-}
 # In an epoch on a CPU, so that it takes seconds: convolutions take XLA long there.
 NUM_IMAGES = {"mlp-400-20": 25_600, "mlp-200-200-50": 25_600, "iwae-50": 2048, "conv": 2048}
 PATH = click.Path(dir_okay=False, path_type=pathlib.Path)
@@ -108,7 +98,7 @@ def summary(epochs, model, batch_size, peak):
     return {
         "images_per_s": rate,
         "us_per_step": 1e6 * batch_size / rate,
-        "of_peak": 6 * sum(LAYERS[model]) * rate / peak,
+        "of_peak": operations(MODELS[model]) * rate / peak,
         "first_epoch_s": epochs[0]["seconds"],
         "busy_cores": statistics.median(r["busy_cores"] for r in epochs[1:]),
         **{key: epochs[-1][key] for key in ("peak_mb", "threads", "loss")},

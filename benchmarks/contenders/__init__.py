@@ -6,6 +6,7 @@ the same model, on images shuffled anew and binarized anew (or once, if static) 
 """
 
 import importlib
+import itertools
 import queue
 import threading
 from typing import NamedTuple
@@ -69,6 +70,36 @@ def make(name, task):
     """The contender's `epoch`, ready to train."""
     module, _, options = CONTENDERS[name]
     return importlib.import_module(f"contenders.{module}").make(task, **options)
+
+
+def products(model):
+    """The matrix products of one image, forwards: rows, inputs, outputs, and whether a gradient goes on backwards.
+
+    A convolution is the product of its patches with its weights; the decoder's rows are those of all samples of z.
+    """
+    encoder, decoder, size, channels = [], [], 28, 1
+    for filters in model.filters:
+        size //= 2
+        encoder.append((size**2, 9 * channels, filters))
+        channels = filters
+    flat = size**2 * channels
+    encoder += [(1, n, m) for n, m in itertools.pairwise([flat, *model.hidden, 2 * model.latent_size])]
+    decoder += [(1, n, m) for n, m in itertools.pairwise([model.latent_size, *model.hidden[::-1], flat])]
+    for filters in model.filters[::-1]:
+        decoder.append((size**2, channels, 9 * filters))
+        size, channels = 2 * size, filters
+    if model.filters:
+        decoder.append((size**2, channels, 1))
+    decoder = [(rows * model.num_samples, n, m) for rows, n, m in decoder]
+    return [(*product, i > 0) for i, product in enumerate(encoder + decoder)]
+
+
+def operations(model):
+    """Floating-point operations in the products of a training step, for each image: backwards two for each forwards.
+
+    The first layer has no gradient to pass on, and makes one product less.
+    """
+    return sum(2 * rows * n * m * (2 + goes_on) for rows, n, m, goes_on in products(model))
 
 
 def paced(callback, fit):

@@ -36,7 +36,7 @@ class Served:
         call = self.callable(name, tuple(inputs))
         return dict(zip(sorted(self.signatures[name].outputs), call(*inputs.values()), strict=True))
 
-    @functools.cache  # noqa: B019
+    @functools.cache  # noqa: B019 (there are few, and they live as long as the tests)
     def callable(self, name, keys):
         signature = self.signatures[name]
         for key in keys:
@@ -133,18 +133,18 @@ class GrpcDouble(prediction_service_pb2_grpc.PredictionServiceServicer, model_se
         self.address = f"grpc://127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         self.server.start()
 
-    def GetModelStatus(self, request, context):  # noqa: N802
+    def GetModelStatus(self, request, context):  # noqa: N802 (gRPC's name)
         self.find(request, context)
         state = get_model_status_pb2.ModelVersionStatus(version=self.version, state=30)
         return get_model_status_pb2.GetModelStatusResponse(model_version_status=[state])
 
-    def GetModelMetadata(self, request, context):  # noqa: N802
+    def GetModelMetadata(self, request, context):  # noqa: N802 (gRPC's name)
         self.find(request, context)
         answer = get_model_metadata_pb2.GetModelMetadataResponse()
         answer.metadata["signature_def"].Pack(_signature_map(self.served))
         return answer
 
-    def Predict(self, request, context):  # noqa: N802
+    def Predict(self, request, context):  # noqa: N802 (gRPC's name)
         self.find(request, context)
         name = request.model_spec.signature_name or "serving_default"
         if name not in self.served.signatures:

@@ -123,7 +123,10 @@ def test_dreg_has_less_variance_than_iwaes_own_gradient(linear_model, linear_x):
 def test_at_the_exact_posterior_path_gradients_vanish_for_every_sample(linear_model, linear_x, make, num_samples):
     exact = linear_model.posterior(linear_x[:1])
     loc, scale_tril = exact.mean().numpy()[0], np.linalg.cholesky(exact.covariance().numpy()[0])
-    correlated = lambda loc, scale: tfd.MultivariateNormalTriL(loc, scale[..., tf.newaxis] * scale_tril)  # noqa: E731
+
+    def correlated(loc, scale):
+        return tfd.MultivariateNormalTriL(loc, scale[..., tf.newaxis] * scale_tril)
+
     options = {"make_qz_x": correlated, "loc": loc, "scale": [1.0, 1.0], "n": 50}
     ours = gradients(linear_model, make(num_samples), linear_x, **options)
     plain = gradients(linear_model, plain_elbo(1), linear_x, **options)

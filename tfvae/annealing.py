@@ -94,7 +94,7 @@ def _anneal(vae, x, betas, step_sizes, tuning, seed, *, num_samples, num_leapfro
         jitter = tf.random.stateless_uniform(tf.shape(log_w), fold_in(seed, 2, t), 0.5, 1, z.dtype)
         beta = betas[t + 1]
         z, acceptance = _transition(
-            lambda z: p0.log_prob(z) + beta * log_ratio(z),  # noqa: B023
+            lambda z: p0.log_prob(z) + beta * log_ratio(z),  # noqa: B023 (called before the next turn)
             z,
             (step_size * jitter)[..., tf.newaxis] * scale,
             num_leapfrogs,

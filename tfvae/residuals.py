@@ -85,7 +85,10 @@ def normal_optimal(network, event_shape, *, rate=0.1, min_scale=1e-3, seed=None)
     if not 0 < rate <= 1:
         raise ValueError(f"rate must be in (0, 1], got {rate}")
     scale = tf.Variable(1.0, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name="scale")
-    make = lambda loc: tfd.Normal(loc, tf.identity(scale))  # noqa: E731
+
+    def make(loc):
+        return tfd.Normal(loc, tf.identity(scale))
+
     likelihood = _normal(network, event_shape, make, min_scale, seed, scale=scale, kind=OptimalNormal)
     likelihood.rate, likelihood.min_scale = rate, min_scale
     return likelihood
@@ -119,7 +122,10 @@ def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
         scale = tfp.util.TransformedVariable(1.0, above_floor, name="scale")
     elif scale <= 0:
         raise ValueError(f"scale must be above 0, or None to learn it, got {scale}")
-    make = lambda loc: family(loc, tf.cast(scale, loc.dtype) if isinstance(scale, float | int) else scale)  # noqa: E731
+
+    def make(loc):
+        return family(loc, tf.cast(scale, loc.dtype) if isinstance(scale, float | int) else scale)
+
     return Likelihood(network, event_shape, make, *_anywhere(name), seed, scale=scale)
 
 

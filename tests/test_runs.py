@@ -81,8 +81,9 @@ def test_interrupted_runs_end_with_the_same_weights(whole_run, tmp_path, stops):
     assert_equal_runs(path, whole_run)
 
 
-def test_an_interrupted_run_with_a_discriminator_ends_with_the_same_weights(tmp_path):
-    recipe = small_recipe(objective="factor_elbo", discriminator_sizes=(8,), batch_size=256)
+@pytest.mark.parametrize("fields", [{"objective": "factor_elbo", "discriminator_sizes": (8,)}, {"optimizer": "muon"}])
+def test_an_interrupted_run_with_another_state_ends_with_the_same_weights(tmp_path, fields):
+    recipe = small_recipe(**fields, batch_size=256)
     quiet = {"num_samples": 2, "verbose": False}
     runs.start(recipe, tmp_path / "whole", **quiet)
     with pytest.raises(KeyboardInterrupt):

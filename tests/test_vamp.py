@@ -57,6 +57,12 @@ def test_its_density_is_that_of_the_mixture_also_after_the_encoder_has_moved(fam
     assert np.all(np.abs(before - pz.log_prob(Z)) > 1e-3)
 
 
+def test_components_come_without_their_layers_wrapper():
+    """Of normals, the density is two products of matrices."""
+    pz = priors.vamp(encoder(), 6, seed=0)
+    assert isinstance(pz.components(), tfd.MultivariateNormalDiag)
+
+
 def test_narrow_components_cost_no_precision():
     def narrow(u):
         return tfd.MultivariateNormalDiag(u, tf.fill([2], 1e-4))

@@ -12,6 +12,7 @@ import tf_keras as tfk
 from tfvae import data as data_module
 from tfvae import latents, likelihoods, networks, objectives
 from tfvae.conditional import ConditionalVAE
+from tfvae.muon import Muon
 from tfvae.vae import VAE
 
 NETWORKS = ("mlp", "conv")
@@ -47,6 +48,7 @@ _ONLY_FOR = {
     "dip_diagonal": ("dip_elbo",),
 }
 SCHEDULES = ("constant", "cosine")
+OPTIMIZERS = {"adam": tfk.optimizers.Adam, "muon": Muon}
 # Likelihoods whose last bias a mean image tells, and how.
 _BIASES = {
     "bernoulli": lambda mean: np.log(mean / (1 - mean)),
@@ -113,8 +115,8 @@ class Recipe:
         free_bits: of `beta_elbo`.
         discriminator_sizes: hidden sizes of `factor_elbo`'s discriminator.
         dip_variant (1 or 2), dip_off_diagonal, dip_diagonal: of `dip_elbo`.
-        epochs, batch_size, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the
-            training; jit None compiles with XLA where `loop.xla_pays`.
+        epochs, batch_size, optimizer, learning_rate, schedule ("cosine" falls to a hundredth of the rate), jit: the
+            training; `muon.Muon` for large batches, jit None compiles with XLA where `loop.xla_pays`.
         averaged_epochs: the last so many, whose weights are averaged in the end: see `averaging`.
         mean_bias: start the decoder's last bias at the training images' mean: see `start_at_mean`.
         seed: of weights, shuffling, binarization and noise.
@@ -163,6 +165,7 @@ class Recipe:
     num_samples: int = 1
     epochs: int = 150
     batch_size: int = 64
+    optimizer: str = "adam"
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     jit: bool | None = None
@@ -180,6 +183,7 @@ class Recipe:
             ("prior", latents.PRIORS),
             ("network", NETWORKS),
             ("objective", OBJECTIVES),
+            ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
         ):
             data_module.check_name(name, getattr(self, name), names)
@@ -330,7 +334,7 @@ def compile(vae, recipe, num_images):
     if recipe.schedule == "cosine":
         num_updates = recipe.epochs * math.ceil(num_images / recipe.batch_size)
         rate = tfk.optimizers.schedules.CosineDecay(rate, num_updates, alpha=0.01)
-    vae.compile(tfk.optimizers.Adam(rate), objective_of(recipe, num_images), jit_compile=recipe.jit)
+    vae.compile(OPTIMIZERS[recipe.optimizer](rate), objective_of(recipe, num_images), jit_compile=recipe.jit)
 
 
 def start_at_mean(vae, data):

@@ -5,6 +5,8 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.unmerged import unwrapped
+
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
@@ -21,7 +23,7 @@ class Vamp(tfd.Distribution):
 
     def __init__(self, encoder, pseudo_inputs, name="vamp"):
         # A function, whose variables are not tracked.
-        self._posterior = lambda u: _normal_part(encoder(u))
+        self._posterior = lambda u: _normal_part(unwrapped(encoder(u)))
         self.pseudo_inputs = pseudo_inputs
         qz_u = self.components()
         self._static_event_shape = qz_u.event_shape

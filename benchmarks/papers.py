@@ -38,9 +38,10 @@ ONE_LAYER = Recipe(
     validation_size=0,
     latent_size=50,
     hidden_sizes=(200, 200),
-    epochs=1100,
-    batch_size=100,
-    learning_rate=3e-3,
+    epochs=400,
+    batch_size=400,
+    optimizer="muon",
+    learning_rate=8e-3,
     mean_bias=True,
     jit=False,
 )
@@ -51,6 +52,7 @@ TWO_LAYERS = dataclasses.replace(
 IWAE_5, IWAE_50 = ({"objective": "iwae", "num_samples": k} for k in (5, 50))
 ROWS = {
     "vae-1": ONE_LAYER,
+    "vae-1-adam": dataclasses.replace(ONE_LAYER, optimizer="adam", batch_size=100, learning_rate=3e-3, epochs=1100),
     "iwae-5": dataclasses.replace(ONE_LAYER, **IWAE_5),
     "iwae-50": dataclasses.replace(ONE_LAYER, **IWAE_50),
     "2l-vae-1": TWO_LAYERS,
@@ -60,7 +62,9 @@ ROWS = {
     "vamp": dataclasses.replace(ONE_LAYER, prior="vamp"),
     "iaf-vamp": dataclasses.replace(ONE_LAYER, posterior="iaf", prior="vamp"),
     "linear": dataclasses.replace(
-        ONE_LAYER, binarize=None, likelihood="normal", hidden_sizes=(), learning_rate=2e-3, epochs=30
+        ONE_LAYER,
+        **{"binarize": None, "likelihood": "normal", "hidden_sizes": (), "epochs": 30},
+        **{"optimizer": "adam", "batch_size": 100, "learning_rate": 2e-3},
     ),
 }
 

@@ -17,8 +17,9 @@ from conftest import small_recipe
 from joint import quiet_objective, trained
 
 from tfvae import data, objectives, recipes, runs, strategies
+from tfvae.muon import Muon
 
-OPTIMIZERS = {"sgd": tfk.optimizers.SGD, "adam": tfk.optimizers.Adam}
+OPTIMIZERS = {"sgd": tfk.optimizers.SGD, "muon": Muon, "adam": tfk.optimizers.Adam}
 
 
 def main():

@@ -68,6 +68,11 @@ def test_ink_is_black():
     assert np.all(figure.axes[0].images[0].get_array() == 0)
 
 
+def test_each_row_of_images_has_its_label():
+    figure = plots.images(np.ones((5, 2, 2, 1)), columns=2, row_labels=["a", "b", "c"])
+    assert [[text.get_text() for text in axis.texts] for axis in figure.axes[::2]] == [["a"], ["b"], ["c"]]
+
+
 def test_a_table_of_mosaics_shows_each_cell_row_by_row():
     x = np.arange(2 * 3 * 5 * 4 * 2, dtype=np.float32).reshape(2, 3, 5, 4, 2, 1) / 240
     figure = plots.blocks(x, ["a", "b"], ["1", "2", "3"])

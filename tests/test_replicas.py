@@ -21,7 +21,7 @@ def found():
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "muon", "adam"])
 def test_two_replicas_step_as_one_device_on_the_joint_batch(found, optimizer):
     """The last batch included, whose 93 images do not part into equal halves."""
     assert found["num_replicas"] == 2

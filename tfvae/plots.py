@@ -18,11 +18,12 @@ STYLE = {
 }
 
 
-def images(x, *, columns=10, titles=None, scale=0.9):
+def images(x, *, columns=10, titles=None, row_labels=None, scale=0.9):
     """A grid of images [N, H, W, C] in [0, 1], row by row; one channel is shown with ink in black.
 
     Args:
         titles: one for each image, or None.
+        row_labels: one for each row, to its left, or None.
     """
     x = _array(x)
     rows = -(-len(x) // columns)
@@ -35,6 +36,9 @@ def images(x, *, columns=10, titles=None, scale=0.9):
             _show(axis, x[i])
             if titles is not None:
                 axis.set_title(titles[i], fontsize=9)
+    if row_labels is not None:
+        for axis, label in zip(axes[:, 0], row_labels, strict=True):
+            axis.text(-0.15, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=11)
     figure.subplots_adjust(0, 0, 1, 0.9 if titles is not None else 1, 0.06, 0.3 if titles is not None else 0.06)
     return figure
 

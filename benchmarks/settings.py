@@ -48,6 +48,7 @@ SETTINGS = {
     "twice the epochs": {"epochs": 40},
 }
 NUM_IMAGES, NUM_SAMPLES = 1000, 300
+NUMBERS = ("nll", "elbo", "active_units", "processor_minutes")
 
 
 def row(setting):
@@ -63,11 +64,12 @@ def row(setting):
         "elbo": float(np.mean(found.elbo)),
         "active_units": int(diagnostics.active_units(vae, x).sum()),
         "processor_minutes": round(minutes, 2),
+        "processor": reports.processor(),
     }
 
 
 def show(result):
-    numbers = "".join(f"  {name} {value:.4g}" for name, value in result.items() if name != "setting")
+    numbers = "".join(f"  {name} {value:.4g}" for name, value in result.items() if name in NUMBERS)
     click.echo(f"{result['setting']:<50}{numbers}")
 
 

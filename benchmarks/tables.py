@@ -168,24 +168,29 @@ def spread(values, digits):
 
 def settings(report):
     digits = {"nll": 2, "elbo": 2, "active_units": 0, "processor_minutes": 1}
-    rows = [[row["setting"], *(f"{row[name]:.{n}f}" for name, n in digits.items())] for row in report["rows"]]
+    rows = [
+        [row["setting"], *(f"{row[name]:.{n}f}" for name, n in digits.items()), row["processor"]]
+        for row in report["rows"]
+    ]
     text = "784-200-200-50, k = 1, 20 epochs of 55,000 MNIST images binarized anew at each draw, Adam whose rate falls "
     text += "to 1 % along a cosine; each row changes in the first what it names. NLL by 300 samples and ELBO of 1,000 "
     text += "images held out of the training set, in nats per image."
-    return f"{text}\n\n{table(['', *(name.replace('_', ' ') for name in digits)], rows)}"
+    return f"{text}\n\n{table(['', *(name.replace('_', ' ') for name in digits), 'processor'], rows)}"
 
 
 def papers(reports):
     rows = []
     for row, published in PUBLISHED.items():
         if row not in reports:
-            rows.append([f"`{row}`", published, "not trained", "", "", "", "", ""])
+            rows.append([f"`{row}`", published, "not trained", *[""] * 6])
             continue
         found = reports[row]
         nll = f"{found['nll']:.2f} +- {found['mc_standard_error']:.3f} +- {found['data_standard_error']:.2f}"
         numbers = (found[name] for name in ("elbo", "active_units", "epochs", "processor_minutes", "seed"))
-        rows.append([f"`{row}`", published, nll, *(f"{number:.5g}" for number in numbers)])
-    head = ["", "published NLL", "NLL +- over noise +- over images", "ELBO", "active", "epochs", "minutes", "seed"]
+        machine = found["machine"]["processor"]
+        rows.append([f"`{row}`", published, nll, *(f"{number:.5g}" for number in numbers), machine])
+    head = ["", "published NLL", "NLL +- over noise +- over images"]
+    head += ["ELBO", "active", "epochs", "minutes", "seed", "processor"]
     text = "Nats per image: MNIST binarized anew at each draw, all 60,000 training images; the 10,000 test images, "
     text += "binarized once, by 5,000 importance samples each. Minutes of one processor, in training. `linear`: grey "
     text += "images, a density."

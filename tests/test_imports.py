@@ -21,6 +21,7 @@ LEAVES = {
     "flows",
     "linear",
     "loop",
+    "muon",
     "networks",
     "optimizers",
     "pixels",
@@ -32,10 +33,10 @@ LEAVES = {
     "sprites",
     "transports",
     "unmerged",
-    "vamp",
 }
 ALLOWED = {
     "posteriors": {"flows", "pushforward"},
+    "vamp": {"unmerged"},
     "priors": {"flows", "pushforward", "vamp"},
     "hierarchical": {"flows", "posteriors", "pushforward"},
     "residuals": {"decoders"},
@@ -70,7 +71,7 @@ ALLOWED = {
     "client": {"transports"},
     "serve_check": {"transports"},
     "tensorboard": {"plots"},
-    "recipes": {"conditional", "data", "latents", "likelihoods", "networks", "objectives", "vae"},
+    "recipes": {"conditional", "data", "latents", "likelihoods", "muon", "networks", "objectives", "vae"},
     "runs": {"averaging", "diagnostics", "files", "plots", "recipes", "strategies"},
     "notebooks": {"files", "plots", "quiet"},
     "cli": {

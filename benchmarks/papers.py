@@ -31,7 +31,7 @@ NUM_FIRST = 50
 TEST_IMAGES = RESULTS / "test_images.npz"
 FIELDS = ("nll", "mc_standard_error", "data_standard_error", "elbo", "active_units", "epochs", "minutes")
 
-# Chosen on 5,000 images held out of the training set, before any test image was seen.
+# Chosen on 5,000 images held out of the training set, before the row was measured.
 ONE_LAYER = Recipe(
     data="mnist",
     binarize="stochastic",

@@ -38,7 +38,7 @@ def test_large_and_small_directions_come_to_the_same_size(num_iterations):
     assert np.trace(u.T @ result.numpy() @ vt.T) > 0.9 * 30 * found.mean()  # in the same directions
 
 
-def test_a_matrix_of_zeros_stays_one():
+def test_zeros_stay_zeros():
     np.testing.assert_array_equal(orthogonal(tf.zeros([3, 2])), np.zeros([3, 2]))
 
 

@@ -21,7 +21,6 @@ LEAVES = {
     "flows",
     "linear",
     "loop",
-    "muon",
     "networks",
     "optimizers",
     "pixels",
@@ -36,6 +35,7 @@ LEAVES = {
 }
 ALLOWED = {
     "posteriors": {"flows", "pushforward"},
+    "muon": {"optimizers"},
     "vamp": {"unmerged"},
     "priors": {"flows", "pushforward", "vamp"},
     "hierarchical": {"flows", "posteriors", "pushforward"},

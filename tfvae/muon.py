@@ -3,6 +3,8 @@
 import tensorflow as tf
 import tf_keras as tfk
 
+from tfvae.optimizers import apply_adam
+
 # x -> a x + b x^3 + c x^5 of the singular values, as Jordan et al. (2024) chose it: steep at 0, so that those from 0.01
 # to 1 come to between 0.6 and 1.3 in four iterations. They need not come to 1.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -63,27 +65,14 @@ class Muon(tfk.optimizers.Optimizer):
     def update_step(self, gradient, variable):
         number = self._index_dict[self._var_key(variable)]
         m, v = self._momentums[number], self._velocities[number]
-        gradient, rate = tf.convert_to_tensor(gradient), tf.cast(self.learning_rate, variable.dtype)
-        if v is None:
-            m.assign(self.momentum * m + (1 - self.momentum) * gradient)
-            ahead = self.momentum * m + (1 - self.momentum) * gradient
-            size = 0.2 * max(variable.shape) ** 0.5
-            variable.assign_sub(rate * size * orthogonal(ahead, self.num_iterations))
+        gradient = tf.convert_to_tensor(gradient)
+        if v is not None:
+            apply_adam(self, gradient, variable, m, v)
             return
-        count = tf.cast(self.iterations + 1, variable.dtype)
-        beta_1, beta_2 = tf.cast(self.beta_1, variable.dtype), tf.cast(self.beta_2, variable.dtype)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=m.handle,
-            v=v.handle,
-            beta1_power=beta_1**count,
-            beta2_power=beta_2**count,
-            lr=rate,
-            beta1=beta_1,
-            beta2=beta_2,
-            epsilon=tf.cast(self.epsilon, variable.dtype),
-            grad=gradient,
-        )
+        m.assign(self.momentum * m + (1 - self.momentum) * gradient)
+        ahead = self.momentum * m + (1 - self.momentum) * gradient
+        rate = tf.cast(self.learning_rate, variable.dtype) * 0.2 * max(variable.shape) ** 0.5
+        variable.assign_sub(rate * orthogonal(ahead, self.num_iterations))
 
     def get_config(self):
         return super().get_config() | {

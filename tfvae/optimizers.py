@@ -46,8 +46,13 @@ def apply_if(good, adam, gradients):
 def _update_step(adam, gradient, variable, good=True):
     if isinstance(gradient, tf.IndexedSlices):
         return type(adam).update_step(adam, gradient, variable)
-    dtype = variable.dtype
     number = adam._index_dict[adam._var_key(variable)]
+    return apply_adam(adam, gradient, variable, adam._momentums[number], adam._velocities[number], good)
+
+
+def apply_adam(adam, gradient, variable, m, v, good=True):
+    """Adam's update of one variable, with the numbers of an optimizer that has Adam's, as one operation."""
+    dtype = variable.dtype
     count = tf.cast(adam.iterations + 1, dtype)
     beta_1, beta_2 = tf.cast(adam.beta_1, dtype), tf.cast(adam.beta_2, dtype)
 
@@ -56,8 +61,8 @@ def _update_step(adam, gradient, variable, good=True):
 
     return tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
-        m=adam._momentums[number].handle,
-        v=adam._velocities[number].handle,
+        m=m.handle,
+        v=v.handle,
         beta1_power=beta_1**count,
         beta2_power=beta_2**count,
         lr=only(tf.cast(adam.learning_rate, dtype), 0),

@@ -17,7 +17,7 @@ from tfvae.audit import audit_loss as audit_loss
 from tfvae.inference_gap import InferenceGap as InferenceGap
 from tfvae.inference_gap import inference_gap as inference_gap
 from tfvae.seeds import fold_in
-from tfvae.terms import Evidence, kl_divergence
+from tfvae.terms import Evidence
 
 tfd = tfp.distributions
 
@@ -105,10 +105,12 @@ def _measure_chunk(vae, x, num_samples, seed):
     qz_x = vae.encode(x)
     z = qz_x.sample(num_samples, seed=seed)  # [S, B, D]
     log_px_z = vae.decode(z).log_prob(x)
-    log_w = log_px_z + vae.prior.log_prob(z) - qz_x.log_prob(z)
-    kl = kl_divergence(qz_x, vae.prior, z)
-    # With an exact KL only log p(x|z) makes the ELBO's estimate noisy, else all of log w.
-    noisy = log_px_z if _has_closed_form(qz_x, vae.prior) else log_w
+    sampled_kl = qz_x.log_prob(z) - vae.prior.log_prob(z)
+    log_w = log_px_z - sampled_kl
+    try:  # With an exact KL only log p(x|z) makes the ELBO's estimate noisy, else all of log w.
+        kl, noisy = tfd.kl_divergence(qz_x, vae.prior), log_px_z
+    except NotImplementedError:
+        kl, noisy = tf.reduce_mean(sampled_kl, axis=0), log_w
     mean = tf.reduce_mean(noisy, axis=0)
     return (
         tf.reduce_mean(log_px_z, axis=0),
@@ -139,14 +141,6 @@ def _combined(chunks, counts):
             np.sqrt(np.maximum(relative_variance, 0) / (num_samples - 1)),
         ]
     )
-
-
-def _has_closed_form(qz_x, pz):
-    try:
-        tfd.kl_divergence(qz_x, pz)
-    except NotImplementedError:
-        return False
-    return True
 
 
 class RateDistortion(NamedTuple):

@@ -79,7 +79,9 @@ def _log_prob_of_each(components, z):
     loc, scale = (tf.cast(a, tf.float64) for a in (components.mean(), components.stddev()))
     precision = scale**-2
     rows = tf.cast(tf.reshape(z, [-1, z.shape[-1]]), tf.float64)
-    squares = tf.matmul(rows**2, precision, transpose_b=True) - 2 * tf.matmul(rows, loc * precision, transpose_b=True)
-    constant = tf.reduce_sum(loc**2 * precision + 2 * tf.math.log(scale), axis=-1)
-    log_q = -0.5 * (squares + constant + z.shape[-1] * math.log(2 * math.pi))
-    return tf.cast(tf.reshape(log_q, tf.concat([tf.shape(z)[:-1], [loc.shape[0]]], axis=0)), z.dtype)
+    constant = tf.reduce_sum(loc**2 * precision + 2 * tf.math.log(scale) + math.log(2 * math.pi), axis=-1)
+    log_q = tf.matmul(
+        tf.concat([rows**2, rows], axis=-1), tf.concat([-precision / 2, loc * precision], axis=-1), transpose_b=True
+    )
+    log_q = tf.cast(log_q - constant / 2, z.dtype)
+    return tf.reshape(log_q, tf.concat([tf.shape(z)[:-1], [loc.shape[0]]], axis=0))

@@ -1,11 +1,10 @@
 """Objectives whose value is a bound and whose gradient is an estimator chosen for the encoder.
 
 The bound's own gradient mixes two ways in which q(z|x) reaches it: through the samples z, and through log q(z|x) as a
-density. Here z is held fixed and log q(z|x) too, so that the bound's gradient is that of p(x|z) and p(z) alone; a
-second term, of value 0, gives q(z|x) the gradient that its objective names. Shapes: S samples, B batch, D latent.
+density. Here log q(z|x) reaches it through z alone, and the gradient in z is multiplied by what the objective names, so
+that one pass back gives every network its own; a term of value 0 follows the score. Shapes: S samples, B batch,
+D latent.
 """
-
-from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -28,9 +27,7 @@ def stl_elbo(num_samples=1):
     Raises:
         ValueError: num_samples below 1; at the call, a q(z|x) whose samples have no gradient.
     """
-    return _objective(
-        num_samples, _mean_bound, lambda drawn: _along_paths(drawn, tf.ones_like(drawn.log_w) / num_samples)
-    )
+    return _along_paths(num_samples, _mean_bound, tf.ones_like)
 
 
 def stl_iwae(num_samples):
@@ -41,7 +38,7 @@ def stl_iwae(num_samples):
 
     Args, Raises: as for `stl_elbo`.
     """
-    return _objective(num_samples, _importance_bound, lambda drawn: _along_paths(drawn, _weights(drawn)))
+    return _along_paths(num_samples, _importance_bound, tf.ones_like)
 
 
 def dreg_iwae(num_samples):
@@ -52,7 +49,7 @@ def dreg_iwae(num_samples):
 
     Args, Raises: as for `stl_elbo`.
     """
-    return _objective(num_samples, _importance_bound, lambda drawn: _along_paths(drawn, _weights(drawn) ** 2))
+    return _along_paths(num_samples, _importance_bound, _weights)
 
 
 def score_function_elbo(num_samples):
@@ -67,12 +64,11 @@ def score_function_elbo(num_samples):
     """
     check_at_least("num_samples", num_samples, 2)
 
-    def surrogate(drawn):
-        log_w = tf.stop_gradient(drawn.log_w)
+    def weights(log_w):
         others = (tf.reduce_sum(log_w, axis=0) - log_w) / (num_samples - 1)
-        return _by_score(drawn, (log_w - others) / num_samples)
+        return tf.stop_gradient(log_w - others) / num_samples
 
-    return _objective(num_samples, _mean_bound, surrogate)
+    return _by_score(num_samples, _mean_bound, weights)
 
 
 def wake_phase(num_samples):
@@ -85,57 +81,54 @@ def wake_phase(num_samples):
     Args:
         num_samples: S, at least 1.
     """
-    return _objective(num_samples, _importance_bound, lambda drawn: _by_score(drawn, _weights(drawn)))
+    return _by_score(num_samples, _importance_bound, _weights)
 
 
-class _Drawn(NamedTuple):
-    """S samples of q(z|x), and what the densities are there.
-
-    Attributes:
-        qz_x: q(z|x).
-        z: the samples, with their gradient, [S, B, D].
-        log_px_z: [S, B].
-        log_q: log q(z|x), z held fixed, [S, B].
-        kl: log q(z|x) - log p(z), z and q held fixed, [S, B].
-        log_w: log p(x|z) - kl: its gradient is that of p(x|z) and p(z), [S, B].
-        slope: d/dz (log p(x, z) - log q(z|x)), [S, B, D].
-    """
-
-    qz_x: tfd.Distribution
-    z: tf.Tensor
-    log_px_z: tf.Tensor
-    log_q: tf.Tensor
-    kl: tf.Tensor
-    log_w: tf.Tensor
-    slope: tf.Tensor
-
-
-def _objective(num_samples, bound, surrogate):
+def _along_paths(num_samples, bound, factor):
+    """An objective in which q(z|x) gets the bound's gradient in z alone, multiplied by `factor(log_w)`, [S, B]."""
     check_at_least("num_samples", num_samples, 1)
 
     def objective(vae, x, *, seed, step=None):
-        drawn = _draw(vae, x, seed, num_samples)
-        for_encoder = surrogate(drawn)
-        value = bound(drawn.log_w) + (for_encoder - tf.stop_gradient(for_encoder))
-        return Terms(value, tf.reduce_mean(drawn.log_px_z, axis=0), tf.reduce_mean(drawn.kl, axis=0))
+        qz_x = vae.encode(x)
+        if qz_x.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
+            raise ValueError(f"q(z|x) must be reparameterized for a gradient along z, got {qz_x.name}")
+        factors = []  # known once log w is, which is before the way back
+
+        @tf.custom_gradient
+        def path(z):
+            return tf.identity(z), lambda gradient: gradient * factors[0][..., tf.newaxis]
+
+        z = path(qz_x.sample(num_samples, seed=stateless_seed(seed)))
+        # A tensor of its own: what is known of z as a sample (a flow's noise) would lead past it to the parameters.
+        fixed = tf.stop_gradient(z)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(fixed)
+            log_q = qz_x.log_prob(fixed)
+        slope = tf.stop_gradient(tape.gradient(log_q, fixed))
+        log_q = tf.stop_gradient(log_q) + tf.reduce_sum(slope * (z - fixed), axis=-1)
+        log_px_z, kl = vae.decode(z).log_prob(x), log_q - vae.prior.log_prob(z)
+        factors.append(factor(log_px_z - kl))
+        return Terms(bound(log_px_z - kl), tf.reduce_mean(log_px_z, axis=0), tf.reduce_mean(kl, axis=0))
 
     objective.num_samples = num_samples
     return objective
 
 
-def _draw(vae, x, seed, num_samples):
-    qz_x = vae.encode(x)
-    z = qz_x.sample(num_samples, seed=stateless_seed(seed))
-    # A tensor of its own: what is known of z as a sample (a flow's noise) would lead past it to the parameters.
-    fixed = tf.stop_gradient(z)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(fixed)
-        log_px_z = vae.decode(fixed).log_prob(x)
-        log_pz, log_q = vae.prior.log_prob(fixed), qz_x.log_prob(fixed)
-        difference = log_px_z + log_pz - log_q
-    slope = tf.stop_gradient(tape.gradient(difference, fixed, unconnected_gradients=tf.UnconnectedGradients.ZERO))
-    kl = tf.stop_gradient(log_q) - log_pz
-    return _Drawn(qz_x, z, log_px_z, log_q, kl, log_px_z - kl, slope)
+def _by_score(num_samples, bound, weights):
+    """An objective in which q(z|x) gets the gradient sum_s weights(log_w)_s dlog q(z_s|x); `weights`: [S, B]."""
+    check_at_least("num_samples", num_samples, 1)
+
+    def objective(vae, x, *, seed, step=None):
+        qz_x = vae.encode(x)
+        z = tf.stop_gradient(qz_x.sample(num_samples, seed=stateless_seed(seed)))
+        log_q = qz_x.log_prob(z)
+        log_px_z, kl = vae.decode(z).log_prob(x), tf.stop_gradient(log_q) - vae.prior.log_prob(z)
+        for_encoder = tf.reduce_sum(weights(log_px_z - kl) * log_q, axis=0)
+        value = bound(log_px_z - kl) + (for_encoder - tf.stop_gradient(for_encoder))
+        return Terms(value, tf.reduce_mean(log_px_z, axis=0), tf.reduce_mean(kl, axis=0))
+
+    objective.num_samples = num_samples
+    return objective
 
 
 def _mean_bound(log_w):
@@ -146,17 +139,5 @@ def _importance_bound(log_w):
     return tfp.math.reduce_logmeanexp(log_w, axis=0)
 
 
-def _weights(drawn):
-    return tf.stop_gradient(tf.nn.softmax(drawn.log_w, axis=0))
-
-
-def _along_paths(drawn, weights):
-    """A term [B] with the gradient sum_s weights_s slope_s dz_s."""
-    if drawn.qz_x.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
-        raise ValueError(f"q(z|x) must be reparameterized for a gradient along z, got {drawn.qz_x.name}")
-    return tf.reduce_sum(weights * tf.reduce_sum(drawn.slope * drawn.z, axis=-1), axis=0)
-
-
-def _by_score(drawn, weights):
-    """A term [B] with the gradient sum_s weights_s dlog q(z_s|x)."""
-    return tf.reduce_sum(weights * drawn.log_q, axis=0)
+def _weights(log_w):
+    return tf.stop_gradient(tf.nn.softmax(log_w, axis=0))

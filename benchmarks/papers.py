@@ -49,11 +49,12 @@ ONE_LAYER = Recipe(
 TWO_LAYERS = dataclasses.replace(
     ONE_LAYER, posterior="bottom_up", prior="hierarchical", latent_sizes=(100, 50), layer_hidden_sizes=(100, 100)
 )
-IWAE_5, IWAE_50 = ({"objective": "iwae", "num_samples": k} for k in (5, 50))
+IWAE_5, IWAE_50 = ({"objective": "dreg_iwae", "num_samples": k} for k in (5, 50))
 ROWS = {
     "vae-1": ONE_LAYER,
     "vae-1-adam": dataclasses.replace(ONE_LAYER, optimizer="adam", batch_size=100, learning_rate=3e-3, epochs=1100),
     "iwae-5": dataclasses.replace(ONE_LAYER, **IWAE_5),
+    "iwae-5-plain": dataclasses.replace(ONE_LAYER, objective="iwae", num_samples=5),
     "iwae-50": dataclasses.replace(ONE_LAYER, **IWAE_50),
     "2l-vae-1": TWO_LAYERS,
     "2l-iwae-5": dataclasses.replace(TWO_LAYERS, **IWAE_5),

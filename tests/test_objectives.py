@@ -92,6 +92,16 @@ def test_iwae_grows_with_the_samples_towards_the_evidence(crude_vae, linear_mode
     assert within_five_errors(weights, np.exp(linear_model.evidence.log_prob(linear_x)))
 
 
+@pytest.mark.parametrize("make", [objectives.iwae, objectives.dreg_iwae])
+def test_the_samples_grow_geometrically(digits, make):
+    vae, x = small_vae(digits), digits.x_test[:4]
+    growing = tf.function(make(8, warmup_steps=300))
+    for step, count in ((0, 1), (100, 2), (150, 3), (200, 4), (300, 8), (1000, 8), (None, 8)):
+        step = None if step is None else tf.constant(step, tf.int64)
+        for a, b in zip(growing(vae, x, seed=0, step=step), make(count)(vae, x, seed=0), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 def test_several_samples_take_one_pass_of_the_decoder(linear_model, linear_x):
     passes = []
 
@@ -223,6 +233,11 @@ def test_seeds_are_all_the_randomness(digits):
     ("make", "message"),
     [
         (lambda: objectives.iwae(0), "num_samples must be a finite number of at least 1, got 0"),
+        (lambda: objectives.iwae(5, warmup_steps=-1), "warmup_steps must be a finite number of at least 0, got -1"),
+        (
+            lambda: objectives.dreg_iwae(5, warmup_steps=-1),
+            "warmup_steps must be a finite number of at least 0, got -1",
+        ),
         (lambda: objectives.beta_elbo(-1.0), "beta must be a finite number of at least 0, got -1.0"),
         (lambda: objectives.beta_elbo(float("nan")), "beta must be a finite number of at least 0, got nan"),
         (lambda: objectives.beta_elbo(1.0, warmup_steps=-1), "warmup_steps must be a finite number of at least 0"),

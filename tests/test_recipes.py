@@ -87,6 +87,14 @@ def test_every_field_reaches_the_objective(digits):
             {"objective": "capacity_elbo", "gamma": 3.0, "capacity": 2.0, "warmup_steps": 10},
             lambda: objectives.capacity_elbo(3.0, 2.0, annealing_steps=10),
         ),
+        (
+            {"objective": "iwae", "num_samples": 9, "warmup_steps": 10},
+            lambda: objectives.iwae(9, warmup_steps=10),
+        ),
+        (
+            {"objective": "dreg_iwae", "num_samples": 9, "warmup_steps": 10},
+            lambda: objectives.dreg_iwae(9, warmup_steps=10),
+        ),
         ({"objective": "tc_elbo", "beta": 6.0}, lambda: objectives.tc_elbo(1293, 6.0)),
         (
             {"objective": "factor_elbo", "gamma": 3.0, "discriminator_sizes": [5, 4], "seed": 7},
@@ -159,6 +167,10 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         (
             {"likelihood": "normal_optimal", "mean_bias": True},
             "likelihood under mean_bias must be one of bernoulli, binomial, normal, laplace, got 'normal_optimal'",
+        ),
+        (
+            {"objective": "iwae", "num_samples": 5, "warmup_steps": 10, "jit": True},
+            "jit must not be true while samples grow, warmup_steps = 10, got true",
         ),
         ({"latent_size": 0}, "latent_size must be at least 1, got 0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),

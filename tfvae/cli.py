@@ -62,7 +62,7 @@ _OPTIONS = (
     ("beta", float, "Weight of the KL in beta_elbo, of the total correlation in tc_elbo."),
     ("gamma", float, "Weight of the total correlation in factor_elbo, of |KL - C| in capacity_elbo."),
     ("capacity", float, "C of capacity_elbo, in nats."),
-    ("warmup_steps", int, "Updates over which beta, or the capacity, grows from 0."),
+    ("warmup_steps", int, "Updates over which beta, the capacity or IWAE's samples grow."),
     ("free_bits", float, "Nats a latent may use without paying, in beta_elbo."),
     ("discriminator_sizes", _Sizes(), "Hidden sizes of factor_elbo's discriminator: 1000,1000."),
     ("dip_variant", int, "Of dip_elbo: 1 decorrelates the means, 2 the samples."),

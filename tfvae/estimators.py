@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.seeds import stateless_seed
-from tfvae.terms import Terms, check_at_least
+from tfvae.terms import Terms, check_at_least, grown
 
 tfd = tfp.distributions
 
@@ -41,15 +41,15 @@ def stl_iwae(num_samples):
     return _along_paths(num_samples, _importance_bound, tf.ones_like)
 
 
-def dreg_iwae(num_samples):
+def dreg_iwae(num_samples, *, warmup_steps=0):
     """`objectives.iwae` with the gradient sum_s w_s^2 d/dz log w_s dz_s/dphi, w normalised: an objective.
 
     The doubly reparameterized gradient: unbiased for every S, and its signal-to-noise ratio does not fall with S, as
     the plain one's does. Tucker et al. (2018, arXiv 1810.04152). Only q(z|x)'s gradient differs.
 
-    Args, Raises: as for `stl_elbo`.
+    Args, Raises: as for `objectives.iwae`, and `stl_elbo`'s error at the call.
     """
-    return _along_paths(num_samples, _importance_bound, _weights)
+    return _along_paths(num_samples, _importance_bound, _weights, warmup_steps)
 
 
 def score_function_elbo(num_samples):
@@ -84,9 +84,10 @@ def wake_phase(num_samples):
     return _by_score(num_samples, _importance_bound, _weights)
 
 
-def _along_paths(num_samples, bound, factor):
+def _along_paths(num_samples, bound, factor, warmup_steps=0):
     """An objective in which q(z|x) gets the bound's gradient in z alone, multiplied by `factor(log_w)`, [S, B]."""
     check_at_least("num_samples", num_samples, 1)
+    check_at_least("warmup_steps", warmup_steps, 0)
 
     def objective(vae, x, *, seed, step=None):
         qz_x = vae.encode(x)
@@ -98,7 +99,7 @@ def _along_paths(num_samples, bound, factor):
         def path(z):
             return tf.identity(z), lambda gradient: gradient * factors[0][..., tf.newaxis]
 
-        z = path(qz_x.sample(num_samples, seed=stateless_seed(seed)))
+        z = path(qz_x.sample(grown(num_samples, step, warmup_steps), seed=stateless_seed(seed)))
         # A tensor of its own: what is known of z as a sample (a flow's noise) would lead past it to the parameters.
         fixed = tf.stop_gradient(z)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -110,7 +111,8 @@ def _along_paths(num_samples, bound, factor):
         factors.append(factor(log_px_z - kl))
         return Terms(bound(log_px_z - kl), tf.reduce_mean(log_px_z, axis=0), tf.reduce_mean(kl, axis=0))
 
-    objective.num_samples = num_samples
+    if not warmup_steps:
+        objective.num_samples = num_samples
     return objective
 
 

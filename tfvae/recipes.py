@@ -40,7 +40,7 @@ _ONLY_FOR = {
     "beta": ("beta_elbo", "tc_elbo"),
     "gamma": ("capacity_elbo", "factor_elbo"),
     "capacity": ("capacity_elbo",),
-    "warmup_steps": ("beta_elbo", "capacity_elbo"),
+    "warmup_steps": ("beta_elbo", "capacity_elbo", "iwae", "dreg_iwae"),
     "free_bits": ("beta_elbo",),
     "discriminator_sizes": ("factor_elbo",),
     "dip_variant": ("dip_elbo",),
@@ -111,7 +111,8 @@ class Recipe:
         gamma: of `capacity_elbo` (weight of the KL's distance from the capacity) and `factor_elbo` (of the total
             correlation).
         capacity: of `capacity_elbo`, in nats.
-        warmup_steps: updates over which the beta of `beta_elbo`, or the capacity of `capacity_elbo`, grows.
+        warmup_steps: updates over which the beta of `beta_elbo`, the capacity of `capacity_elbo` or the number of
+            samples of `iwae` and `dreg_iwae` grows.
         free_bits: of `beta_elbo`.
         discriminator_sizes: hidden sizes of `factor_elbo`'s discriminator.
         dip_variant (1 or 2), dip_off_diagonal, dip_diagonal: of `dip_elbo`.
@@ -217,6 +218,8 @@ class Recipe:
             data_module.check_name("likelihood under mean_bias", self.likelihood, _BIASES)
         if self.objective == "score_function_elbo" and self.num_samples < 2:
             raise ValueError(f"num_samples must be at least 2 for score_function_elbo, got {self.num_samples}")
+        if self.jit and self.warmup_steps and self.objective in ("iwae", "dreg_iwae"):
+            raise ValueError(f"jit must not be true while samples grow, warmup_steps = {self.warmup_steps}, got true")
         if self.dip_variant not in (1, 2):
             raise ValueError(f"dip_variant must be 1 or 2, got {self.dip_variant}")
         for field in dataclasses.fields(self):
@@ -376,8 +379,8 @@ _MAKERS = {
     "dip_elbo": lambda r, n: objectives.dip_elbo(
         r.dip_off_diagonal, r.dip_diagonal, variant=r.dip_variant, num_samples=r.num_samples
     ),
-    "iwae": lambda r, n: objectives.iwae(r.num_samples),
-    "dreg_iwae": lambda r, n: objectives.dreg_iwae(r.num_samples),
+    "iwae": lambda r, n: objectives.iwae(r.num_samples, warmup_steps=r.warmup_steps),
+    "dreg_iwae": lambda r, n: objectives.dreg_iwae(r.num_samples, warmup_steps=r.warmup_steps),
     "stl_elbo": lambda r, n: objectives.stl_elbo(r.num_samples),
     "score_function_elbo": lambda r, n: objectives.score_function_elbo(r.num_samples),
     "wake_phase": lambda r, n: objectives.wake_phase(r.num_samples),

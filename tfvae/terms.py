@@ -33,6 +33,20 @@ class Evidence(NamedTuple):
     standard_error: np.ndarray
 
 
+def warmup(step, warmup_steps, dtype=tf.float32):
+    """How much of a schedule has passed: from 0 to 1 over the first `warmup_steps` updates; 1 if `step` is None."""
+    if step is None or not warmup_steps:
+        return tf.ones([], dtype)
+    return tf.minimum(tf.cast(step, dtype) / tf.cast(warmup_steps, dtype), 1)
+
+
+def grown(num_samples, step, warmup_steps):
+    """The number of samples at a step, which grows geometrically from 1: an integer, or a tensor while it grows."""
+    if step is None or not warmup_steps:
+        return num_samples
+    return tf.cast(tf.round(tf.cast(num_samples, tf.float32) ** warmup(step, warmup_steps)), tf.int32)
+
+
 def kl_divergence(qz_x, pz, z, exact=None):
     """KL(q(z|x) || p(z)): [B], in nats.
 

@@ -49,7 +49,9 @@ ONE_LAYER = Recipe(
 TWO_LAYERS = dataclasses.replace(
     ONE_LAYER, posterior="bottom_up", prior="hierarchical", latent_sizes=(100, 50), layer_hidden_sizes=(100, 100)
 )
-IWAE_5, IWAE_50 = ({"objective": "dreg_iwae", "num_samples": k} for k in (5, 50))
+IWAE_5 = {"objective": "dreg_iwae", "num_samples": 5}
+# The samples grow in number over nine tenths of the training, which takes a third of the time.
+IWAE_50 = {"objective": "dreg_iwae", "num_samples": 50, "warmup_steps": 54_000}
 ROWS = {
     "vae-1": ONE_LAYER,
     "vae-1-adam": dataclasses.replace(ONE_LAYER, optimizer="adam", batch_size=100, learning_rate=3e-3, epochs=1100),
@@ -72,8 +74,10 @@ ROWS = {
 
 def recipe_of(row, seed, epochs=None):
     """A row's recipe, for a number of epochs other than its own if one is given."""
-    epochs = epochs or ROWS[row].epochs
-    return dataclasses.replace(ROWS[row], seed=seed, epochs=epochs, averaged_epochs=epochs // 10)
+    recipe = ROWS[row]
+    epochs = epochs or recipe.epochs
+    changed = {"averaged_epochs": epochs // 10, "warmup_steps": recipe.warmup_steps * epochs // recipe.epochs}
+    return dataclasses.replace(recipe, seed=seed, epochs=epochs, **changed)
 
 
 class Clock(tfk.callbacks.Callback):

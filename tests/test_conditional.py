@@ -30,6 +30,7 @@ from tfvae import (
     runs,
     serving,
 )
+from tfvae.fields import OBJECTIVES
 from tfvae.loop import Loop
 from tfvae.seeds import fold_in
 from tfvae.serve_check import check
@@ -61,7 +62,7 @@ def served(exported):
 # What the labels do.
 
 
-@pytest.mark.parametrize("name", recipes.OBJECTIVES)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_without_weights_for_the_label_it_is_the_unconditional_model(digits, name):
     own = {"discriminator_sizes": (8,)} if name == "factor_elbo" else {}
     options = {"objective": name, "num_samples": 2, **own}

@@ -71,7 +71,8 @@ ALLOWED = {
     "client": {"transports"},
     "serve_check": {"transports"},
     "tensorboard": {"plots"},
-    "recipes": {"conditional", "data", "latents", "likelihoods", "muon", "networks", "objectives", "vae"},
+    "fields": {"data", "latents", "likelihoods", "muon"},
+    "recipes": {"conditional", "data", "fields", "latents", "networks", "objectives", "vae"},
     "runs": {"averaging", "diagnostics", "files", "plots", "recipes", "strategies"},
     "notebooks": {"files", "plots", "quiet"},
     "cli": {

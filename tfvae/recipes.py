@@ -3,88 +3,14 @@
 import dataclasses
 import functools
 import math
-import types
-import typing
 
 import numpy as np
 import tf_keras as tfk
 
 from tfvae import data as data_module
-from tfvae import latents, likelihoods, networks, objectives
+from tfvae import fields, latents, networks, objectives
 from tfvae.conditional import ConditionalVAE
-from tfvae.muon import Muon
 from tfvae.vae import VAE
-
-NETWORKS = ("mlp", "conv")
-LIKELIHOODS = {
-    "bernoulli": likelihoods.bernoulli,
-    "binomial": likelihoods.binomial,
-    "normal": likelihoods.normal,
-    "laplace": likelihoods.laplace,
-    "normal_per_image": likelihoods.normal_per_image,
-    "normal_per_pixel": likelihoods.normal_per_pixel,
-    "normal_optimal": likelihoods.normal_optimal,
-    "continuous_bernoulli": likelihoods.continuous_bernoulli,
-    "discretized_logistic": likelihoods.discretized_logistic,
-    "logistic_mixture": likelihoods.logistic_mixture,
-}
-# Likelihoods with a scale to choose, and those of so many grey levels as the data have.
-_SCALED = ("normal", "laplace")
-_COUNTED = ("binomial", "discretized_logistic", "logistic_mixture")
-OBJECTIVES = (
-    *("elbo", "beta_elbo", "capacity_elbo", "tc_elbo", "factor_elbo", "dip_elbo"),
-    *("iwae", "dreg_iwae", "stl_elbo", "score_function_elbo", "wake_phase"),
-)
-# Fields that are for some objectives alone.
-_ONLY_FOR = {
-    "beta": ("beta_elbo", "tc_elbo"),
-    "gamma": ("capacity_elbo", "factor_elbo"),
-    "capacity": ("capacity_elbo",),
-    "warmup_steps": ("beta_elbo", "capacity_elbo", "iwae", "dreg_iwae"),
-    "free_bits": ("beta_elbo",),
-    "discriminator_sizes": ("factor_elbo",),
-    "dip_variant": ("dip_elbo",),
-    "dip_off_diagonal": ("dip_elbo",),
-    "dip_diagonal": ("dip_elbo",),
-}
-SCHEDULES = ("constant", "cosine")
-OPTIMIZERS = {"adam": tfk.optimizers.Adam, "muon": Muon}
-# Likelihoods whose last bias a mean image tells, and how.
-_BIASES = {
-    "bernoulli": lambda mean: np.log(mean / (1 - mean)),
-    "binomial": lambda mean: np.log(mean / (1 - mean)),
-    "normal": lambda mean: mean,
-    "laplace": lambda mean: mean,
-}
-_LEAST = {
-    "averaged_epochs": 0,
-    "batch_size": 1,
-    "beta": 0,
-    "capacity": 0,
-    "dip_diagonal": 0,
-    "dip_off_diagonal": 0,
-    "epochs": 1,
-    "flow_steps": 1,
-    "free_bits": 0,
-    "gamma": 0,
-    "kernel_size": 1,
-    "latent_size": 1,
-    "likelihood_components": 1,
-    "num_classes": 2,
-    "num_components": 1,
-    "num_pseudo_inputs": 1,
-    "num_samples": 1,
-    "validation_size": 0,
-    "warmup_steps": 0,
-}
-_SIZES = (
-    "dense_sizes",
-    "discriminator_sizes",
-    "filters",
-    "flow_hidden_sizes",
-    "hidden_sizes",
-    "layer_hidden_sizes",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +22,7 @@ class Recipe:
         event_shape: of one image; filled in from the data by `complete`.
         conditional: whether encoder and decoder read the images' labels: a `ConditionalVAE`.
         num_classes: of a conditional model; filled in from the data.
-        likelihood: a name of `LIKELIHOODS`; None for the one that fits the data (`complete`).
+        likelihood: a name of `fields.LIKELIHOODS`; None for the one that fits the data (`complete`).
         total_count: of `binomial` and the logistics; filled in from the data.
         scale: of `normal` and `laplace`; None to learn it.
         likelihood_components: of `logistic_mixture`.
@@ -176,58 +102,10 @@ class Recipe:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
-        for name, names in (
-            ("binarize", data_module.BINARIZATIONS),
-            ("likelihood", (None, *LIKELIHOODS)),
-            ("posterior", latents.POSTERIORS),
-            ("prior", latents.PRIORS),
-            ("network", NETWORKS),
-            ("objective", OBJECTIVES),
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-        ):
-            data_module.check_name(name, getattr(self, name), names)
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        for name in ("learning_rate", "scale"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
-        for name in _SIZES:
-            if any(size < 1 for size in getattr(self, name)):
-                raise ValueError(f"{name} must hold sizes of at least 1, got {getattr(self, name)}")
-        if not self.flow_hidden_sizes:
-            raise ValueError("flow_hidden_sizes must hold at least one size, got ()")
-        if self.num_classes is not None and not self.conditional:
-            raise ValueError(f"num_classes must be None unless conditional is true, got {self.num_classes}")
-        latents.check(self)
+            object.__setattr__(self, field.name, fields.typed(field, getattr(self, field.name)))
+        fields.check(self)
         if self.latent_sizes is not None:
             object.__setattr__(self, "latent_size", sum(self.latent_sizes))
-        try:
-            tfk.activations.get(self.activation)
-        except ValueError:
-            raise ValueError(f"activation must be one of Keras' activations, got {self.activation!r}") from None
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed must be in [0, 2^31), got {self.seed}")
-        if self.averaged_epochs > self.epochs:
-            raise ValueError(f"averaged_epochs must be at most epochs, {self.epochs}, got {self.averaged_epochs}")
-        if self.mean_bias and self.likelihood is not None:
-            data_module.check_name("likelihood under mean_bias", self.likelihood, _BIASES)
-        if self.objective == "score_function_elbo" and self.num_samples < 2:
-            raise ValueError(f"num_samples must be at least 2 for score_function_elbo, got {self.num_samples}")
-        if self.jit and self.warmup_steps and self.objective in ("iwae", "dreg_iwae"):
-            raise ValueError(f"jit must not be true while samples grow, warmup_steps = {self.warmup_steps}, got true")
-        if self.dip_variant not in (1, 2):
-            raise ValueError(f"dip_variant must be 1 or 2, got {self.dip_variant}")
-        for field in dataclasses.fields(self):
-            value, users = getattr(self, field.name), _ONLY_FOR.get(field.name, OBJECTIVES)
-            if self.objective not in users and value != field.default:
-                raise ValueError(
-                    f"{field.name} must be {field.default} unless objective is {' or '.join(users)}, got {value}"
-                )
 
     def complete(self, data):
         """This recipe with what only the data know: event shape, likelihood, total count, number of classes.
@@ -239,26 +117,12 @@ class Recipe:
             ValueError: a likelihood, scale or batch size that does not fit; a conditional model without labels.
         """
         likelihood = self.likelihood or _likelihood_for(data)
-        if likelihood == "bernoulli" and data.num_levels != 1:
-            raise ValueError(
-                f"likelihood must fit the data's grey levels, got bernoulli for {data.name}, which is not binarized: "
-                "choose binarize static or stochastic, or another likelihood"
-            )
-        if likelihood in _COUNTED and data.num_levels is None:
-            raise ValueError(f"likelihood must fit continuous grey levels, got {likelihood} for {data.name}")
-        if self.scale is not None and likelihood not in _SCALED:
-            raise ValueError(f"scale must be None unless likelihood is {' or '.join(_SCALED)}, got {self.scale}")
-        if data.train_size is not None and self.batch_size > data.train_size:
-            raise ValueError(
-                f"batch_size must be at most the number of training images, {data.train_size}, got {self.batch_size}"
-            )
-        if self.conditional and getattr(data, "y_train", None) is None:
-            raise ValueError(f"conditional must be False for images without labels, got True for {data.name}")
+        fields.check_fits(self, likelihood, data)
         return dataclasses.replace(
             self,
             event_shape=data.event_shape,
             likelihood=likelihood,
-            total_count=data.num_levels if likelihood in _COUNTED else None,
+            total_count=data.num_levels if likelihood in fields.COUNTED else None,
             num_classes=data.num_classes if self.conditional else None,
         )
 
@@ -308,8 +172,8 @@ def build(recipe):
         raise ValueError(f"recipe must know {missing}, got None: call recipe.complete(data) first")
     seeds = [(1000 * recipe.seed + 100 * i) % 2**31 for i in range(5)]
     encoder_body, decoder_body = _BODIES[recipe.network](recipe, seeds)
-    likelihood = {"scale": recipe.scale} if recipe.likelihood in _SCALED else {}
-    if recipe.likelihood in _COUNTED:
+    likelihood = {"scale": recipe.scale} if recipe.likelihood in fields.SCALED else {}
+    if recipe.likelihood in fields.COUNTED:
         likelihood["total_count"] = recipe.total_count
     if recipe.likelihood == "logistic_mixture":
         likelihood["num_components"] = recipe.likelihood_components
@@ -319,7 +183,7 @@ def build(recipe):
     model = functools.partial(ConditionalVAE, num_classes=recipe.num_classes) if recipe.conditional else VAE
     vae = model(
         encoder=encoder,
-        decoder=LIKELIHOODS[recipe.likelihood](decoder_body, recipe.event_shape, seed=seeds[3], **likelihood),
+        decoder=fields.LIKELIHOODS[recipe.likelihood](decoder_body, recipe.event_shape, seed=seeds[3], **likelihood),
         prior=prior,
         seed=recipe.seed,
     )
@@ -337,7 +201,7 @@ def compile(vae, recipe, num_images):
     if recipe.schedule == "cosine":
         num_updates = recipe.epochs * math.ceil(num_images / recipe.batch_size)
         rate = tfk.optimizers.schedules.CosineDecay(rate, num_updates, alpha=0.01)
-    vae.compile(OPTIMIZERS[recipe.optimizer](rate), objective_of(recipe, num_images), jit_compile=recipe.jit)
+    vae.compile(fields.OPTIMIZERS[recipe.optimizer](rate), objective_of(recipe, num_images), jit_compile=recipe.jit)
 
 
 def start_at_mean(vae, data):
@@ -352,7 +216,7 @@ def start_at_mean(vae, data):
     """
     bias = vae.decoder.params.bias
     mean = data.mean_image().reshape(-1, bias.shape[0]).mean(axis=0)
-    bias.assign(_BIASES[vae.recipe.likelihood](np.clip(mean, 0.001, 0.999)))
+    bias.assign(fields.BIASES[vae.recipe.likelihood](np.clip(mean, 0.001, 0.999)))
 
 
 def objective_of(recipe, num_images=None):
@@ -430,22 +294,3 @@ _BODIES = {"mlp": _mlp_bodies, "conv": _conv_bodies}
 
 def _likelihood_for(data):
     return {None: "normal", 1: "bernoulli"}.get(data.num_levels, "binomial")
-
-
-def _typed(field, value):
-    """The value as the field's type says: an integer is taken for a float, a list for a tuple; all else is refused."""
-    options = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
-    if value is None and type(None) in options:
-        return None
-    kind = typing.get_origin(options[0]) or options[0]
-    if kind is tuple:
-        if isinstance(value, list | tuple) and all(type(v) is int for v in value):
-            return tuple(value)
-        raise ValueError(f"{field.name} must be a list of integers, got {value!r}")
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{field.name} must be of type {kind.__name__}, got {value!r}")
-    if kind is float and not math.isfinite(value):
-        raise ValueError(f"{field.name} must be finite, got {value}")
-    return value

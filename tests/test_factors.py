@@ -170,7 +170,7 @@ def test_bad_arguments_are_refused(make, message):
         (lambda d: d.sample_factors(1, -1), "seed must be at least 0, got -1"),
         (lambda d: d.sample_given_factors(1, {"size": 0}), "given must be one of shape, scale, .*, got 'size'"),
         (lambda d: d.sample_given_factors(1, {"shape": 3}), r"factors must be in \[0, 2\] for shape, got 3"),
-        (lambda d: d.train(309), r"batch_size must be an integer in \[1, 308\]"),
+        (lambda d: d.train(309), "batch_size must be at most the number of images, 308, got 309"),
     ],
 )
 def test_bad_questions_are_refused(sprites, ask, message):

@@ -22,6 +22,13 @@ def at_least_one(argument, value):
         raise ValueError(f"{argument} must be an integer of at least 1, got {value!r}")
 
 
+def batch_size(value, num_images=None):
+    """Raises ValueError unless `value` is an integer in [1, num_images]."""
+    at_least_one("batch_size", value)
+    if num_images is not None and value > num_images:
+        raise ValueError(f"batch_size must be at most the number of images, {num_images}, got {value}")
+
+
 def images(argument, x):
     """x as uint8, or float32 in [0, 1].
 

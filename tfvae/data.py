@@ -7,18 +7,14 @@ for x in digits.train(batch_size=128): ...
 
 import dataclasses
 import functools
-import hashlib
-import os
-import pathlib
 import zipfile
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as tfk
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from tfvae import checks, streams
+from tfvae import checks, downloads, streams
 from tfvae import factors as factors_module
 from tfvae.checks import check_name
 from tfvae.epochs import Epochs, Stored, grey
@@ -37,32 +33,6 @@ to_tfrecords = streams.to_tfrecords
 # Images held out of the published training set, to choose by.
 _VALIDATION_SIZE = {"digits": 144, "mnist": 5000, "fashion_mnist": 5000, "cifar10": 5000}
 _DIGITS_TEST_SIZE = 360
-
-# SHA-256 of each array's bytes, in the published order.
-_MNIST_SHA256 = {
-    "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
-    "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
-    "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-    "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
-}
-# MD5 of the published files, from the data sets' own pages.
-_FILES_MD5 = {
-    "fashion_mnist": {
-        "fashion-mnist/train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "fashion-mnist/train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "fashion-mnist/t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "fashion-mnist/t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    },
-    "cifar10": {
-        "cifar-10-batches-py.tar.gz": "c58f30108f718f92721af3b95e74349a",
-        "cifar-10-batches-py/data_batch_1": "c99cafc152244af753f735de768cd75f",
-        "cifar-10-batches-py/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-        "cifar-10-batches-py/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-        "cifar-10-batches-py/data_batch_4": "634d18415352ddfa80567beed471001a",
-        "cifar-10-batches-py/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-        "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
-    },
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +121,7 @@ class ImageData:
             ValueError: batch_size out of [1, number of images], first_epoch below 0, labels that are no integers.
         """
         images = self.images["train"]
-        _check_batch_size(batch_size, len(images))
+        checks.batch_size(batch_size, len(images))
         if first_epoch < 0:
             raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
         epochs = self._epochs_with_labels if labels else self._epochs
@@ -191,7 +161,7 @@ class ImageData:
         return self._fixed("test", self.x_test, batch_size, labels)
 
     def _fixed(self, split, x, batch_size, labels):
-        _check_batch_size(batch_size, len(x))
+        checks.batch_size(batch_size, len(x))
         slices = (x, self._integer_labels(split)) if labels else x
         return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
@@ -250,7 +220,7 @@ def load(name, binarize=None, seed=0, *, validation_size=None, path=None, image_
         )
         max_level = 16
     else:
-        (x_train, y_train), (x_test, y_test) = _load_mnist(path) if name == "mnist" else _load_keras(name)
+        (x_train, y_train), (x_test, y_test) = downloads.mnist(path) if name == "mnist" else downloads.keras(name)
         max_level = 255
     validation_size = _VALIDATION_SIZE[name] if validation_size is None else validation_size
     return _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level, binarize, seed)
@@ -406,68 +376,3 @@ def _assemble(name, x_train, x_test, y_train, y_test, validation_size, max_level
         labels=labels,
         max_level=max_level or 1,
     )
-
-
-def _load_mnist(path):
-    path = path or os.environ.get("TFVAE_DATA")
-    if path is None:
-        arrays = _downloaded("mnist")
-        arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), (*arrays[0], *arrays[1]), strict=True))
-        source = "Keras' mnist.npz"
-    else:
-        source = pathlib.Path(path)
-        source = source / "mnist.npz" if source.is_dir() else source
-        try:
-            with np.load(source, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in _MNIST_SHA256}
-        except FileNotFoundError:
-            raise FileNotFoundError(f"path (or TFVAE_DATA) must be mnist.npz or its folder, got {source}") from None
-        except Exception as error:  # whatever zip, zlib or NumPy make of broken bytes
-            raise ValueError(f"path must hold MNIST's four arrays, got {source}, which is corrupt: {error}") from None
-    for key, sha256 in _MNIST_SHA256.items():
-        if hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest() != sha256:
-            raise ValueError(f"{key} must be MNIST's published array, got other content in {source}")
-    return (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
-
-
-def _load_keras(name):
-    _check_files(name)  # before they are read, and again what a download brought
-    (x_train, y_train), (x_test, y_test) = _downloaded(name)
-    _check_files(name)
-    return (x_train, y_train.ravel()), (x_test, y_test.ravel())
-
-
-def _check_files(name):
-    for file, md5 in _FILES_MD5[name].items():
-        path = _keras_folder() / file
-        if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
-            raise ValueError(f"{path} must have MD5 {md5}, got other content: remove it to download it again")
-
-
-def _downloaded(name):
-    try:
-        return getattr(tfk.datasets, name).load_data()
-    except Exception as error:  # Keras raises bare exceptions for the network, others for broken files
-        files = ", ".join(file for file in _FILES_MD5.get(name, ["mnist.npz"]) if "." in file)
-        by_hand = f"put {files} into {_keras_folder()} by hand"
-        if name == "mnist":
-            by_hand += ", or name a file or folder in TFVAE_DATA"
-        raise OSError(
-            f"name must be a data set that can be had here, got {name!r}: Keras' download failed ({_one_line(error)}). "
-            f"Without a network, {by_hand}; 'digits' needs no download"
-        ) from None
-
-
-def _keras_folder():
-    return pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras")) / "datasets"
-
-
-def _one_line(error):
-    return " ".join(str(error).split())[:200]
-
-
-def _check_batch_size(batch_size, num_images):
-    if not isinstance(batch_size, int | np.integer) or not 1 <= batch_size <= num_images:
-        raise ValueError(
-            f"batch_size must be an integer in [1, {num_images}], the number of images, got {batch_size!r}"
-        )

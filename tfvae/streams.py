@@ -4,7 +4,6 @@ photos = data.from_tfrecords("train/*.tfrecord", event_shape=(64, 64, 3), test="
 for x in photos.train(batch_size=128): ...
 """
 
-import collections.abc
 import dataclasses
 import functools
 import math
@@ -17,62 +16,14 @@ from tfvae import checks, files
 from tfvae.epochs import bounds, draw
 from tfvae.seeds import fold_in
 from tfvae.shares import replicas_of
+from tfvae.sources import Source, from_file, from_raw, image_files, matched, of_image_files, of_tfrecords
 
 BINARIZATIONS = (None, "static", "stochastic")
 ENCODINGS = ("raw", "image")
 
 _SPLITS = ("train", "validation", "test")
-# Files that are read at the same time, their images in turn.
-_CYCLE_LENGTH = 16
 # What a number is for; folded in first, so that order, training's bits and the fixed bits never share noise.
 _ORDER, _FRESH, _FIXED = 0, 1, 2
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """One split's files, numbered from 0.
-
-    Attributes:
-        num_files: at least 1.
-        records: the file's number -> a Dataset of what `decode` takes; None where a file is one image.
-        decode: a record (or the file's number) -> uint8 [H, W, C].
-        counts: images in each file, or None.
-    """
-
-    num_files: int
-    records: collections.abc.Callable | None
-    decode: collections.abc.Callable
-    counts: tuple | None
-
-    def num_images(self, index=0, count=1):
-        """In one of `count` shards; None if not counted."""
-        if self.counts is None:
-            return None
-        if self.num_files >= count:
-            return sum(self.counts[index::count])
-        return sum(len(range(index, size, count)) for size in self.counts)
-
-    def items(self, seed=None, index=0, count=1, deterministic=True):
-        """A Dataset of (file, place in the file, record): in turn from files in a new order, or as they lie."""
-        numbers = tf.range(self.num_files, dtype=tf.int64)
-        if self.num_files >= count:
-            numbers = numbers[index::count]
-        if seed is not None:
-            numbers = tf.random.experimental.stateless_shuffle(numbers, seed)
-        numbers = tf.data.Dataset.from_tensor_slices(numbers)
-        if self.records is None:
-            return numbers.map(lambda file: (file, tf.constant(0, tf.int64), file))
-
-        def items_of(file):
-            records = self.records(file).enumerate()
-            if self.num_files < count:
-                records = records.shard(count, index)
-            return records.map(lambda place, record: (file, place, record))
-
-        cycle_length = 1 if seed is None else min(_CYCLE_LENGTH, self.num_files)
-        if deterministic:  # one reader: parallel ones were slower on a local disk, and their buffers grow
-            return numbers.interleave(items_of, cycle_length)
-        return numbers.interleave(items_of, cycle_length, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +49,7 @@ class Stream:
     seed: int
     shuffle_buffer: int
     deterministic: bool
-    sources: dict = dataclasses.field(repr=False)  # split -> _Source
+    sources: dict = dataclasses.field(repr=False)  # split -> Source
 
     @property
     def num_levels(self):
@@ -128,7 +79,7 @@ class Stream:
         source = self.sources["train"]
         index, count = _checked_shard(shard)
         num_images = source.num_images(index, count)
-        _check_batch_size(batch_size, num_images)
+        checks.batch_size(batch_size, num_images)
         if first_epoch < 0:
             raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
         epoch = tf.Variable(first_epoch - 1, dtype=tf.int64, trainable=False)
@@ -205,7 +156,7 @@ class Stream:
         if split not in self.sources:
             raise ValueError(f"{split} must be given to have a {split} set, got None")
         source = self.sources[split]
-        _check_batch_size(batch_size, source.num_images())
+        checks.batch_size(batch_size, source.num_images())
         dataset = self._images(split, source.items(), self.binarize is not None).batch(batch_size)
         if source.counts is not None:
             num_steps = math.ceil(source.num_images() / batch_size)
@@ -269,12 +220,12 @@ def from_tfrecords(
     def decode(record):
         example = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})
         if encoding == "raw":
-            return _from_raw(feature, example[feature], event_shape)
-        return _from_file(feature, example[feature], event_shape)
+            return from_raw(feature, example[feature], event_shape)
+        return from_file(feature, example[feature], event_shape)
 
     patterns = {"train": ("pattern", pattern), "validation": ("validation", validation), "test": ("test", test)}
-    paths = {split: _matched(*given) for split, given in patterns.items() if given[1] is not None}
-    sources = {split: _tfrecord_source(found, decode, count) for split, found in paths.items()}
+    paths = {split: matched(*given) for split, given in patterns.items() if given[1] is not None}
+    sources = {split: of_tfrecords(found, decode, count) for split, found in paths.items()}
     return Stream(name, event_shape, binarize, seed, shuffle_buffer, deterministic, sources)
 
 
@@ -300,8 +251,8 @@ def from_image_folder(
     _check_channels(event_shape)
     checks.check_name("binarize", binarize, BINARIZATIONS)
     folders = {"train": ("folder", folder), "validation": ("validation", validation), "test": ("test", test)}
-    paths = {split: _image_files(*given) for split, given in folders.items() if given[1] is not None}
-    sources = {split: _folder_source(found, event_shape) for split, found in paths.items()}
+    paths = {split: image_files(*given) for split, given in folders.items() if given[1] is not None}
+    sources = {split: of_image_files(found, event_shape) for split, found in paths.items()}
     return Stream(name, event_shape, binarize, seed, 1, deterministic, sources)
 
 
@@ -336,7 +287,7 @@ def from_tfds(name, binarize=None, seed=0, *, validation_size=None, path=None):
 
     def source(span, size):
         dataset = builder.as_dataset(split=span, shuffle_files=False, read_config=config)
-        return _Source(1, lambda _: dataset.map(lambda example: example["image"]), tf.identity, (size,))
+        return Source(1, lambda _: dataset.map(lambda example: example["image"]), tf.identity, (size,))
 
     sources = {split: source(*span) for split, span in spans.items() if span[1]}
     return Stream(f"tfds:{name}", tuple(image.shape), binarize, seed, 4096, True, sources)
@@ -375,61 +326,6 @@ def to_tfrecords(images, directory, *, num_shards=1, feature="image"):
     return [directory / name for name in names]
 
 
-def _tfrecord_source(paths, decode, count):
-    table = tf.constant(paths)
-    counts = None
-    if count:
-        sizes = tf.data.Dataset.from_tensor_slices(table).map(
-            lambda path: tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
-        )
-        counts = tuple(int(size) for size in sizes)
-    return _Source(len(paths), lambda file: tf.data.TFRecordDataset(table[file]), decode, counts)
-
-
-def _folder_source(paths, event_shape):
-    table = tf.constant(paths)
-
-    def decode(file):
-        image = tf.io.decode_image(tf.io.read_file(table[file]), channels=event_shape[2], expand_animations=False)
-        resized = tf.image.resize(image, event_shape[:2], antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-
-    return _Source(len(paths), None, decode, (1,) * len(paths))
-
-
-def _from_raw(feature, raw, event_shape):
-    size, got = math.prod(event_shape), tf.strings.length(raw)
-    raw = checks.after(got == size, [f"{feature} must be the {size} bytes of an image {event_shape}, got", got], raw)
-    return tf.reshape(tf.io.decode_raw(raw, tf.uint8), event_shape)
-
-
-def _from_file(feature, encoded, event_shape):
-    image = tf.io.decode_image(encoded, channels=event_shape[2], expand_animations=False)
-    got = tf.shape(image)
-    rule = f"{feature} must have shape {event_shape}, got"
-    return checks.after(tf.reduce_all(got == event_shape), [rule, got], image)
-
-
-def _matched(argument, patterns):
-    """The files that match any of the patterns, sorted."""
-    patterns = [patterns] if isinstance(patterns, str | pathlib.Path) else patterns
-    found = set()
-    for pattern in patterns:
-        matches = [path for path in tf.io.gfile.glob(str(pattern)) if not tf.io.gfile.isdir(path)]
-        if not matches:
-            raise ValueError(f"{argument} must match at least one file, got {str(pattern)!r}")
-        found |= set(matches)
-    return sorted(found)
-
-
-def _image_files(argument, folder):
-    paths = (path for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    paths = sorted(str(path) for path in paths)
-    if not paths:
-        raise ValueError(f"{argument} must be a folder with PNG or JPEG files, got {str(folder)!r}")
-    return paths
-
-
 def _checked_event_shape(event_shape):
     sizes = tuple(event_shape) if isinstance(event_shape, tuple | list) else ()
     if len(sizes) != 3 or not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
@@ -447,9 +343,3 @@ def _checked_shard(shard):
     if not 0 <= index < count:
         raise ValueError(f"shard must be (index, count) with 0 <= index < count, got {shard}")
     return index, count
-
-
-def _check_batch_size(batch_size, num_images):
-    checks.at_least_one("batch_size", batch_size)
-    if num_images is not None and batch_size > num_images:
-        raise ValueError(f"batch_size must be at most the number of images, {num_images}, got {batch_size}")

@@ -387,7 +387,7 @@ class VAE(tfk.Model):
     def _at_the_door(self, x, labels, batch_size, argument="x", support=True):
         """x and its labels, checked now if x is an array; of a dataset, whose batches hold both, as they are read."""
         if batch_size is not None:
-            checks.at_least_one("batch_size", batch_size)
+            checks.batch_size(batch_size)
         if isinstance(x, tf.distribute.DistributedDataset):  # what `_shared` gave, checked before
             return x, None
         if isinstance(x, tf.data.Dataset):
@@ -408,8 +408,8 @@ class VAE(tfk.Model):
             )
         if x.shape[0] == 0:
             raise ValueError(f"{argument} must hold at least one image, got shape {tuple(x.shape)}")
-        if batch_size is not None and batch_size > x.shape[0]:
-            raise ValueError(f"batch_size must be at most the number of images, {x.shape[0]}, got {batch_size}")
+        if batch_size is not None:
+            checks.batch_size(batch_size, x.shape[0])
         return self._checked(x, argument, support), self._checked_labels(argument, labels, x.shape[0])
 
 

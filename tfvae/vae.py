@@ -250,29 +250,7 @@ class VAE(tfk.Model):
             validation, labels = self._at_the_door(kwargs["validation_data"], None, None, "validation_data")
             validation = self._shared(validation, kwargs, "validation_data", "validation_steps")
             kwargs["validation_data"] = validation if labels is None else (validation, labels)
-        loop = self._loop_over(x, epochs)
-        if loop is not self._loop:
-            self._loop, self.train_function = loop, None
-        if shares.several_workers(self.distribute_strategy):
-            steps = shares.num_steps(x, kwargs.get("steps_per_epoch"), "x", "steps_per_epoch")
-            part_of = shares.training(x, int(self.optimizer.iterations.numpy()) // steps, self.distribute_strategy)
-            kwargs["steps_per_epoch"] = steps
-            x = self.distribute_strategy.distribute_datasets_from_function(
-                lambda c: self._at_the_door(part_of(c), None, None)[0]
-            )
-        elif hasattr(x, "epochs_from"):
-            kwargs.setdefault("steps_per_epoch", x.num_steps)
-            first_epoch = int(self.optimizer.iterations.numpy()) // x.num_steps
-            if loop is None:
-                x = x.epochs_from(first_epoch)
-            else:
-                checks.levels("x", x.in_memory.levels(), self.rules(support=True))
-                self._checked_labels("x", x.in_memory.labels, x.in_memory.num_images)
-                loop.start(first_epoch)
-        if loop is None:
-            x, y = self._at_the_door(x, y, batch_size)
-        else:  # Keras counts the steps, and the loop reads the images
-            x, y = tf.data.Dataset.from_tensors(0).repeat(), None
+        x, y = self._training_data(x, y, batch_size, epochs, kwargs)
         self._bad_step.assign(-1)
         if type(self).train_step is VAE.train_step:
             with self.distribute_strategy.scope():  # now: a step that makes variables is traced twice
@@ -284,6 +262,33 @@ class VAE(tfk.Model):
         callbacks = [_StopWhenNonFinite(), *callbacks]
         with checks.graph_errors(), self._chunks(1 if alone else _CHUNK):
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def _training_data(self, x, y, batch_size, epochs, kwargs):
+        """x and y for Keras to read, from one of three: workers' parts, what is in memory, all else; and the loop."""
+        loop = self._loop_over(x, epochs)
+        if loop is not self._loop:
+            self._loop, self.train_function = loop, None
+        if shares.several_workers(self.distribute_strategy):
+            return self._parts(x, kwargs), None
+        if hasattr(x, "epochs_from"):
+            kwargs.setdefault("steps_per_epoch", x.num_steps)
+            first_epoch = int(self.optimizer.iterations.numpy()) // x.num_steps
+            if loop is not None:  # it reads the images, and Keras counts the steps
+                checks.levels("x", x.in_memory.levels(), self.rules(support=True))
+                self._checked_labels("x", x.in_memory.labels, x.in_memory.num_images)
+                loop.start(first_epoch)
+                return tf.data.Dataset.from_tensors(0).repeat(), None
+            x = x.epochs_from(first_epoch)
+        return self._at_the_door(x, y, batch_size)
+
+    def _parts(self, x, kwargs):
+        """What each of several workers reads of a training set."""
+        steps = shares.num_steps(x, kwargs.get("steps_per_epoch"), "x", "steps_per_epoch")
+        part_of = shares.training(x, int(self.optimizer.iterations.numpy()) // steps, self.distribute_strategy)
+        kwargs["steps_per_epoch"] = steps
+        return self.distribute_strategy.distribute_datasets_from_function(
+            lambda context: self._at_the_door(part_of(context), None, None)[0]
+        )
 
     def _loop_over(self, x, epochs):
         """The loop over a data set whose images are in memory; None for all that is to go Keras' way."""

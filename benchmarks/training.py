@@ -1,8 +1,17 @@
 """Small trainings whose models are measured and thrown away."""
 
+import math
 
-def trained(recipe):
-    """The `VAE` that a recipe trains, without the files of a run, and its data."""
+
+def trained(recipe, batch_sizes=()):
+    """The `VAE` that a recipe trains, without the files of a run, and its data.
+
+    Args:
+        recipe: a `Recipe`.
+        batch_sizes: in place of the recipe's, as many epochs of each in turn, under one cosine.
+    """
+    import tf_keras as tfk
+
     from tfvae import averaging, recipes
 
     data = recipe.load_data()
@@ -15,5 +24,12 @@ def trained(recipe):
     if recipe.averaged_epochs:
         first = recipe.epochs - recipe.averaged_epochs
         callbacks.append(averaging.AveragedWeights(vae.trainable_variables, first))
-    vae.fit(data.train(recipe.batch_size), epochs=recipe.epochs, callbacks=callbacks, verbose=0)
+    sizes = batch_sizes or (recipe.batch_size,)
+    epochs = recipe.epochs // len(sizes)
+    if batch_sizes:
+        num_updates = sum(epochs * math.ceil(data.train_size / size) for size in sizes)
+        vae.optimizer.learning_rate = tfk.optimizers.schedules.CosineDecay(recipe.learning_rate, num_updates, 0.01)
+    for i, size in enumerate(sizes):
+        span = {"initial_epoch": i * epochs, "epochs": (i + 1) * epochs}
+        vae.fit(data.train(size), callbacks=callbacks, verbose=0, **span)
     return vae, data

@@ -132,6 +132,18 @@ def test_steps_are_taken_together_unless_someone_listens(digits):
             np.testing.assert_array_equal(first, other)
 
 
+def test_batches_are_heard_after_a_training_that_was_interrupted(digits):
+    class Interrupt(tfk.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    vae, counter = small_vae(digits), Counter()
+    with pytest.raises(KeyboardInterrupt):
+        vae.fit(digits.train(128), epochs=1, verbose=0, callbacks=[Interrupt()])
+    vae.fit(digits.train(128), epochs=1, verbose=0, callbacks=[counter])
+    assert counter.batches == list(range(digits.train(128).num_steps))
+
+
 class Careful(tfvae.VAE):
     """Has a train_step of its own, which looks at what it is given."""
 

@@ -347,8 +347,10 @@ class VAE(tfk.Model):
         before = self._steps_per_execution.numpy()
         if before == 1:
             self._steps_per_execution.assign(size)
-        yield
-        self._steps_per_execution.assign(before)
+        try:
+            yield
+        finally:  # a training that was interrupted, too
+            self._steps_per_execution.assign(before)
 
     def save(self, *args, **kwargs):
         raise NotImplementedError(

@@ -33,6 +33,7 @@ COMMANDS = {
     "disentanglement": ["disentanglement.py"],
     "settings": ["settings.py", "--again"],
     "papers": ["papers.py", *(row for row in tables.PUBLISHED if (RESULTS / f"{row}.json").exists())],
+    "gaps": ["gaps.py"],
 }  # fmt: skip
 START, END = "<!-- numbers: written by reproduce.py -->", "<!-- end of numbers -->"
 

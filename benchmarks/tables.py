@@ -198,6 +198,24 @@ def papers(reports):
     return f"{text}\n\n{table(head, rows)}"
 
 
+def gaps(report):
+    columns = ("elbo", "importance", "best_importance", "annealed", "missed", "most_missed")
+    columns += ("approximation", "amortization")
+    rows = []
+    for row in report["rows"]:
+        cells = {name: f"{row[name]:.2f}" for name in columns}
+        cells["annealed"] += f" +- {row['annealed_mc_standard_error']:.2f}"
+        cells["missed"] += f" +- {row['missed_standard_error']:.2f}"
+        rows.append([f"`{row['row']}`", *cells.values()])
+    samples, best_samples, chains, temperatures = report["sizes"].values()
+    text = f"Nats per image, {report['num_images']} test images: log p(x) by {samples:,} importance samples of q(z|x), "
+    text += f"by {best_samples:,} of each image's best normal, and by {chains} chains annealed over {temperatures} "
+    text += "temperatures, +- over noise; what the first misses of the last, +- over images, and of one image at most; "
+    text += "the gap between ELBO and the annealed log p(x) in its parts."
+    head = ["", "ELBO", "log p(x), by q(z|x)", "by the best normal", "annealed", "missed", "at most"]
+    return f"{text}\n\n{table([*head, 'approximation', 'amortization'], rows)}"
+
+
 SECTIONS = {
     "throughput": ("Training", throughput),
     "throughput_static": ("Training, binarized once", throughput),
@@ -212,6 +230,7 @@ SECTIONS = {
     "disentanglement": ("Beta and disentanglement", disentanglement),
     "settings": ("What the settings of a training give", settings),
     "papers": ("The papers' numbers", papers),
+    "gaps": ("Where the gap to log p(x) comes from", gaps),
 }
 
 

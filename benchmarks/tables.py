@@ -32,7 +32,8 @@ def table(head, rows):
 def origin(name, report):
     """How to have numbers again, and where these come from, in a line."""
     versions = ", ".join(f"{package} {version}" for package, version in report["versions"].items())
-    where = f"{report['processor']}, {report['cores']} cores"
+    cores = report["cores"]
+    where = f"{report['processor']}, {cores} core{'s' if cores > 1 else ''}"
     return f"`python benchmarks/reproduce.py {name}`, {report['date']}, {where}; {versions}."
 
 

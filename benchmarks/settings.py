@@ -48,6 +48,7 @@ SETTINGS = {
     "two layers of latents, Muon, rate 8e-3, batch 400": TWO_LAYERS | MUON | {"batch_size": 400},
     "batches of 50, then of 200": {"batch_sizes": (50, 200)},
     "Muon, rate 8e-3, batches of 100, then of 400": MUON | {"batch_sizes": (100, 400)},
+    "Muon, rate 4e-3, batches of 100, then of 400": MUON | {"learning_rate": 4e-3, "batch_sizes": (100, 400)},
     "iwae 5, Muon, rate 8e-3, batch 400": IWAE_5,
     "dreg_iwae 5, Muon, rate 8e-3, batch 400": DREG_5,
     "dreg_iwae 5, Muon, rate 4e-3, batch 400": DREG_5 | {"learning_rate": 4e-3},

@@ -17,7 +17,6 @@ from tfvae import diagnostics
 
 ROWS = ("vae-1", "iwae-5", "iwae-50", "vamp")
 SIZES = {"num_samples": papers.NUM_SAMPLES, "num_best_samples": 2000, "num_chains": 16, "num_temperatures": 300}
-COLUMNS = ("elbo", "importance", "best_importance", "annealed", "approximation", "amortization")
 
 
 def row(name):
@@ -41,14 +40,15 @@ def row(name):
     return {
         "row": name,
         **{column: float(np.mean(value)) for column, value in values.items()},
-        "annealed_mc_standard_error": float(np.sqrt(np.sum(annealed.standard_error**2)) / len(x)),
+        "annealed_mc_standard_error": papers.error_of_mean(annealed.standard_error),
         "missed_standard_error": float(missed.std(ddof=1) / np.sqrt(len(x))),  # over the images
         "most_missed": float(missed.max()),
     }
 
 
 def show(result):
-    click.echo(f"{result['row']:<10}" + "  ".join(f"{column} {result[column]:.2f}" for column in (*COLUMNS, "missed")))
+    numbers = "".join(f"  {name} {value:.2f}" for name, value in result.items() if name != "row")
+    click.echo(f"{result['row']:<8}{numbers}")
 
 
 @click.command()

@@ -122,10 +122,15 @@ def measured(vae, x):
     found = diagnostics.measure(vae, x, NUM_SAMPLES)
     return {
         "nll": -float(found.log_evidence.mean()),
-        "mc_standard_error": float(np.sqrt(np.sum(found.log_evidence_standard_error**2)) / len(x)),
+        "mc_standard_error": error_of_mean(found.log_evidence_standard_error),
         "data_standard_error": float(found.log_evidence.std(ddof=1) / np.sqrt(len(x))),
         "elbo": float(found.elbo.mean()),
     }
+
+
+def error_of_mean(errors):
+    """The standard error of a mean over images, of the images' own."""
+    return float(np.sqrt(np.sum(errors**2)) / len(errors))
 
 
 def exact(vae, data):

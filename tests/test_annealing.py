@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from conftest import small_vae
 
 import tfvae
 from tfvae import annealing, diagnostics
@@ -80,10 +81,25 @@ def test_blocks_and_seeds(crude_vae, linear_x, monkeypatch):
     assert abs(np.mean(parts.value - first.value)) < 0.5
 
 
+@pytest.mark.parametrize("prior", ["normal_mixture", "vamp", "flow"])
+def test_chains_start_from_every_prior(prior, digits):
+    vae, x = small_vae(digits, prior=prior), digits.x_test[:4]
+    annealed = diagnostics.annealed_log_evidence(vae, x, 16, 60)
+    sampled = diagnostics.log_evidence(vae, x, 20_000)
+    assert np.all(np.abs(annealed.value - sampled.value) < 5 * np.hypot(annealed.standard_error, 0.1))
+
+
+def test_a_prior_without_a_scale_is_refused(linear_model, linear_x):
+    pz = tfd.TransformedDistribution(linear_model.prior, tfp.bijectors.Sinh())
+    vae = tfvae.VAE(linear_model.posterior, linear_model.likelihood, pz)
+    with pytest.raises(ValueError, match=r"prior must have a standard deviation, .* unless from_posterior is True"):
+        diagnostics.annealed_log_evidence(vae, linear_x, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_samples": 1}, "num_samples must be at least 2, got 1"),
+        ({"num_samples": 1}, "num_samples must be an integer of at least 2, got 1"),
         ({"num_steps": 0}, "num_steps must be an integer of at least 1, got 0"),
         ({"num_leapfrogs": 0}, "num_leapfrogs must be an integer of at least 1, got 0"),
     ],

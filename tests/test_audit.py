@@ -287,12 +287,41 @@ def test_what_the_loss_itself_moves_comes_back(tutorial, x):
     np.testing.assert_array_equal(norm.moving_mean, before)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_normal_prior_of_another_kind_is_the_same(tutorial, x, seed):
+    """TFP has no closed form for its KL; a sampled one would be too noisy for 16 images."""
+    prior = tfd.Independent(tfd.Normal(tf.zeros(LATENTS), tf.ones(LATENTS)), 1)
+    audit = tutorial.audit(mean_cross_entropy, mean_kl, x=x[:16], prior=prior, seed=seed)
+    assert audit.right
+    assert abs(audit.kl_weight - 1) < 0.02
+
+
+def test_the_width_of_floats_does_not_matter(tutorial, x):
+    wide = np.asarray(x, np.float64)
+    loss = tutorial.loss(lambda x, p: mean_cross_entropy(tf.cast(x, p.dtype), p), mean_kl)
+    audit = diagnostics.audit_loss(loss, tutorial.encoder, tutorial.decoder, wide, **QUICK)
+    assert audit.right
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"x": np.zeros((3, 8, 8, 1), np.float32)}, "x must be at least 4 examples, got 3"),
-        ({"num_points": 11}, "num_points must be at least 12, got 11"),
-        ({"num_seeds": 1}, "num_seeds must be at least 2, got 1"),
+        ({"x": np.zeros((8, 8, 8, 1), np.uint8)}, r"x must hold floats, .* got uint8 \[8, 8, 8, 1\]"),
+        ({"beta": np.nan}, "beta must be a finite number of at least 0, got nan"),
+        ({"loss": lambda x, seed: (1.0, 2.0)}, r"loss must give a number, or one an example, \[64\], got shape \[2\]"),
+        (
+            {"prior": tfd.Normal(tf.zeros(8), tf.ones(8))},
+            r"prior must be a tfd.Distribution over \[8\], without a batch",
+        ),
+        ({"prior": priors.standard_normal}, "prior must be a tfd.Distribution"),
+        ({"prior": priors.standard_normal(3)}, r"prior must be a tfd.Distribution over \[8\]"),
+        ({"variables": [[tf.Variable(1.0)]] * 3}, "variables must be a list of tf.Variable, or a pair of such lists"),
+        (
+            {"x": np.zeros((3, 8, 8, 1), np.float32)},
+            r"x must hold floats, \[B, ...\] with B at least 4, got float32 \[3, 8, 8, 1\]",
+        ),
+        ({"num_points": 11}, "num_points must be an integer of at least 12, got 11"),
+        ({"num_seeds": 1}, "num_seeds must be an integer of at least 2, got 1"),
         ({"loss": lambda x, seed: np.nan}, "loss must be finite at the weights as they are, got nan"),
         ({"variables": []}, "variables must be given where encoder and decoder have no trainable_variables, got none"),
         ({"encoder": lambda x: x, "variables": [tf.Variable(1.0)]}, r"encoder must give \(mean, s\), \(mean, s, z\)"),

@@ -403,7 +403,10 @@ BAD = {
         lambda vae, x, y: tfvae.ConditionalVAE(*pieces(encoder=64), 10),
         r"encoder must take 10 classes and 64 pixels in one vector, got one that takes \[64\]",
     ),
-    "one class": (lambda vae, x, y: tfvae.ConditionalVAE(*pieces(), 1), "num_classes must be at least 2, got 1"),
+    "one class": (
+        lambda vae, x, y: tfvae.ConditionalVAE(*pieces(), 1),
+        "num_classes must be an integer of at least 2, got 1",
+    ),
     "images without labels": (
         lambda vae, x, y: recipes.Recipe(conditional=True, batch_size=8).complete(data.from_arrays(x, x)),
         "conditional must be False for images without labels, got True for arrays",

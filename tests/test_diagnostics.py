@@ -75,11 +75,21 @@ def test_a_replaced_piece_is_measured_anew(linear_model, linear_x):
     assert np.all(after.elbo > before.elbo)
 
 
-@pytest.mark.parametrize("prior", ["standard_normal", "normal_mixture"])
+@pytest.mark.parametrize("prior", ["standard_normal", "normal_mixture", "vamp", "flow"])
 def test_measure_takes_every_prior(digits, prior):
-    vae = small_vae(digits, prior=prior)
-    measured = diagnostics.measure(vae, digits.x_test[:5], num_samples=50)
-    np.testing.assert_allclose(measured.elbo, measured.log_likelihood - measured.kl, rtol=1e-9)
+    """Whether its KL has a closed form or is sampled."""
+    vae, x = small_vae(digits, prior=prior), digits.x_test[:5]
+    qz_x = vae.encode(x)
+    z = qz_x.sample(20_000, seed=[0, 1])
+    log_ratio = (qz_x.log_prob(z) - vae.prior.log_prob(z)).numpy()
+    log_w = vae.decode(z).log_prob(x).numpy() - log_ratio
+    measured = diagnostics.measure(vae, x, num_samples=200)
+    errors = measured.elbo_standard_error
+    assert np.all(errors > 0)
+    assert np.all(np.abs(measured.elbo - log_w.mean(axis=0)) < 5 * errors)
+    assert np.all(np.abs(measured.kl - log_ratio.mean(axis=0)) < 5 * log_ratio.std(axis=0) / np.sqrt(200))
+    runs = [diagnostics.measure(vae, x, num_samples=200, seed=seed).elbo for seed in range(40)]
+    np.testing.assert_allclose(errors, np.std(runs, axis=0, ddof=1), rtol=0.6)
 
 
 def test_active_units_are_those_whose_posterior_mean_varies(digits):
@@ -164,9 +174,26 @@ def test_collapse_is_named(digits):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda vae, x: diagnostics.log_evidence(vae, x, num_samples=1), "num_samples must be at least 2, got 1"),
+        (lambda vae, x: diagnostics.measure(vae, x[:0]), r"x must hold at least one example, got shape \[0, 8, 8, 1\]"),
+        (
+            lambda vae, x: diagnostics.active_units(vae, x[:1]),
+            "x must hold at least 2 examples for a variance .* got 1",
+        ),
+        (lambda vae, x: diagnostics.rate_distortion({"a": vae}, x[:1]), "x must hold at least 2 examples for an error"),
+        (lambda vae, x: diagnostics.rate_distortion(vae, x), "vaes must be a dict, {name: VAE}, got VAE"),
+        (
+            lambda vae, x: diagnostics.log_evidence(vae, x, num_samples=10.0),
+            "num_samples must be an integer of .* 10.0",
+        ),
+        (
+            lambda vae, x: diagnostics.log_evidence(vae, x, num_samples=1),
+            "num_samples must be an integer of at least 2, got 1",
+        ),
         (lambda vae, x: diagnostics.log_evidence(vae, x * 0.99), "x must be a multiple of 1/16"),
-        (lambda vae, x: diagnostics.active_units(vae, x, threshold=0), "threshold must be above 0, got 0"),
+        (
+            lambda vae, x: diagnostics.active_units(vae, x, threshold=0),
+            "threshold must be a finite number above 0, got 0",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(trained_vae, digits, call, message):

@@ -92,9 +92,9 @@ def test_a_step_that_is_not_finite_teaches_nothing(digits):
     ("make", "message"),
     [
         (lambda: objectives.factor_elbo(-1.0, 2), "gamma must be a finite number of at least 0, got -1.0"),
-        (lambda: objectives.factor_elbo(1.0, 0), "latent_size must be a finite number of at least 1, got 0"),
-        (lambda: small(learning_rate=0), "learning_rate must be above 0, got 0"),
-        (lambda: small(hidden_sizes=(4, 0)), "hidden_sizes must be a finite number of at least 1, got 0"),
+        (lambda: objectives.factor_elbo(1.0, 0), "latent_size must be an integer of at least 1, got 0"),
+        (lambda: small(learning_rate=0), "learning_rate must be a finite number above 0, got 0"),
+        (lambda: small(hidden_sizes=(4, 0)), "hidden_sizes must be an integer of at least 1, got 0"),
     ],
 )
 def test_values_out_of_range_are_refused(make, message):

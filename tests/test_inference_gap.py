@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from conftest import small_vae
 
 import tfvae
 from tfvae import diagnostics, inference_gap
@@ -81,14 +82,39 @@ def test_the_best_q_of_an_image_is_better_than_the_encoders(trained_vae, digits,
             {"evidence": diagnostics.Evidence(np.zeros(2), np.zeros(2))},
             r"evidence must be of 7 examples, got shape \(2,\)",
         ),
-        ({"num_samples": 1}, "num_samples must be at least 2, got 1"),
+        ({"num_samples": 1}, "num_samples must be an integer of at least 2, got 1"),
         ({"num_steps": 0}, "num_steps must be an integer of at least 1, got 0"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0, got 0.0"),
     ],
 )
 def test_bad_arguments_are_refused(options, message, linear_vae, linear_x):
     with pytest.raises(ValueError, match=message):
         diagnostics.inference_gap(linear_vae, linear_x, **options)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "message"),
+    [
+        (np.zeros(7), "evidence must be an Evidence, got ndarray"),
+        (diagnostics.Evidence(np.zeros(7), np.zeros((7, 7))), r"evidence must be of 7 examples, got shape \(7, 7\)"),
+    ],
+)
+def test_evidence_of_another_kind_is_refused(evidence, message, linear_vae, linear_x):
+    with pytest.raises(ValueError, match=message):
+        diagnostics.inference_gap(linear_vae, linear_x, evidence=evidence)
+
+
+def test_narrow_correlated_normals_keep_their_scale(digits):
+    """Their covariance has a factor in float32 that is wrong, or none."""
+    vae = small_vae(digits, posterior="full_normal")
+    tril = np.array([[0.9, 0.0], [0.9, 1.2e-4]], np.float32)
+    qz_x = tfd.MultivariateNormalTriL(tf.zeros([3, 2]), np.tile(tril, (3, 1, 1)))
+    _, log_diagonal, lower = inference_gap._parameters(qz_x)
+    np.testing.assert_allclose(np.exp(log_diagonal), np.tile(np.diag(tril), (3, 1)), rtol=1e-5)
+    np.testing.assert_allclose(lower, np.tile(tril, (3, 1, 1)), rtol=1e-6)
+    vae.encoder = lambda x: qz_x
+    gap = diagnostics.inference_gap(vae, digits.x_test[:3], 8, num_steps=2)
+    assert all(np.all(np.isfinite(values)) for values in gap)
 
 
 def test_other_families_are_refused(linear_model, linear_x):

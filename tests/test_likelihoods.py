@@ -167,12 +167,27 @@ def test_bytes_are_in_the_support_of_255_trials():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: decoder(likelihoods.binomial, 0), "total_count must be at least 1, got 0"),
-        (lambda: decoder(likelihoods.discretized_logistic, 0), "total_count must be at least 1, got 0"),
-        (lambda: decoder(likelihoods.logistic_mixture, 16, 0), "num_components must be at least 1, got 0"),
-        (lambda: decoder(likelihoods.normal, 0.0), "scale must be above 0, or None to learn it, got 0.0"),
-        (lambda: decoder(likelihoods.laplace, -1.0), "scale must be above 0, or None to learn it, got -1.0"),
-        (lambda: decoder(likelihoods.normal, None, min_scale=0.0), "min_scale must be above 0, got 0.0"),
+        (lambda: decoder(likelihoods.binomial, 0), "total_count must be an integer of at least 1, got 0"),
+        (lambda: decoder(likelihoods.discretized_logistic, 0), "total_count must be an integer of at least 1, got 0"),
+        (
+            lambda: decoder(likelihoods.logistic_mixture, 16, 0),
+            "num_components must be an integer of at least 1, got 0",
+        ),
+        (lambda: decoder(likelihoods.binomial, 2.5), "total_count must be an integer of at least 1, got 2.5"),
+        (lambda: decoder(likelihoods.normal, float("nan")), "scale must be a finite number above 0, or .* got nan"),
+        (lambda: decoder(likelihoods.normal, float("inf")), "scale must be a finite number above 0, or .* got inf"),
+        (
+            lambda: decoder(likelihoods.normal, 0.0),
+            "scale must be a finite number above 0, or None to learn it, got 0.0",
+        ),
+        (
+            lambda: decoder(likelihoods.laplace, -1.0),
+            "scale must be a finite number above 0, or None to learn it, got -1.0",
+        ),
+        (
+            lambda: decoder(likelihoods.normal, None, min_scale=0.0),
+            "min_scale must be a finite number above 0, got 0.0",
+        ),
         (lambda: decoder(likelihoods.logistic_mixture, shape=()), r"event_shape must have sizes .* got \(\)"),
         (lambda: decoder(likelihoods.bernoulli, shape=(0, 2)), r"event_shape must have sizes .* got \(0, 2\)"),
     ],

@@ -41,11 +41,14 @@ def test_a_seed_fixes_the_weights_and_layers_do_not_share_them():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: networks.mlp((4,), [0]), "hidden_sizes must be at least 1, got 0"),
+        (lambda: networks.mlp((4,), [0]), "hidden_sizes must be an integer of at least 1, got 0"),
         (lambda: networks.conv((8, 8), (4,)), r"input_shape must be \(height, width, channels\), got \(8, 8\)"),
-        (lambda: networks.conv((8, 8, 1), (0,)), "filters must be at least 1, got 0"),
-        (lambda: networks.conv((8, 8, 1), (4,), 0), "kernel_size must be at least 1, got 0"),
-        (lambda: networks.conv((8, 8, 1), (4,), dense_sizes=(0,)), "dense_sizes must be at least 1, got 0"),
+        (lambda: networks.conv((8, 8, 1), (0,)), "filters must be an integer of at least 1, got 0"),
+        (lambda: networks.conv((8, 8, 1), (4,), 0), "kernel_size must be an integer of at least 1, got 0"),
+        (
+            lambda: networks.conv((8, 8, 1), (4,), dense_sizes=(0,)),
+            "dense_sizes must be an integer of at least 1, got 0",
+        ),
         (lambda: networks.transposed_conv((2,), (8, 8), (4,)), r"image_shape must be .*, got \(8, 8\)"),
     ],
 )

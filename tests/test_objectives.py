@@ -232,15 +232,18 @@ def test_seeds_are_all_the_randomness(digits):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: objectives.iwae(0), "num_samples must be a finite number of at least 1, got 0"),
-        (lambda: objectives.iwae(5, warmup_steps=-1), "warmup_steps must be a finite number of at least 0, got -1"),
+        (lambda: objectives.iwae(0), "num_samples must be an integer of at least 1, got 0"),
+        (lambda: objectives.iwae(5, warmup_steps=-1), "warmup_steps must be an integer of at least 0, got -1"),
         (
             lambda: objectives.dreg_iwae(5, warmup_steps=-1),
-            "warmup_steps must be a finite number of at least 0, got -1",
+            "warmup_steps must be an integer of at least 0, got -1",
         ),
+        (lambda: objectives.iwae(2.9), "num_samples must be an integer of at least 1, got 2.9"),
+        (lambda: objectives.beta_elbo("4"), "beta must be a finite number of at least 0, got '4'"),
+        (lambda: objectives.beta_elbo([1.0, 2.0]), "beta must be a finite number of at least 0"),
         (lambda: objectives.beta_elbo(-1.0), "beta must be a finite number of at least 0, got -1.0"),
         (lambda: objectives.beta_elbo(float("nan")), "beta must be a finite number of at least 0, got nan"),
-        (lambda: objectives.beta_elbo(1.0, warmup_steps=-1), "warmup_steps must be a finite number of at least 0"),
+        (lambda: objectives.beta_elbo(1.0, warmup_steps=-1), "warmup_steps must be an integer of at least 0"),
         (lambda: objectives.beta_elbo(1.0, free_bits=-1), "free_bits must be a finite number of at least 0"),
         (lambda: objectives.capacity_elbo(-1.0, 2.0), "gamma must be a finite number of at least 0, got -1.0"),
         (

@@ -48,5 +48,5 @@ def test_the_scale_stays_positive_where_softplus_underflows():
 
 @pytest.mark.parametrize("family", [posteriors.diagonal_normal, posteriors.full_normal])
 def test_a_latent_size_below_one_is_refused(family):
-    with pytest.raises(ValueError, match="latent_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="latent_size must be an integer of at least 1, got 0"):
         family(networks.mlp((5,), []), 0)

@@ -40,8 +40,10 @@ def test_a_seed_fixes_the_mixture():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: priors.standard_normal(0), "latent_size must be at least 1, got 0"),
-        (lambda: priors.normal_mixture(2, 0), "num_components must be at least 1, got 0"),
+        (lambda: priors.standard_normal(2.0), "latent_size must be an integer of at least 1, got 2.0"),
+        (lambda: priors.flow(2, hidden_sizes=64), "hidden_sizes must be a tuple of integers of at least 1, .* got 64"),
+        (lambda: priors.standard_normal(0), "latent_size must be an integer of at least 1, got 0"),
+        (lambda: priors.normal_mixture(2, 0), "num_components must be an integer of at least 1, got 0"),
     ],
 )
 def test_bad_sizes_are_refused(make, message):

@@ -164,6 +164,7 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         ({"dense_sizes": [0]}, "dense_sizes must hold sizes of at least 1"),
         ({"likelihood_components": 0}, "likelihood_components must be at least 1, got 0"),
         ({"objective": "score_function_elbo"}, "num_samples must be at least 2 for score_function_elbo, got 1"),
+        ({"objective": "wake_phase"}, "num_samples must be at least 2 for wake_phase, got 1"),
         (
             {"likelihood": "normal_optimal", "mean_bias": True},
             "likelihood under mean_bias must be one of bernoulli, binomial, normal, laplace, got 'normal_optimal'",

@@ -102,9 +102,18 @@ def test_a_step_that_is_not_finite_leaves_the_scale(digits):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda *a: likelihoods.normal_per_image(*a, min_scale=0.0), "min_scale must be above 0, got 0.0"),
-        (lambda *a: likelihoods.normal_per_pixel(*a, min_scale=-1.0), "min_scale must be above 0, got -1.0"),
-        (lambda *a: likelihoods.normal_optimal(*a, min_scale=0.0), "min_scale must be above 0, got 0.0"),
+        (
+            lambda *a: likelihoods.normal_per_image(*a, min_scale=0.0),
+            "min_scale must be a finite number above 0, got 0.0",
+        ),
+        (
+            lambda *a: likelihoods.normal_per_pixel(*a, min_scale=-1.0),
+            "min_scale must be a finite number above 0, got -1.0",
+        ),
+        (
+            lambda *a: likelihoods.normal_optimal(*a, min_scale=0.0),
+            "min_scale must be a finite number above 0, got 0.0",
+        ),
         (lambda *a: likelihoods.normal_optimal(*a, rate=0.0), r"rate must be in \(0, 1\], got 0.0"),
         (lambda *a: likelihoods.normal_optimal(*a, rate=1.5), r"rate must be in \(0, 1\], got 1.5"),
     ],

@@ -146,7 +146,7 @@ def test_a_posterior_without_known_marginals_is_refused(linear_model, linear_x):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: objectives.tc_elbo(0, 4.0), "num_data must be a finite number of at least 1, got 0"),
+        (lambda: objectives.tc_elbo(0, 4.0), "num_data must be an integer of at least 1, got 0"),
         (lambda: objectives.tc_elbo(9, -1.0), "beta must be a finite number of at least 0, got -1.0"),
         (lambda: objectives.tc_elbo(9, 1.0, mutual_information=-1.0), "mutual_information must be a finite number"),
         (lambda: objectives.tc_elbo(9, 1.0, dimension_wise_kl=-1.0), "dimension_wise_kl must be a finite number"),

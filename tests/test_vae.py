@@ -6,7 +6,7 @@ import tf_keras as tfk
 from conftest import small_vae
 
 import tfvae
-from tfvae import likelihoods, networks, objectives, posteriors, priors
+from tfvae import diagnostics, likelihoods, networks, objectives, posteriors, priors
 
 tfpl = tfp.layers
 
@@ -361,6 +361,20 @@ def test_a_pipeline_of_the_wrong_shape_is_refused(digits):
     dataset = tf.data.Dataset.from_tensor_slices(digits.x_test[..., 0]).batch(10)
     with pytest.raises(ValueError, match="x must have shape"):
         small_vae(digits).fit(dataset, verbose=0)
+
+
+def test_the_width_of_floats_does_not_matter(digits):
+    """A division in NumPy gives float64."""
+    x, vaes = digits.x_train[:64], [small_vae(digits) for _ in range(3)]
+    wide = x.astype(np.float64)
+    sources = (x, wide, tf.data.Dataset.from_tensor_slices(wide).batch(32))
+    for vae, source in zip(vaes, sources, strict=True):
+        vae.fit(source, epochs=2, shuffle=False, verbose=0)
+    expected = vaes[0].evaluate(x, return_dict=True, verbose=0)
+    for vae in vaes:
+        assert vae.evaluate(wide, return_dict=True, verbose=0) == expected
+    for call in (vaes[0].reconstruct, lambda x: diagnostics.measure(vaes[0], x, 4).log_evidence):
+        np.testing.assert_array_equal(call(x), call(wide))
 
 
 def test_labels_are_ignored(digits):

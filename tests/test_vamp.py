@@ -85,6 +85,14 @@ def test_its_samples_have_its_density(family):
     assert abs(values.mean() - 1) < 5 * values.std() / np.sqrt(n)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_moments_are_those_of_its_samples(family):
+    pz, n = priors.vamp(encoder(family), 6, seed=0), 200_000
+    z = pz.sample(n, seed=[0, 1]).numpy()
+    np.testing.assert_allclose(pz.mean(), z.mean(axis=0), atol=5 * z.std() / np.sqrt(n))
+    np.testing.assert_allclose(pz.stddev(), z.std(axis=0), rtol=0.02)
+
+
 def test_the_encoder_is_counted_once_and_gradients_reach_all(digits):
     model = posteriors.diagonal_normal(networks.mlp(digits.event_shape, [8], seed=0), 2, seed=1)
     pz = priors.vamp(model, 6, seed=2)
@@ -115,10 +123,27 @@ def test_pseudo_images_stay_in_range(digits):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_pseudo_inputs": 0}, "num_pseudo_inputs must be at least 1, got 0"),
-        ({"num_pseudo_inputs": 2, "initial": np.zeros((3, 5))}, "initial must hold num_pseudo_inputs, 2, got 3"),
+        ({"num_pseudo_inputs": 0}, "num_pseudo_inputs must be an integer of at least 1, got 0"),
+        (
+            {"num_pseudo_inputs": 2, "initial": np.zeros((3, 5))},
+            r"initial must hold num_pseudo_inputs, 2, .* got \[3, 5\]",
+        ),
+        ({"initial": np.zeros((500, 4))}, r"initial must hold .* of the encoder's input, shape \[5\], got \[500, 4\]"),
+        ({"initial": np.zeros((500, 5), np.uint8)}, "initial must hold floats, got uint8: divide bytes by 255"),
+        ({"initial": np.full((500, 5), np.nan)}, "initial must be finite, got nan"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         priors.vamp(encoder(), **options)
+
+
+def test_images_to_start_from_are_in_range(digits):
+    model = posteriors.diagonal_normal(networks.mlp(digits.event_shape, [8]), 2)
+    with pytest.raises(ValueError, match=r"initial must be in \[0, 1\], got"):
+        priors.vamp(model, 3, initial=255 * digits.x_train[:3])
+
+
+def test_an_encoder_that_tells_no_shape_needs_pseudo_inputs():
+    with pytest.raises(ValueError, match="initial must be given where the encoder does not tell"):
+        priors.vamp(lambda u: tfd.MultivariateNormalDiag(u, tf.ones(2)), 3)

@@ -41,13 +41,18 @@ def annealed_log_evidence(
         progress: shows a bar.
 
     Raises:
-        ValueError: num_samples below 2, another number below 1, or bad x.
+        ValueError: num_samples below 2, another number below 1, bad x, a prior without a standard deviation.
     """
-    if num_samples < 2:
-        raise ValueError(f"num_samples must be at least 2, got {num_samples}")
-    checks.at_least_one("num_steps", num_steps)
-    checks.at_least_one("num_leapfrogs", num_leapfrogs)
+    checks.count("num_samples", num_samples, 2)
+    checks.count("num_steps", num_steps)
+    checks.count("num_leapfrogs", num_leapfrogs)
     x = vae.check_support(x)
+    if not from_posterior:
+        try:
+            vae.prior.stddev()
+        except NotImplementedError:
+            rule = "prior must have a standard deviation, in which steps are measured, unless from_posterior is True"
+            raise ValueError(f"{rule}, got {vae.prior}") from None
     num_images = max(1, _CHUNK // (num_samples * int(np.prod(vae.event_shape))))
     anneal = tf.function(
         functools.partial(_anneal, num_samples=num_samples, num_leapfrogs=num_leapfrogs, from_posterior=from_posterior),

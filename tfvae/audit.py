@@ -14,8 +14,9 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from tfvae import checks
 from tfvae.audit_fit import explanations
-from tfvae.audit_terms import terms
+from tfvae.audit_terms import latent_size, terms
 from tfvae.audit_words import OWN, LossAudit, describe
 from tfvae.seeds import fold_in
 
@@ -46,18 +47,26 @@ def audit_loss(
         seed: of the weights and of the terms' noise.
 
     Raises:
-        ValueError: too small a batch, no variables, a loss that is not finite, outputs that are none of the above.
+        ValueError: too small a batch, no variables, a loss that is not finite, a prior that does not fit the latents,
+            outputs that are none of the above.
     """
     x = tf.convert_to_tensor(x)
-    for argument, value, least in (("x", len(x), 4), ("num_points", num_points, 12), ("num_seeds", num_seeds, 2)):
-        if value < least:
-            raise ValueError(f"{argument} must be at least {least}{' examples' * (argument == 'x')}, got {value}")
+    if not x.dtype.is_floating or not x.shape.rank or len(x) < 4:
+        raise ValueError(f"x must hold floats, [B, ...] with B at least 4, got {x.dtype.name} {list(x.shape)}")
+    checks.number("beta", beta, 0)
+    checks.count("num_points", num_points, 12)
+    checks.count("num_seeds", num_seeds, 2)
+    encoded = encoder(x[:1])
+    num_latents = latent_size(encoded, prior)
     groups, kept = _variables(encoder, decoder, variables)
     compiled = tf.function(lambda x, seed: terms(encoder, decoder, prior, x, seed))
     x_half, twice = x[: len(x) // 2], [2] + [1] * (len(x.shape) - 1)
     whole, half = [], []
     with _restored(kept):
         start = [[v.numpy() for v in group] for group in groups]
+        shape = np.shape(loss(x, np.int32(0)))
+        if shape not in ((), (len(x),)):
+            raise ValueError(f"loss must give a number, or one an example, [{len(x)}], got shape {list(shape)}")
         before = _value(loss, x)
         if not np.isfinite(before):
             raise ValueError(f"loss must be finite at the weights as they are, got {before}")
@@ -70,9 +79,7 @@ def audit_loss(
     candidates = explanations(whole, half)
     if not candidates:
         raise ValueError("loss must be finite at most weights near those given, got too few numbers")
-    encoded = encoder(x[:1])
-    z = encoded[0] if isinstance(encoded, list | tuple) else encoded.sample(seed=fold_in(seed, 0))
-    return describe(candidates, tuple(x.shape), z.shape[-1], beta, _facts(whole, x, encoded))
+    return describe(candidates, tuple(x.shape), num_latents, beta, _facts(whole, x, encoded))
 
 
 def _variables(encoder, decoder, variables):
@@ -81,7 +88,9 @@ def _variables(encoder, decoder, variables):
         groups = [list(getattr(piece, "trainable_variables", ())) for piece in (encoder, decoder)]
     else:
         variables = list(variables)
-        groups = variables if variables and not hasattr(variables[0], "assign") else [variables, []]
+        groups = variables if len(variables) == 2 and not hasattr(variables[0], "assign") else [variables, []]
+        if not all(hasattr(v, "assign") for v in itertools.chain(*groups)):
+            raise ValueError("variables must be a list of tf.Variable, or a pair of such lists, got something else")
     kept = {v.ref(): v for v in itertools.chain(*groups)}
     for piece in (encoder, decoder):
         kept |= {v.ref(): v for v in getattr(piece, "variables", ())}

@@ -40,8 +40,8 @@ def _samplers(point):
 
 
 def _table(points, likelihood, i, kl):
-    """[N, 5]: the loss, its variance, log p(x|z), its variance, the KL; points where one explodes are left out."""
-    table = np.array([(p["loss"], p["variance"], *p["log_px_z"][likelihood][i], p["kl"][kl]) for p in points])
+    """[N, 6]: the loss, log p(x|z) and the KL, each with its variance; points where one explodes are left out."""
+    table = np.array([(p["loss"], p["variance"], *p["log_px_z"][likelihood][i], *p["kl"][kl]) for p in points])
     return table[np.all(np.isfinite(table) & (np.abs(table) < 1e12), axis=1)]
 
 
@@ -49,14 +49,15 @@ def _fit(table):
     """Weights, errors, squares of residuals, degrees of freedom, unexplained share: weighted least squares."""
     if len(table) < 6:
         return None
-    y, y_variance, log_px_z, log_px_z_variance, kls = table.T
-    weight = 0.0
-    for _ in range(4):  # the noise of the measured term counts by its weight, which is being found
-        rounding = 1e-5 * (np.abs(y) + np.abs(weight * log_px_z)) + 1e-9
-        precision = 1 / np.sqrt(y_variance + weight**2 * log_px_z_variance + rounding**2)
-        columns = np.stack([np.ones_like(y), -log_px_z, kls], axis=1) * precision[:, np.newaxis]
+    y, y_variance, log_px_z, log_px_z_variance, kl, kl_variance = table.T
+    weights = np.zeros(2)
+    for _ in range(4):  # the noise of a measured term counts by its weight, which is being found
+        rounding = 1e-5 * (np.abs(y) + np.abs(weights[0] * log_px_z)) + 1e-9
+        measured = weights[0] ** 2 * log_px_z_variance + weights[1] ** 2 * kl_variance
+        precision = 1 / np.sqrt(y_variance + measured + rounding**2)
+        columns = np.stack([np.ones_like(y), -log_px_z, kl], axis=1) * precision[:, np.newaxis]
         solution = np.linalg.lstsq(columns, y * precision, rcond=1e-12)[0]
-        weight = solution[1]
+        weights = solution[1:]
     residual = y * precision - columns @ solution
     misfit, degrees = np.sum(residual**2), len(y) - 3
     constant = columns[:, 0] * (columns[:, 0] @ (y * precision)) / np.sum(columns[:, 0] ** 2)

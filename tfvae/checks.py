@@ -2,6 +2,8 @@
 
 import contextlib
 import difflib
+import math
+import numbers
 import re
 
 import numpy as np
@@ -16,15 +18,40 @@ def check_name(argument, value, names):
         raise ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {value!r}{hint}")
 
 
-def at_least_one(argument, value):
-    """Raises ValueError unless `value` is an integer of at least 1."""
-    if not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{argument} must be an integer of at least 1, got {value!r}")
+def count(argument, value, least=1):
+    """`value`; raises ValueError unless it is an integer of at least `least`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{argument} must be an integer of at least {least}, got {value!r}")
+    return value
+
+
+def sizes(argument, values):
+    """Raises ValueError unless `values` are integers of at least 1, one or more."""
+    if not isinstance(values, list | tuple) or not values:
+        raise ValueError(f"{argument} must be a tuple of integers of at least 1, one or more, got {values!r}")
+    for value in values:
+        count(argument, value)
+
+
+def number(argument, value, least):
+    """Raises ValueError unless `value` is a finite number of at least `least`."""
+    try:
+        good = float(value) >= least and math.isfinite(value)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(f"{argument} must be a finite number of at least {least}, got {value!r}")
+
+
+def above_zero(argument, value, otherwise=""):
+    """Raises ValueError unless `value` is a finite number above 0; `otherwise` is what else it may be, in words."""
+    if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+        raise ValueError(f"{argument} must be a finite number above 0{otherwise}, got {value!r}")
 
 
 def batch_size(value, num_images=None):
     """Raises ValueError unless `value` is an integer in [1, num_images]."""
-    at_least_one("batch_size", value)
+    count("batch_size", value)
     if num_images is not None and value > num_images:
         raise ValueError(f"batch_size must be at most the number of images, {num_images}, got {value}")
 

@@ -36,9 +36,7 @@ class ConditionalVAE(VAE):
     """
 
     def __init__(self, encoder, decoder, prior, num_classes, *, seed=0, name="conditional_vae", **kwargs):
-        checks.at_least_one("num_classes", num_classes)
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        checks.count("num_classes", num_classes, 2)
         body, event_shape = getattr(encoder, "network", encoder), getattr(decoder, "event_shape", None)
         taken = getattr(body, "input_shape", None)
         if event_shape and taken and taken[1:] != (num_classes + math.prod(event_shape),):
@@ -103,6 +101,9 @@ class ConditionalVAE(VAE):
             x, labels = self._at_the_door(x, labels, batch_size, support=False)
             x, batch_size = tf.data.Dataset.from_tensor_slices((x, labels)).batch(batch_size or 32), None
         return super().predict(x, batch_size, **kwargs)
+
+    def check_support(self, x, argument="x"):
+        raise ValueError(f"vae must be given the labels of {argument}: vae.given(labels), got a conditional model")
 
     def for_labels(self, labels):
         """`given(labels)`."""
@@ -179,7 +180,7 @@ class Given:
 
     def check_support(self, x, argument="x"):
         """As of a `VAE`; x must be as many as the labels."""
-        x = self.model.check_support(x, argument)
+        x = VAE.check_support(self.model, x, argument)
         self._check_number(argument, x.shape[0])
         return x
 

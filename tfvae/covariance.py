@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from tfvae.terms import check_at_least, marginals, penalized
+from tfvae import checks
+from tfvae.terms import marginals, penalized
 
 
 def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None):
@@ -20,8 +21,8 @@ def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None)
     Raises:
         ValueError: a value out of its range; when called, a q(z|x) that is no normal.
     """
-    check_at_least("off_diagonal", off_diagonal, 0)
-    check_at_least("diagonal", diagonal, 0)
+    checks.number("off_diagonal", off_diagonal, 0)
+    checks.number("diagonal", diagonal, 0)
     if variant not in (1, 2):
         raise ValueError(f"variant must be 1 or 2, got {variant!r}")
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tqdm import tqdm
 
-from tfvae import disentanglement
+from tfvae import checks, disentanglement
 from tfvae.annealing import annealed_log_evidence as annealed_log_evidence
 from tfvae.audit import LossAudit as LossAudit
 from tfvae.audit import audit_loss as audit_loss
@@ -71,8 +71,7 @@ def measure(vae, x, num_samples=5000, seed=0, *, progress=False):
 
     Memory is bounded whatever N and S: examples and samples are taken in chunks. Arguments as for `log_evidence`.
     """
-    if num_samples < 2:
-        raise ValueError(f"num_samples must be at least 2, got {num_samples}")
+    checks.count("num_samples", num_samples, 2)
     x = vae.check_support(x)
     chunk = min(num_samples, max(1, _CHUNK // int(np.prod(vae.event_shape))))
     num_images = max(1, _CHUNK // (chunk * int(np.prod(vae.event_shape))))
@@ -165,8 +164,15 @@ def rate_distortion(vaes, x, num_samples=100, seed=0):
 
     Args:
         vaes: {name: VAE}, of the same x and likelihood, so that distortions compare.
-        x, num_samples, seed: as for `log_evidence`; the same noise for all.
+        x, num_samples, seed: as for `log_evidence`; the same noise for all. N is at least 2.
+
+    Raises:
+        ValueError: `log_evidence`'s, a single example, or no dict.
     """
+    if not isinstance(vaes, dict):
+        raise ValueError(f"vaes must be a dict, {{name: VAE}}, got {type(vaes).__name__}")
+    if len(x) < 2:
+        raise ValueError(f"x must hold at least 2 examples for an error over them, got {len(x)}")
     points = {}
     for name, vae in vaes.items():
         measured = measure(vae, x, num_samples, seed)
@@ -180,14 +186,18 @@ def active_units(vae, x, threshold=ACTIVE_THRESHOLD):
     """Which latents are active: booleans [D], True where Var_x(E_q[z|x]) exceeds the threshold.
 
     Burda et al. (2015, arXiv 1509.00519, section 5.2), with their threshold of 0.01.
+
+    Raises:
+        ValueError: fewer than 2 examples, a threshold that is not above 0, or bad x.
     """
-    if not threshold > 0:
-        raise ValueError(f"threshold must be above 0, got {threshold}")
+    checks.above_zero("threshold", threshold)
     return _posterior_mean_variances(vae, x) > threshold
 
 
 def _posterior_mean_variances(vae, x, batch_size=1024):
     x = vae.check_support(x)
+    if len(x) < 2:
+        raise ValueError(f"x must hold at least 2 examples for a variance over them, got {len(x)}")
     parts = [slice(first, first + batch_size) for first in range(0, len(x), batch_size)]
     return np.concatenate([vae.rows(part).encode(x[part]).mean().numpy() for part in parts]).var(axis=0)
 

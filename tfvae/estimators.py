@@ -9,8 +9,9 @@ D latent.
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae import checks
 from tfvae.seeds import stateless_seed
-from tfvae.terms import Terms, check_at_least, grown
+from tfvae.terms import Terms, grown
 
 tfd = tfp.distributions
 
@@ -62,7 +63,6 @@ def score_function_elbo(num_samples):
     Args:
         num_samples: S, at least 2.
     """
-    check_at_least("num_samples", num_samples, 2)
 
     def weights(log_w):
         others = (tf.reduce_sum(log_w, axis=0) - log_w) / (num_samples - 1)
@@ -79,15 +79,15 @@ def wake_phase(num_samples):
     and Bengio (2014, arXiv 1406.2751).
 
     Args:
-        num_samples: S, at least 1.
+        num_samples: S, at least 2: of one sample the weight is 1 whatever it is, and E_q[d/dphi log q(z|x)] = 0.
     """
     return _by_score(num_samples, _importance_bound, _weights)
 
 
 def _along_paths(num_samples, bound, factor, warmup_steps=0):
     """An objective in which q(z|x) gets the bound's gradient in z alone, multiplied by `factor(log_w)`, [S, B]."""
-    check_at_least("num_samples", num_samples, 1)
-    check_at_least("warmup_steps", warmup_steps, 0)
+    checks.count("num_samples", num_samples)
+    checks.count("warmup_steps", warmup_steps, 0)
 
     def objective(vae, x, *, seed, step=None):
         qz_x = vae.encode(x)
@@ -118,7 +118,7 @@ def _along_paths(num_samples, bound, factor, warmup_steps=0):
 
 def _by_score(num_samples, bound, weights):
     """An objective in which q(z|x) gets the gradient sum_s weights(log_w)_s dlog q(z_s|x); `weights`: [S, B]."""
-    check_at_least("num_samples", num_samples, 1)
+    checks.count("num_samples", num_samples, 2)
 
     def objective(vae, x, *, seed, step=None):
         qz_x = vae.encode(x)

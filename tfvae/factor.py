@@ -3,9 +3,9 @@
 import tensorflow as tf
 import tf_keras as tfk
 
-from tfvae import optimizers, replicas
+from tfvae import checks, optimizers, replicas
 from tfvae.seeds import fold_in
-from tfvae.terms import check_at_least, penalized
+from tfvae.terms import penalized
 
 
 class FactorElbo(tf.Module):
@@ -85,13 +85,12 @@ def factor_elbo(
     Raises:
         ValueError: a value out of its range.
     """
-    check_at_least("gamma", gamma, 0)
-    check_at_least("latent_size", latent_size, 1)
-    check_at_least("num_samples", num_samples, 1)
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
+    checks.number("gamma", gamma, 0)
+    checks.count("latent_size", latent_size)
+    checks.count("num_samples", num_samples)
+    checks.above_zero("learning_rate", learning_rate)
     for size in hidden_sizes:
-        check_at_least("hidden_sizes", size, 1)
+        checks.count("hidden_sizes", size)
     return FactorElbo(gamma, latent_size, hidden_sizes, learning_rate, seed, num_samples, exact_kl)
 
 

@@ -86,7 +86,7 @@ class FactorData:
         Raises:
             ValueError: n below 1, an unknown factor, a value that no image has, seed below 0.
         """
-        checks.at_least_one("n", n)
+        checks.count("n", n)
         if seed < 0:
             raise ValueError(f"seed must be at least 0, got {seed}")
         for name in given:

@@ -138,8 +138,8 @@ def _check_numbers(recipe):
 
 def _check_objective(recipe):
     """What the objective asks of other fields."""
-    if recipe.objective == "score_function_elbo" and recipe.num_samples < 2:
-        raise ValueError(f"num_samples must be at least 2 for score_function_elbo, got {recipe.num_samples}")
+    if recipe.objective in ("score_function_elbo", "wake_phase") and recipe.num_samples < 2:
+        raise ValueError(f"num_samples must be at least 2 for {recipe.objective}, got {recipe.num_samples}")
     if recipe.jit and recipe.warmup_steps and recipe.objective in ("iwae", "dreg_iwae"):
         raise ValueError(f"jit must not be true while samples grow, warmup_steps = {recipe.warmup_steps}, got true")
     for field in dataclasses.fields(recipe):

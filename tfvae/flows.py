@@ -8,6 +8,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
+from tfvae import checks
+
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
@@ -172,12 +174,9 @@ class Coupling(tf.Module):
 
 def stack(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed):
     """A `Flow` of several steps of one kind, each in the reverse order of the one before."""
-    if latent_size < 2:
-        raise ValueError(f"latent_size must be at least 2 for a flow, got {latent_size}")
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    if not hidden_sizes or min(hidden_sizes) < 1:
-        raise ValueError(f"hidden_sizes must hold sizes of at least 1, at least one, got {tuple(hidden_sizes)}")
+    checks.count("latent_size", latent_size, 2)
+    checks.count("num_steps", num_steps)
+    checks.sizes("hidden_sizes", hidden_sizes)
     seeds = [None if seed is None else seed + 10 * (i + 1) for i in range(num_steps)]
     steps = [
         step(latent_size, context_size, hidden_sizes, activation, reverse=bool(i % 2), seed=s)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tfvae import checks
 from tfvae.seeds import fold_in
+from tfvae.terms import Evidence
 
 tfd = tfp.distributions
 
@@ -66,14 +67,16 @@ def inference_gap(
     Raises:
         ValueError: a number out of range, an encoder of another family, evidence of another number of x, or bad x.
     """
-    if num_samples < 2:
-        raise ValueError(f"num_samples must be at least 2, got {num_samples}")
-    checks.at_least_one("num_steps", num_steps)
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
+    checks.count("num_samples", num_samples, 2)
+    checks.count("num_steps", num_steps)
+    checks.above_zero("learning_rate", learning_rate)
     x = vae.check_support(x)
-    if evidence is not None and np.shape(evidence.value) != (len(x),):
-        raise ValueError(f"evidence must be of {len(x)} examples, got shape {np.shape(evidence.value)}")
+    if evidence is not None:
+        if not isinstance(evidence, Evidence):
+            raise ValueError(f"evidence must be an Evidence, got {type(evidence).__name__}")
+        for values in evidence:
+            if np.shape(values) != (len(x),):
+                raise ValueError(f"evidence must be of {len(x)} examples, got shape {np.shape(values)}")
     _parameters(vae.rows(slice(1)).encode(x[:1]))  # refuses other families
     at_once = 16
     num_images = max(1, _CHUNK // (at_once * int(np.prod(vae.event_shape))))
@@ -104,7 +107,7 @@ def _parameters(qz_x):
     if isinstance(qz_x, tfd.MultivariateNormalDiag):
         return [qz_x.mean(), tf.math.log(qz_x.stddev())]
     if isinstance(qz_x, tfd.MultivariateNormalTriL):
-        tril = tf.linalg.cholesky(qz_x.covariance())
+        tril = qz_x.scale.to_dense()  # the covariance's own factor would have lost small diagonals to rounding
         return [qz_x.mean(), tf.math.log(tf.linalg.diag_part(tril)), tril]
     raise ValueError(f"encoder must give diagonal or full normals, got {type(qz_x).__name__}")
 

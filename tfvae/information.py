@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import mutual_info_score
 
 from tfvae import points
-from tfvae.checks import at_least_one
+from tfvae.checks import count
 
 
 def mutual_information(latents, factors, *, num_bins=20):
@@ -19,7 +19,7 @@ def mutual_information(latents, factors, *, num_bins=20):
     Raises:
         ValueError: bad arrays, or fewer points than the bins times the values of a factor.
     """
-    at_least_one("num_bins", num_bins)
+    count("num_bins", num_bins)
     latents, factors = points.checked(latents, factors)
     most = num_bins * max(len(np.unique(factor)) for factor in factors.T)
     if len(latents) < most:

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from tfvae import points
-from tfvae.checks import at_least_one
+from tfvae.checks import count
 
 
 def beta_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size=64, seed=0):
@@ -75,7 +75,7 @@ def _checked(data, num_train, num_test, set_size, seed):
     """A generator of random numbers and the indices of the varying factors, once the arguments are checked."""
     varying = points.varying(data)
     for name, value in (("num_train", num_train), ("num_test", num_test), ("set_size", set_size)):
-        at_least_one(name, value)
+        count(name, value)
     if num_train < 10 * len(varying):
         raise ValueError(f"num_train must be at least 10 for each of the {len(varying)} factors, got {num_train}")
     return np.random.default_rng(seed), varying

@@ -8,7 +8,7 @@ have a probability, `in_support(x)` tells it elementwise, and every likelihood h
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import residuals
+from tfvae import checks, residuals
 from tfvae.decoders import Likelihood
 from tfvae.pixels import BinomialProportion, DiscretizedLogistic
 
@@ -56,7 +56,7 @@ def binomial(network, event_shape, total_count, *, seed=None):
     Args:
         total_count: n, at least 1: 16 for scikit-learn's digits, 255 for bytes.
     """
-    _check_total_count(total_count)
+    checks.count("total_count", total_count)
     return Likelihood(
         network,
         event_shape,
@@ -70,7 +70,7 @@ def continuous_bernoulli(network, event_shape, *, seed=None):
     """p(x|z) = prod_i C(p_i) p_i^x_i (1 - p_i)^(1 - x_i), x in [0, 1], p = sigmoid(.): a density.
 
     What a Bernoulli's formula becomes for grey levels once it is normalised; p is not the mean. Loaiza-Ganem and
-    Cunningham (2019, arXiv 1907.06845). In float32 log p(x_i|z) is right to 1e-6 for logits in [-20, 20].
+    Cunningham (2019, arXiv 1907.06845). In float32 log p(x_i|z) is right to 3e-6 for logits in [-20, 20].
     """
     return Likelihood(
         network,
@@ -93,7 +93,7 @@ def discretized_logistic(network, event_shape, total_count=255, *, seed=None):
     Args:
         total_count: n, as for `binomial`.
     """
-    _check_total_count(total_count)
+    checks.count("total_count", total_count)
 
     def make(params):
         loc, raw_scale = tf.split(params, 2, axis=-1)
@@ -113,9 +113,8 @@ def logistic_mixture(network, event_shape, total_count=255, num_components=5, *,
         total_count: n, as for `discretized_logistic`.
         num_components: K, at least 1.
     """
-    _check_total_count(total_count)
-    if num_components < 1:
-        raise ValueError(f"num_components must be at least 1, got {num_components}")
+    checks.count("total_count", total_count)
+    checks.count("num_components", num_components)
 
     def make(params):
         logits, params = params[..., :num_components], params[..., num_components:]
@@ -130,11 +129,6 @@ def logistic_mixture(network, event_shape, total_count=255, num_components=5, *,
 
 def _logistic(total_count, loc, raw_scale):
     return DiscretizedLogistic(total_count, loc, tf.nn.softplus(raw_scale) + _MIN_SCALE / total_count)
-
-
-def _check_total_count(total_count):
-    if total_count < 1:
-        raise ValueError(f"total_count must be at least 1, got {total_count}")
 
 
 def _levels(total_count, name):

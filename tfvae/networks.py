@@ -7,6 +7,8 @@ layer, so that a body with no hidden layer makes a linear encoder or decoder.
 import tensorflow as tf
 import tf_keras as tfk
 
+from tfvae import checks
+
 
 def mlp(input_shape, hidden_sizes, activation="tanh", *, seed=None, name="mlp"):
     """A multilayer perceptron: [B, *input_shape] -> [B, hidden_sizes[-1]].
@@ -24,7 +26,7 @@ def mlp(input_shape, hidden_sizes, activation="tanh", *, seed=None, name="mlp"):
     for i, size in enumerate(hidden_sizes):
         layers.append(
             tfk.layers.Dense(
-                _at_least_one("hidden_sizes", size),
+                checks.count("hidden_sizes", size),
                 activation,
                 kernel_initializer=_glorot(seed, i),
                 name=f"hidden_{i}",
@@ -87,8 +89,8 @@ def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_
     for i, size in enumerate(filters):
         layers.append(
             tfk.layers.Conv2D(
-                _at_least_one("filters", size),
-                _at_least_one("kernel_size", kernel_size),
+                checks.count("filters", size),
+                checks.count("kernel_size", kernel_size),
                 strides=2,
                 padding="same",
                 activation=activation,
@@ -129,7 +131,7 @@ def transposed_conv(
         raise ValueError(f"image_shape must be (height, width, channels), got {tuple(image_shape)}")
     height, width, _ = image_shape
     scale = 2 ** len(filters)
-    coarse = (-(-height // scale), -(-width // scale), _at_least_one("filters", filters[0]))
+    coarse = (-(-height // scale), -(-width // scale), checks.count("filters", filters[0]))
     layers = [
         tfk.layers.InputLayer(tuple(input_shape)),
         *_dense(dense_sizes, activation, seed, len(filters) + 1),
@@ -141,8 +143,8 @@ def transposed_conv(
     for i, size in enumerate(filters):
         layers.append(
             tfk.layers.Conv2DTranspose(
-                _at_least_one("filters", size),
-                _at_least_one("kernel_size", kernel_size),
+                checks.count("filters", size),
+                checks.count("kernel_size", kernel_size),
                 strides=2,
                 padding="same",
                 activation=activation,
@@ -158,7 +160,7 @@ def _dense(sizes, activation, seed, first):
     """Dense layers, the i-th with the seed first + i."""
     return [
         tfk.layers.Dense(
-            _at_least_one("dense_sizes", size),
+            checks.count("dense_sizes", size),
             activation,
             kernel_initializer=_glorot(seed, first + i),
             name=f"dense_{i}",
@@ -169,9 +171,3 @@ def _dense(sizes, activation, seed, first):
 
 def _glorot(seed, i):
     return tfk.initializers.GlorotUniform(seed=None if seed is None else seed + i)
-
-
-def _at_least_one(argument, size):
-    if size < 1:
-        raise ValueError(f"{argument} must be at least 1, got {size}")
-    return size

@@ -1,18 +1,18 @@
 """Objectives, in nats per example, to be maximised.
 
-An objective is a callable `(vae, x, *, seed, step) -> Terms`. `x` is a batch [B, ...]; `seed` an integer or a
-stateless pair; `step` the number of updates made so far, for schedules (None: after every schedule has ended). Its
-attribute `num_samples`, if it has one, says how many samples of z it takes for an image. One with variables of its own
-has `update(vae, x, *, seed, good)` besides, called after each update of the model, and `state`, the variables that a
-checkpoint must keep.
+An objective is a callable `(vae, x, *, seed, step) -> Terms`. `x` is a batch [B, ...] in the likelihood's support,
+which a `VAE`'s methods check, an objective does not; `seed` an integer or a stateless pair; `step` the number of
+updates made so far, for schedules (None: after every schedule has ended). Its attribute `num_samples`, if it has one,
+says how many samples of z it takes for an image. One with variables of its own has `update(vae, x, *, seed, good)`
+besides, called after each update of the model, and `state`, the variables that a checkpoint must keep.
 Shapes in comments: S samples, B batch, D latent.
 """
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import covariance, estimators, factor, total_correlation
-from tfvae.terms import Terms, check_at_least, grown, penalized, sample, warmup
+from tfvae import checks, covariance, estimators, factor, total_correlation
+from tfvae.terms import Terms, grown, penalized, sample, warmup
 
 tfd = tfp.distributions
 
@@ -55,8 +55,8 @@ def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples=1, exact_kl=None):
     Raises:
         ValueError: a negative weight, num_samples below 1.
     """
-    check_at_least("log_likelihood", log_likelihood, 0)
-    check_at_least("kl", kl, 0)
+    checks.number("log_likelihood", log_likelihood, 0)
+    checks.number("kl", kl, 0)
 
     return penalized(lambda draw, step: kl * draw.kl, num_samples, exact_kl, log_likelihood)
 
@@ -71,16 +71,16 @@ def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=No
         warmup_steps: updates over which the weight grows linearly from 0 to beta (Bowman et al. 2016,
             arXiv 1511.06349, section 3.1; Sonderby et al. 2016, arXiv 1602.02282, section 2.2).
         free_bits: nats that each latent may use without paying: sum_j max(free_bits, mean over the batch of KL_j)
-            replaces the KL in the objective (Kingma et al. 2016, arXiv 1606.04934, eq. 15). Where q(z|x) or p(z) does
-            not factorise over the latents, they form one group with a budget of D free_bits. `kl` in the `Terms`
-            stays the plain KL.
+            replaces the KL in the objective (Kingma et al. 2016, arXiv 1606.04934, eq. 15). Where q(z|x) or p(z) is
+            no `tfd.MultivariateNormalDiag`, the latents form one group with a budget of D free_bits. `kl` in the
+            `Terms` stays the plain KL.
 
     Raises:
         ValueError: a value out of its range.
     """
-    check_at_least("beta", beta, 0)
-    check_at_least("warmup_steps", warmup_steps, 0)
-    check_at_least("free_bits", free_bits, 0)
+    checks.number("beta", beta, 0)
+    checks.count("warmup_steps", warmup_steps, 0)
+    checks.number("free_bits", free_bits, 0)
 
     def penalty(draw, step):
         kl = _free_bits_kl(draw, free_bits) if free_bits else draw.kl
@@ -103,9 +103,9 @@ def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl
     Raises:
         ValueError: a value out of its range.
     """
-    check_at_least("gamma", gamma, 0)
-    check_at_least("capacity", capacity, 0)
-    check_at_least("annealing_steps", annealing_steps, 0)
+    checks.number("gamma", gamma, 0)
+    checks.number("capacity", capacity, 0)
+    checks.count("annealing_steps", annealing_steps, 0)
 
     def penalty(draw, step):
         now = capacity * warmup(step, annealing_steps, draw.kl.dtype)
@@ -127,8 +127,8 @@ def iwae(num_samples, *, warmup_steps=0):
     Raises:
         ValueError: a value out of its range.
     """
-    check_at_least("num_samples", num_samples, 1)
-    check_at_least("warmup_steps", warmup_steps, 0)
+    checks.count("num_samples", num_samples)
+    checks.count("warmup_steps", warmup_steps, 0)
 
     def objective(vae, x, *, seed, step=None):
         qz_x, z, log_px_z = sample(vae, x, seed, grown(num_samples, step, warmup_steps))

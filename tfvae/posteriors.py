@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
-from tfvae import flows
+from tfvae import checks, flows
 from tfvae.pushforward import Pushforward
 
 tfd = tfp.distributions
@@ -19,8 +19,7 @@ class Posterior(tfk.Model):
     """q(z|x), a `tfd.Distribution`: network, linear layer, distribution layer."""
 
     def __init__(self, network, latent_size, params_size, distribution_layer, *, seed=None, name="posterior"):
-        if latent_size < 1:
-            raise ValueError(f"latent_size must be at least 1, got {latent_size}")
+        checks.count("latent_size", latent_size)
         super().__init__(name=name)
         self.network = network
         self.latent_size = latent_size
@@ -110,8 +109,7 @@ def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activati
 
 
 def _flow(step, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed):
-    if context_size < 1:
-        raise ValueError(f"context_size must be at least 1, got {context_size}")
+    checks.count("context_size", context_size)
     flow = flows.stack(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed)
     params_size = 2 * latent_size + context_size
     return Posterior(network, latent_size, params_size, PushforwardLayer(flow, latent_size), seed=seed, name="encoder")

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.tree import DecisionTreeClassifier
 
 from tfvae import points
-from tfvae.checks import at_least_one
+from tfvae.checks import count
 
 
 class DCI(NamedTuple):
@@ -67,7 +67,7 @@ def dci(latents, factors, *, categorical=(), num_trees=10, test_fraction=0.2, se
     Raises:
         ValueError: bad arrays or arguments, fewer than 100 points.
     """
-    at_least_one("num_trees", num_trees)
+    count("num_trees", num_trees)
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
     latents, factors = points.checked(latents, factors)

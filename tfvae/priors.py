@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import flows
+from tfvae import checks, flows
 from tfvae.pushforward import Pushforward
 from tfvae.vamp import Vamp
 
@@ -13,7 +13,7 @@ tfd = tfp.distributions
 
 def standard_normal(latent_size):
     """p(z) = N(z; 0, I), a `tfd.MultivariateNormalDiag`."""
-    _check_size("latent_size", latent_size)
+    checks.count("latent_size", latent_size)
     return tfd.MultivariateNormalDiag(
         loc=tf.zeros(latent_size), scale_diag=tf.ones(latent_size), name="standard_normal"
     )
@@ -30,8 +30,8 @@ def normal_mixture(latent_size, num_components=10, *, seed=None):
         num_components: at least 1.
         seed: an integer that fixes the initial locations, or None.
     """
-    _check_size("latent_size", latent_size)
-    _check_size("num_components", num_components)
+    checks.count("latent_size", latent_size)
+    checks.count("num_components", num_components)
     shape = [num_components, latent_size]
     locs = tf.random.normal(shape) if seed is None else tf.random.stateless_normal(shape, seed=[0, seed])
     positive = tfb.Chain([tfb.Shift(1e-3), tfb.Softplus()])
@@ -75,21 +75,28 @@ def vamp(encoder, num_pseudo_inputs=500, *, initial=None, seed=None):
         seed: an integer that fixes that noise, or None.
 
     Raises:
-        ValueError: num_pseudo_inputs below 1, or an `initial` of another number.
+        ValueError: num_pseudo_inputs below 1, an `initial` of another number or shape, not finite, or out of range.
     """
-    _check_size("num_pseudo_inputs", num_pseudo_inputs)
+    checks.count("num_pseudo_inputs", num_pseudo_inputs)
+    body = getattr(encoder, "network", encoder)
+    shape = [num_pseudo_inputs, *(getattr(body, "input_shape", None) or [None])[1:]]
     if initial is None:
-        shape = [num_pseudo_inputs, *encoder.network.input_shape[1:]]
+        if len(shape) == 1:
+            raise ValueError("initial must be given where the encoder does not tell the shape of its input, got None")
         initial = tf.random.uniform(shape) if seed is None else tf.random.stateless_uniform(shape, seed=[0, seed])
-    if len(initial) != num_pseudo_inputs:
-        raise ValueError(f"initial must hold num_pseudo_inputs, {num_pseudo_inputs}, got {len(initial)}")
-    if len(initial.shape) != 4:
+    initial = tf.convert_to_tensor(initial)
+    if not initial.dtype.is_floating:
+        raise ValueError(f"initial must hold floats, got {initial.dtype.name}: divide bytes by 255")
+    if len(initial) != num_pseudo_inputs or (len(shape) > 1 and list(initial.shape) != shape):
+        raise ValueError(
+            f"initial must hold num_pseudo_inputs, {num_pseudo_inputs}, of the encoder's input, shape "
+            f"{shape[1:]}, got {list(initial.shape)}"
+        )
+    is_image = initial.shape.rank == 4
+    rules = {"finite": tf.math.is_finite} | ({"in [0, 1]": lambda u: (u >= 0) & (u <= 1)} if is_image else {})
+    checks.content("initial", initial, rules)
+    if not is_image:
         return Vamp(encoder, tf.Variable(initial, name="pseudo_inputs"))
     # Inside (0, 1), where the logit is finite and has a gradient.
     initial = tf.clip_by_value(initial, 0.01, 0.99)
     return Vamp(encoder, tfp.util.TransformedVariable(initial, tfb.Sigmoid(), name="pseudo_inputs"))
-
-
-def _check_size(argument, size):
-    if size < 1:
-        raise ValueError(f"{argument} must be at least 1, got {size}")

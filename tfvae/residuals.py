@@ -8,6 +8,7 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae import checks
 from tfvae.decoders import Likelihood
 
 tfb = tfp.bijectors
@@ -117,11 +118,11 @@ class OptimalNormal(Likelihood):
 
 def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
     if scale is None:
-        _check_min_scale(min_scale)
+        checks.above_zero("min_scale", min_scale)
         above_floor = tfb.Chain([tfb.Shift(min_scale), tfb.Softplus()])
         scale = tfp.util.TransformedVariable(1.0, above_floor, name="scale")
-    elif scale <= 0:
-        raise ValueError(f"scale must be above 0, or None to learn it, got {scale}")
+    else:
+        checks.above_zero("scale", scale, ", or None to learn it")
 
     def make(loc):
         return family(loc, tf.cast(scale, loc.dtype) if isinstance(scale, float | int) else scale)
@@ -130,13 +131,8 @@ def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
 
 
 def _normal(network, event_shape, make, min_scale, seed, *, kind=Likelihood, **options):
-    _check_min_scale(min_scale)
+    checks.above_zero("min_scale", min_scale)
     return kind(network, event_shape, make, *_anywhere("normal"), seed, **options)
-
-
-def _check_min_scale(min_scale):
-    if min_scale <= 0:
-        raise ValueError(f"min_scale must be above 0, got {min_scale}")
 
 
 def _anywhere(name):

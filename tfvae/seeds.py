@@ -8,11 +8,16 @@ def stateless_seed(seed):
 
     Args:
         seed: an integer (any int64), or a pair already.
+
+    Raises:
+        ValueError: anything else.
     """
-    seed = tf.convert_to_tensor(seed)
-    if seed.shape.rank == 0:
-        return tf.bitcast(tf.cast(seed, tf.int64), tf.int32)
-    return tf.cast(seed, tf.int32)
+    pair = None if seed is None else tf.convert_to_tensor(seed)
+    if pair is None or not pair.dtype.is_integer:
+        raise ValueError(f"seed must be an integer or a pair of integers, got {seed!r}")
+    if pair.shape.rank == 0:
+        return tf.bitcast(tf.cast(pair, tf.int64), tf.int32)
+    return tf.cast(pair, tf.int32)
 
 
 def fold_in(seed, *numbers):

@@ -53,9 +53,9 @@ def export(vae, directory, data=None, *, num_samples=100, evaluation=None, licen
         ValueError: num_samples or keep below 1.
         OSError: the directory cannot be written.
     """
-    checks.at_least_one("num_samples", num_samples)
+    checks.count("num_samples", num_samples)
     if keep is not None:
-        checks.at_least_one("keep", keep)
+        checks.count("keep", keep)
     directory = pathlib.Path(directory)
     files.check_writable(directory)
     functions = signatures(vae, num_samples)

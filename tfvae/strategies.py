@@ -12,7 +12,7 @@ import socket
 
 import tensorflow as tf
 
-from tfvae.checks import at_least_one, check_name
+from tfvae.checks import check_name, count
 from tfvae.shares import several_workers
 
 NAMES = ("mirrored", "multiworker")
@@ -35,7 +35,7 @@ def named(name, num_devices=None):
     if name == "multiworker":
         check_cluster(os.environ.get("TF_CONFIG"))
     if num_devices is not None:
-        at_least_one("devices", num_devices)
+        count("devices", num_devices)
         processor = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * num_devices)
     if name == "multiworker":

@@ -213,7 +213,7 @@ def from_tfrecords(
     event_shape = _checked_event_shape(event_shape)
     checks.check_name("encoding", encoding, ENCODINGS)
     checks.check_name("binarize", binarize, BINARIZATIONS)
-    checks.at_least_one("shuffle_buffer", shuffle_buffer)
+    checks.count("shuffle_buffer", shuffle_buffer)
     if encoding == "image":
         _check_channels(event_shape)
 
@@ -310,7 +310,7 @@ def to_tfrecords(images, directory, *, num_shards=1, feature="image"):
     """
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images must be uint8 [N, H, W, C], N at least 1, got {images.dtype} {images.shape}")
-    checks.at_least_one("num_shards", num_shards)
+    checks.count("num_shards", num_shards)
     if num_shards > len(images):
         raise ValueError(f"num_shards must be at most the number of images, {len(images)}, got {num_shards}")
     directory = pathlib.Path(directory)

@@ -1,12 +1,12 @@
 """What objectives and measures are made of. Shapes in comments: S samples, B batch, D latent."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae import checks
 from tfvae.seeds import stateless_seed
 
 tfd = tfp.distributions
@@ -88,7 +88,7 @@ def penalized(penalty, num_samples=1, exact_kl=None, log_likelihood=1.0):
         exact_kl: as for `objectives.elbo`.
         log_likelihood: a weight.
     """
-    check_at_least("num_samples", num_samples, 1)
+    checks.count("num_samples", num_samples)
 
     def objective(vae, x, *, seed, step=None):
         qz_x, z, log_px_z = sample(vae, x, seed, num_samples)
@@ -110,8 +110,3 @@ def marginals(qz_x):
     if not isinstance(qz_x, tfd.MultivariateNormalDiag | tfd.MultivariateNormalTriL):
         raise ValueError(f"q(z|x) must be a multivariate normal, whose marginals are known, got {qz_x.name}")
     return tfd.Normal(qz_x.mean(), qz_x.stddev())
-
-
-def check_at_least(argument, value, least):
-    if not value >= least or math.isinf(value):
-        raise ValueError(f"{argument} must be a finite number of at least {least}, got {value}")

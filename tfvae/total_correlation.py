@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfvae import checks
-from tfvae.terms import check_at_least, marginals, penalized
+from tfvae.terms import marginals, penalized
 
 
 class Parts(NamedTuple):
@@ -68,10 +68,10 @@ def tc_elbo(num_data, beta, *, mutual_information=1.0, dimension_wise_kl=1.0, nu
     Raises:
         ValueError: a value out of its range; when called, a batch larger than num_data, or a q(z|x) that is no normal.
     """
-    check_at_least("num_data", num_data, 1)
-    check_at_least("beta", beta, 0)
-    check_at_least("mutual_information", mutual_information, 0)
-    check_at_least("dimension_wise_kl", dimension_wise_kl, 0)
+    checks.count("num_data", num_data)
+    checks.number("beta", beta, 0)
+    checks.number("mutual_information", mutual_information, 0)
+    checks.number("dimension_wise_kl", dimension_wise_kl, 0)
 
     def penalty(draw, step):
         found = parts(draw.qz_x, draw.pz, draw.z, num_data)

@@ -80,7 +80,7 @@ class VAE(tfk.Model):
         vae = self.for_labels([0])
         # Any latents would do; not every prior has a mean.
         px_z = vae.decode(tf.zeros([1, *latent_shape], self.prior.dtype))
-        self.event_shape = tuple(px_z.event_shape)
+        self.event_shape, self._x_dtype = tuple(px_z.event_shape), px_z.dtype
         qz_x = vae.encode(tf.zeros([1, *self.event_shape], px_z.dtype))
         if tuple(qz_x.event_shape) != latent_shape:
             raise ValueError(f"encoder must give the prior's {latent_shape[0]} latents, got {qz_x.event_shape[-1]}")
@@ -116,7 +116,7 @@ class VAE(tfk.Model):
 
     def generate(self, n, seed=0):
         """n images from the prior: the means of p(x|z), z ~ p(z): [n, *event_shape]."""
-        checks.at_least_one("n", n)
+        checks.count("n", n)
         return self.decode(self.prior.sample(n, seed=stateless_seed(seed))).mean()
 
     def reconstruct(self, x):
@@ -245,7 +245,7 @@ class VAE(tfk.Model):
             ValueError: bad data or arguments, before the first update where they can be seen.
             FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
         """
-        checks.at_least_one("epochs", epochs)
+        checks.count("epochs", epochs)
         if kwargs.get("validation_data") is not None:
             validation, labels = self._at_the_door(kwargs["validation_data"], None, None, "validation_data")
             validation = self._shared(validation, kwargs, "validation_data", "validation_steps")
@@ -366,7 +366,10 @@ class VAE(tfk.Model):
         Raises:
             ValueError: names the argument, the rule and the value.
         """
-        return self._checked(x, argument, support=True)
+        x = self._checked(x, argument, support=True)
+        if x.shape[0] == 0:
+            raise ValueError(f"{argument} must hold at least one example, got shape {list(x.shape)}")
+        return x
 
     def _checked(self, x, argument="x", support=False):
         x = tf.convert_to_tensor(x)
@@ -378,6 +381,8 @@ class VAE(tfk.Model):
         if x.shape.rank is not None and not tf.TensorShape([None, *event_shape]).is_compatible_with(x.shape):
             expected = checks.joined(["batch", *event_shape])
             raise ValueError(f"{argument} must have shape [{expected}], got [{checks.joined(x.shape)}]")
+        if self._x_dtype.is_floating:
+            x = tf.cast(x, self._x_dtype)  # NumPy's division gives float64
         if tf.executing_eagerly():
             checks.content(argument, x, self.rules(support))
         return x

@@ -64,6 +64,10 @@ class Vamp(tfd.Distribution):
     def _mean(self):
         return tf.reduce_mean(self.components().mean(), axis=0)
 
+    def _variance(self):
+        qz_u = self.components()
+        return tf.reduce_mean(qz_u.variance(), axis=0) + tf.math.reduce_variance(qz_u.mean(), axis=0)
+
 
 def _normal_part(qz_u):
     """Of a flow, the normal that it starts from: the density of a foreign z under the flow would take D passes."""

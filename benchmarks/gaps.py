@@ -2,7 +2,7 @@
 
     python benchmarks/gaps.py           five minutes on one core; writes results/gaps.json
 
-For rows whose q(z|x) is a diagonal normal, on the test images that papers.py stores. All three are lower bounds in
+For four rows whose q(z|x) is a diagonal normal, on the test images that papers.py stores. All three are lower bounds in
 expectation, so that the highest is the nearest: importance sampling from q(z|x), from the best normal q of each image,
 and chains annealed from q(z|x). The gap's parts are about the annealed value.
 """

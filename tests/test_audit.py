@@ -287,7 +287,7 @@ def test_what_the_loss_itself_moves_comes_back(tutorial, x):
     np.testing.assert_array_equal(norm.moving_mean, before)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [-1, 0, 1])
 def test_a_normal_prior_of_another_kind_is_the_same(tutorial, x, seed):
     """TFP has no closed form for its KL; a sampled one would be too noisy for 16 images."""
     prior = tfd.Independent(tfd.Normal(tf.zeros(LATENTS), tf.ones(LATENTS)), 1)

@@ -111,7 +111,7 @@ def _restored(variables):
 
 def _move(groups, start, i, num_points, seed, small_enough):
     """Moves the encoder's weights, the decoder's, or both, in turn, ever further; less where the loss explodes."""
-    rng = np.random.default_rng([seed, i])
+    rng = np.random.default_rng([seed % 2**64, i])
     which = [(True, True), (True, False), (False, True)][i % 3] if all(groups) else (True, True)
     # The encoder's further: the KL has to stand out from the noise of the log-likelihood.
     steps = [

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import math
-import numbers
 import re
 
 import numpy as np
@@ -35,18 +34,22 @@ def sizes(argument, values):
 
 def number(argument, value, least):
     """Raises ValueError unless `value` is a finite number of at least `least`."""
-    try:
-        good = float(value) >= least and math.isfinite(value)
-    except (TypeError, ValueError):
-        good = False
-    if not good:
+    if not least <= _as_float(value) < math.inf:
         raise ValueError(f"{argument} must be a finite number of at least {least}, got {value!r}")
 
 
 def above_zero(argument, value, otherwise=""):
     """Raises ValueError unless `value` is a finite number above 0; `otherwise` is what else it may be, in words."""
-    if not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+    if not 0 < _as_float(value) < math.inf:
         raise ValueError(f"{argument} must be a finite number above 0{otherwise}, got {value!r}")
+
+
+def _as_float(value):
+    """A number, also in an array or a tensor; NaN for all else."""
+    try:
+        return math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def batch_size(value, num_images=None):

@@ -64,10 +64,11 @@ def audit_loss(
     whole, half = [], []
     with _restored(kept):
         start = [[v.numpy() for v in group] for group in groups]
-        shape = np.shape(loss(x, np.int32(0)))
-        if shape not in ((), (len(x),)):
-            raise ValueError(f"loss must give a number, or one an example, [{len(x)}], got shape {list(shape)}")
-        before = _value(loss, x)
+        values = loss(x, np.int32(0))
+        if np.shape(values) not in ((), (len(x),)):
+            shape = list(np.shape(values))
+            raise ValueError(f"loss must give a number, or one an example, [{len(x)}], got shape {shape}")
+        before = float(np.mean(values, dtype=np.float64))
         if not np.isfinite(before):
             raise ValueError(f"loss must be finite at the weights as they are, got {before}")
         for i in range(num_points):

@@ -99,6 +99,12 @@ def joined(shape):
     return ", ".join("?" if size is None else str(size) for size in shape)
 
 
+def element_rules(is_image):
+    """What an element obeys, {words: elementwise test}: of images it lies in [0, 1]."""
+    rules = {"finite": tf.math.is_finite}
+    return rules | {"in [0, 1]": lambda x: (x >= 0) & (x <= 1)} if is_image else rules
+
+
 def content(argument, x, rules):
     """Raises ValueError unless every element of an eager tensor obeys the rules, {words: elementwise test}."""
     for rule, test in rules.items():

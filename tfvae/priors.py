@@ -93,8 +93,7 @@ def vamp(encoder, num_pseudo_inputs=500, *, initial=None, seed=None):
             f"{shape[1:]}, got {list(initial.shape)}"
         )
     is_image = initial.shape.rank == 4
-    rules = {"finite": tf.math.is_finite} | ({"in [0, 1]": lambda u: (u >= 0) & (u <= 1)} if is_image else {})
-    checks.content("initial", initial, rules)
+    checks.content("initial", initial, checks.element_rules(is_image))
     if not is_image:
         return Vamp(encoder, tf.Variable(initial, name="pseudo_inputs"))
     # Inside (0, 1), where the logit is finite and has a gradient.

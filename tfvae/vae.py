@@ -389,9 +389,7 @@ class VAE(tfk.Model):
 
     def rules(self, support):
         """What an image obeys, {words: elementwise test}; `support`: the likelihood's rule too."""
-        rules = {"finite": tf.math.is_finite}
-        if len(self.event_shape) == 3:
-            rules["in [0, 1]"] = lambda x: (x >= 0) & (x <= 1)
+        rules = checks.element_rules(is_image=len(self.event_shape) == 3)
         if support and hasattr(self.decoder, "support"):
             rules[self.decoder.support] = self.decoder.in_support
         return rules

@@ -7,9 +7,16 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np
 import pytest
+import tf_keras as tfk
 
 import tfvae
 from tfvae import data, linear, recipes
+
+
+@pytest.fixture(autouse=True)
+def same_in_every_run():
+    """What a test leaves to chance, such as the weights of a network without a seed, is drawn alike in every run."""
+    tfk.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

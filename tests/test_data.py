@@ -158,7 +158,7 @@ GREY = np.full((9, 4, 4), 0.5, np.float32)
             "batch_size must be an integer of at least 1, got 0",
         ),
         (lambda: data.load("digits").train(1294), "batch_size must be at most the number of images, 1293, got 1294"),
-        (lambda: data.load("digits").train(10, first_epoch=-1), "first_epoch must be at least 0, got -1"),
+        (lambda: data.load("digits").train(10, first_epoch=-1), "first_epoch must be an integer of at least 0, got -1"),
         (
             lambda: data.load("digits", validation_size=0).validation(1),
             r"validation_size must be at least 1 to have a validation set, got 0",

@@ -167,7 +167,7 @@ def test_bad_arguments_are_refused(make, message):
         (lambda d: d.images([[0, 0, 0, 0, 4]]), r"factors must be in \[0, 3\] for y, got 4"),
         (lambda d: d.images([[0, 0, 0, 0]]), r"factors must have shape \[N, 5\], got \[1, 4\]"),
         (lambda d: d.sample_factors(0, 0), "n must be an integer of at least 1, got 0"),
-        (lambda d: d.sample_factors(1, -1), "seed must be at least 0, got -1"),
+        (lambda d: d.sample_factors(1, -1), "seed must be an integer of at least 0, got -1"),
         (lambda d: d.sample_given_factors(1, {"size": 0}), "given must be one of shape, scale, .*, got 'size'"),
         (lambda d: d.sample_given_factors(1, {"shape": 3}), r"factors must be in \[0, 2\] for shape, got 3"),
         (lambda d: d.train(309), "batch_size must be at most the number of images, 308, got 309"),

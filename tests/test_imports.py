@@ -36,7 +36,7 @@ ALLOWED = {
     "flows": {"checks"},
     "networks": {"checks"},
     "posteriors": {"checks", "flows", "pushforward"},
-    "muon": {"optimizers"},
+    "muon": {"checks", "optimizers"},
     "vamp": {"unmerged"},
     "priors": {"checks", "flows", "pushforward", "vamp"},
     "hierarchical": {"flows", "posteriors", "pushforward"},

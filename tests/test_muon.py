@@ -80,7 +80,7 @@ def test_its_config_makes_it_again():
     [
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"momentum": -0.1}, r"momentum must be in \[0, 1\), got -0.1"),
-        ({"num_iterations": 0}, "num_iterations must be at least 1, got 0"),
+        ({"num_iterations": 0}, "num_iterations must be an integer of at least 1, got 0"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -304,7 +304,10 @@ def test_writing_overwrites_nothing_and_leaves_nothing_half_done(tmp_path, monke
             lambda p: data.from_tfrecords(p, SHAPE, count=True).train(61),
             "batch_size must be at most the number of images, 60, got 61",
         ),
-        (lambda p: data.from_tfrecords(p, SHAPE).train(1, first_epoch=-1), "first_epoch must be at least 0, got -1"),
+        (
+            lambda p: data.from_tfrecords(p, SHAPE).train(1, first_epoch=-1),
+            "first_epoch must be an integer of at least 0, got -1",
+        ),
         (
             lambda p: data.from_tfrecords(p, SHAPE).train(1, shard=(2, 2)),
             r"shard must be \(index, count\) with 0 <= index < count, got \(2, 2\)",

@@ -122,8 +122,7 @@ class ImageData:
         """
         images = self.images["train"]
         checks.batch_size(batch_size, len(images))
-        if first_epoch < 0:
-            raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
+        checks.count("first_epoch", first_epoch, 0)
         epochs = self._epochs_with_labels if labels else self._epochs
         epoch = tf.Variable(first_epoch - 1, dtype=tf.int64, trainable=False)
         this_epoch = tf.data.Dataset.from_tensors(0).map(lambda _: epoch.assign_add(1))

@@ -87,8 +87,7 @@ class FactorData:
             ValueError: n below 1, an unknown factor, a value that no image has, seed below 0.
         """
         checks.count("n", n)
-        if seed < 0:
-            raise ValueError(f"seed must be at least 0, got {seed}")
+        checks.count("seed", seed, 0)
         for name in given:
             checks.check_name("given", name, self.factor_names)
         columns = [self.factor_names.index(name) for name in given]

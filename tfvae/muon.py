@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tf_keras as tfk
 
+from tfvae import checks
 from tfvae.optimizers import apply_adam
 
 # x -> a x + b x^3 + c x^5 of the singular values, as Jordan et al. (2024) chose it: steep at 0, so that those from 0.01
@@ -47,8 +48,7 @@ class Muon(tfk.optimizers.Optimizer):
     ):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-        if num_iterations < 1:
-            raise ValueError(f"num_iterations must be at least 1, got {num_iterations}")
+        checks.count("num_iterations", num_iterations)
         super().__init__(name=name, **kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum

@@ -80,8 +80,7 @@ class Stream:
         index, count = _checked_shard(shard)
         num_images = source.num_images(index, count)
         checks.batch_size(batch_size, num_images)
-        if first_epoch < 0:
-            raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
+        checks.count("first_epoch", first_epoch, 0)
         epoch = tf.Variable(first_epoch - 1, dtype=tf.int64, trainable=False)
 
         def start_epoch(_):

@@ -21,7 +21,7 @@ QUICK = {"num_points": 16, "num_seeds": 16}
 class TutorialVAE:
     """An encoder that gives mean and log variance, and a decoder that gives probabilities, as tutorials have them."""
 
-    def __init__(self, event_shape):
+    def __init__(self, event_shape, activation="relu"):
         image = tfk.Input(event_shape)
         h = tfk.layers.Dense(32, "relu", kernel_initializer=tfk.initializers.GlorotUniform(0))(
             tfk.layers.Flatten()(image)
@@ -31,7 +31,7 @@ class TutorialVAE:
         self.decoder = tfk.Sequential(
             [
                 tfk.layers.InputLayer((LATENTS,)),
-                tfk.layers.Dense(32, "relu", kernel_initializer=tfk.initializers.GlorotUniform(3)),
+                tfk.layers.Dense(32, activation, kernel_initializer=tfk.initializers.GlorotUniform(3)),
                 tfk.layers.Dense(np.prod(event_shape), "sigmoid", kernel_initializer=tfk.initializers.GlorotUniform(4)),
                 tfk.layers.Reshape(event_shape),
             ]
@@ -127,6 +127,13 @@ def test_a_mistake_is_found_and_no_other(finding, tutorial, x):
     assert len(audit.findings) == 1 + ("not sampled" in finding), audit
     assert audit.findings[0].startswith(finding), audit
     assert finding in str(audit)
+
+
+def test_outputs_that_are_no_numbers_say_nothing_of_the_loss(x):
+    """The encoder's output may be negative: its root as a standard deviation is NaN, which tanh passes on."""
+    finding = "the loss takes the decoder's outputs for logits, but all lie in [0, 1]"
+    audit = TutorialVAE((8, 8, 1), activation="tanh").audit(*MISTAKES[finding], x=x)
+    assert len(audit.findings) == 1 and audit.findings[0].startswith(finding), audit
 
 
 def test_a_mean_over_channels_is_an_unstated_beta(binary_digits):

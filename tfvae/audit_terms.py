@@ -38,8 +38,9 @@ def terms(encoder, decoder, prior, x, seed, num_samples=32):
             doubt = tf.reshape(_clipped_away(output, repeated), [len(z), -1])
             variance += tf.cast(tf.reduce_mean(doubt, axis=1) ** 2, tf.float64)
         log_px_z[likelihood] = tf.stack([mean, variance], axis=1)
-    inside = not _is_distribution(output) and tf.reduce_all((output >= 0) & (output <= 1))
-    return log_px_z, kls, tf.convert_to_tensor(inside)
+    # Outputs that are no numbers come of readings that are wrong, such as the root of what is negative.
+    outside = _is_distribution(output) or tf.reduce_any((output < 0) | (output > 1))
+    return log_px_z, kls, tf.logical_not(outside)
 
 
 def latent_size(encoded, prior):

@@ -182,15 +182,12 @@ def settings(report):
 
 def papers(reports):
     rows = []
-    for row, published in PUBLISHED.items():
-        if row not in reports:
-            rows.append([f"`{row}`", published, "not trained", *[""] * 6])
-            continue
-        found = reports[row]
+    for found in reports.values():
+        row = found["row"]
         nll = f"{found['nll']:.2f} +- {found['mc_standard_error']:.3f} +- {found['data_standard_error']:.2f}"
         numbers = (found[name] for name in ("elbo", "active_units", "epochs", "processor_minutes", "seed"))
         machine = found["machine"]["processor"]
-        rows.append([f"`{row}`", published, nll, *(f"{number:.5g}" for number in numbers), machine])
+        rows.append([f"`{row}`", PUBLISHED[row], nll, *(f"{number:.5g}" for number in numbers), machine])
     head = ["", "published NLL, or exact", "NLL +- over noise +- over images"]
     head += ["ELBO", "active", "epochs", "processor minutes", "seed", "processor"]
     text = "Nats per image: MNIST binarized anew at each draw, all 60,000 training images; the 10,000 test images, "
@@ -241,9 +238,17 @@ def stored(name):
         path = RESULTS / f"{name}.json"
         report = json.loads(path.read_text()) if path.exists() else None
         return report, report
-    rows = {row: json.loads(path.read_text()) for row in PUBLISHED if (path := RESULTS / f"{row}.json").exists()}
+    rows = paper_rows()
     newest = max(rows.values(), key=lambda report: report["date"])
     return rows, {"date": newest["date"], **newest["machine"]}
+
+
+def paper_rows():
+    """{name: result} of the papers' rows in the table's order, all seeds: `ROW`, `ROW-seed1`, ..."""
+    paths = [
+        path for row in PUBLISHED for name in (row, f"{row}-seed*") for path in sorted(RESULTS.glob(f"{name}.json"))
+    ]
+    return {path.stem: json.loads(path.read_text()) for path in paths}
 
 
 def numbers():

@@ -113,7 +113,7 @@ def train(recipe, directory):
     if not directory.exists():
         runs.start(recipe, directory, num_samples=50, verbose=False, callbacks=[clock])
     elif runs.read_recipe(directory / runs.RECIPE) != recipe.complete(recipe.load_data()):
-        raise click.UsageError(f"{directory} holds a training of another recipe: remove it, or name its --epochs")
+        raise click.UsageError(f"{directory} holds a training of another recipe: remove it")
     else:
         runs.resume(directory, num_samples=50, verbose=False, callbacks=[clock])
     return runs.load(directory), clock.minutes
@@ -153,15 +153,15 @@ def exact(vae, data):
     }
 
 
-def store(name, vae, minutes, history):
-    """Rounds the weights, measures them, and writes ROW.npz and ROW.json."""
+def finished(row, vae, minutes, history):
+    """A row's result and its weights, which are rounded first and then measured."""
     weights = {f"{i:02d} {v.name}": v.numpy().astype(np.float16) for i, v in enumerate(vae.trainable_variables)}
     _set_weights(vae, weights)
     recipe = vae.recipe
     x = test_images(recipe)
     every = max(1, recipe.epochs // 100)
     result = {
-        "row": name.split("-seed")[0],
+        "row": row,
         **measured(vae, x),
         "active_units": int(diagnostics.active_units(vae, x).sum()),
         "num_samples": NUM_SAMPLES,
@@ -177,10 +177,14 @@ def store(name, vae, minutes, history):
     }
     if not recipe.hidden_sizes:
         result["exact"] = exact(vae, recipe.load_data())
-    store_first_test_images(x, recipe.binarize)
+    return result, weights
+
+
+def store(name, result, weights):
+    """Writes NAME.npz and NAME.json, and the first test images."""
+    store_first_test_images(Recipe.from_dict(result["recipe"]))
     files.write_arrays(RESULTS / f"{name}.npz", weights)
     files.write_json(RESULTS / f"{name}.json", result)
-    return result
 
 
 def stored(name):
@@ -196,11 +200,11 @@ def _set_weights(vae, weights):
         variable.assign(value.astype(np.float32))
 
 
-def store_first_test_images(x, binarize):
+def store_first_test_images(recipe):
     """The first test images: as bits under "binary" if they are binarized, else as bytes under "grey"."""
-    x = x[:NUM_FIRST].reshape(NUM_FIRST, -1)
+    x = test_images(recipe)[:NUM_FIRST].reshape(NUM_FIRST, -1)
     arrays = files.read_arrays(TEST_IMAGES) if TEST_IMAGES.exists() else {}
-    if binarize is None:
+    if recipe.binarize is None:
         arrays["grey"] = np.round(255 * x).astype(np.uint8)
     else:
         arrays["binary"] = np.packbits(x.astype(bool), axis=1)
@@ -224,7 +228,7 @@ def show(result):
 @click.command()
 @click.argument("rows", nargs=-1, type=click.Choice(ROWS))
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True)
-@click.option("--epochs", type=click.IntRange(1), help="In place of the row's own.")
+@click.option("--epochs", type=click.IntRange(1), help="In place of the row's own; nothing is stored then.")
 @click.option("--evaluate", is_flag=True, help="Measure the stored weights again; nothing is written.")
 @click.option("--images", type=click.IntRange(2), help="With --evaluate: the first so many test images [10000].")
 @click.option("--list", "only_list", is_flag=True, help="Show what is stored.")
@@ -237,13 +241,18 @@ def main(rows, seed, epochs, evaluate, images, only_list):
         raise click.UsageError(f"a row must be named: {', '.join(ROWS)}")
     for row in () if only_list else rows:
         name = row if seed == 0 else f"{row}-seed{seed}"
+        is_row = epochs in (None, ROWS[row].epochs)  # a shortened training is none
         if evaluate:
             vae, result = stored(name)
             show(result)
             show({"row": "again", **measured(vae, test_images(vae.recipe)[:images])})
         else:
-            vae, minutes = train(recipe_of(row, seed, epochs), RUNS / name)
-            show(store(name, vae, minutes, files.read_json(RUNS / name / runs.HISTORY)))
+            directory = RUNS / (name if is_row else f"{name}-epochs{epochs}")
+            vae, minutes = train(recipe_of(row, seed, epochs), directory)
+            result, weights = finished(row, vae, minutes, files.read_json(directory / runs.HISTORY))
+            show(result)
+            if is_row:
+                store(name, result, weights)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def show(result):
 @click.command()
 @click.argument("rows", nargs=-1, type=click.Choice(ROWS))
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True)
-@click.option("--epochs", type=click.IntRange(1), help="In place of the row's own; nothing is stored then.")
+@click.option("--epochs", type=click.IntRange(1), help="Other than the row's own: measured and shown, not stored.")
 @click.option("--evaluate", is_flag=True, help="Measure the stored weights again; nothing is written.")
 @click.option("--images", type=click.IntRange(2), help="With --evaluate: the first so many test images [10000].")
 @click.option("--list", "only_list", is_flag=True, help="Show what is stored.")

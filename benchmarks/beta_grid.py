@@ -74,7 +74,7 @@ def numbers_between_commas(context, parameter, value):
 def main(data, latent_sizes, betas, epochs, again, seconds):
     """Train, measure and draw the grid; see the file's head."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tfvae import files
+    from tfvae.support import files
 
     rows = json.loads(NUMBERS.read_text())["rows"] if NUMBERS.exists() and not again else []
     pictures = files.read_arrays(PICTURES) if PICTURES.exists() and not again else {}

@@ -12,7 +12,6 @@ draw; the negative log-likelihood of all 10,000 test images, binarized once (by 
 5,000 importance samples each.
 """
 
-import dataclasses
 import datetime
 import pathlib
 import time
@@ -24,7 +23,8 @@ import tf_keras as tfk
 from reports import RESULTS, machine
 from tables import paper_rows
 
-from tfvae import Recipe, build, diagnostics, files, linear, runs
+from tfvae import Recipe, build, diagnostics, linear, runs
+from tfvae.support import files
 
 RUNS = pathlib.Path("runs/papers")
 NUM_SAMPLES = 5000
@@ -48,26 +48,25 @@ ONE_LAYER = Recipe(
     jit=False,
 )
 # 784-200-200-100-100-100-50.
-TWO_LAYERS = dataclasses.replace(
-    ONE_LAYER, posterior="bottom_up", prior="hierarchical", latent_sizes=(100, 50), layer_hidden_sizes=(100, 100)
+TWO_LAYERS = ONE_LAYER.replace(
+    posterior="bottom_up", prior="hierarchical", latent_sizes=(100, 50), layer_hidden_sizes=(100, 100)
 )
 IWAE_5 = {"objective": "dreg_iwae", "num_samples": 5}
 # The samples grow in number over nine tenths of the training, which takes a third of the time.
 IWAE_50 = {"objective": "dreg_iwae", "num_samples": 50, "warmup_steps": 54_000}
 ROWS = {
     "vae-1": ONE_LAYER,
-    "vae-1-adam": dataclasses.replace(ONE_LAYER, optimizer="adam", batch_size=100, learning_rate=3e-3, epochs=1100),
-    "iwae-5": dataclasses.replace(ONE_LAYER, **IWAE_5),
-    "iwae-5-plain": dataclasses.replace(ONE_LAYER, objective="iwae", num_samples=5),
-    "iwae-50": dataclasses.replace(ONE_LAYER, **IWAE_50),
+    "vae-1-adam": ONE_LAYER.replace(optimizer="adam", batch_size=100, learning_rate=3e-3, epochs=1100),
+    "iwae-5": ONE_LAYER.replace(**IWAE_5),
+    "iwae-5-plain": ONE_LAYER.replace(objective="iwae", num_samples=5),
+    "iwae-50": ONE_LAYER.replace(**IWAE_50),
     "2l-vae-1": TWO_LAYERS,
-    "2l-iwae-5": dataclasses.replace(TWO_LAYERS, **IWAE_5),
-    "2l-iwae-50": dataclasses.replace(TWO_LAYERS, **IWAE_50),
-    "iaf": dataclasses.replace(ONE_LAYER, posterior="iaf"),
-    "vamp": dataclasses.replace(ONE_LAYER, prior="vamp"),
-    "iaf-vamp": dataclasses.replace(ONE_LAYER, posterior="iaf", prior="vamp"),
-    "linear": dataclasses.replace(
-        ONE_LAYER,
+    "2l-iwae-5": TWO_LAYERS.replace(**IWAE_5),
+    "2l-iwae-50": TWO_LAYERS.replace(**IWAE_50),
+    "iaf": ONE_LAYER.replace(posterior="iaf"),
+    "vamp": ONE_LAYER.replace(prior="vamp"),
+    "iaf-vamp": ONE_LAYER.replace(posterior="iaf", prior="vamp"),
+    "linear": ONE_LAYER.replace(
         **{"binarize": None, "likelihood": "normal", "hidden_sizes": (), "epochs": 30},
         **{"optimizer": "adam", "batch_size": 100, "learning_rate": 2e-3},
     ),
@@ -79,7 +78,7 @@ def recipe_of(row, seed, epochs=None):
     recipe = ROWS[row]
     epochs = epochs or recipe.epochs
     changed = {"averaged_epochs": epochs // 10, "warmup_steps": recipe.warmup_steps * epochs // recipe.epochs}
-    return dataclasses.replace(recipe, seed=seed, epochs=epochs, **changed)
+    return recipe.replace(seed=seed, epochs=epochs, **changed)
 
 
 class Clock(tfk.callbacks.Callback):
@@ -121,7 +120,7 @@ def train(recipe, directory):
 
 def test_images(recipe):
     """A row's 10,000 test images: the same ones, binarized alike, whatever the seed of the training."""
-    return dataclasses.replace(recipe, seed=0).load_data().x_test
+    return recipe.replace(seed=0).load_data().x_test
 
 
 def measured(vae, x):

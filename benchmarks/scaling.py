@@ -25,7 +25,7 @@ import time
 import click
 import reports
 
-from tfvae import strategies
+from tfvae.train import strategies
 
 HERE = pathlib.Path(__file__).parent
 BANDWIDTHS = {"10 Gbit/s Ethernet": 1.25e9, "100 Gbit/s": 12.5e9, "NVLink, 300 GB/s": 300e9}  # bytes a second, each way

@@ -8,7 +8,6 @@ names; the rate falls to a hundredth along a cosine. Numbers go to results/setti
 the first 1,000 held-out images by 300 importance samples, in nats per image, and the minutes of a processor.
 """
 
-import dataclasses
 import time
 
 import click
@@ -18,10 +17,11 @@ import tensorflow as tf
 from papers import ROWS
 from training import trained
 
-from tfvae import diagnostics, files
+from tfvae import diagnostics
+from tfvae.support import files
 
 OUTPUT = reports.RESULTS / "settings.json"
-BASE = dataclasses.replace(ROWS["vae-1-adam"], validation_size=5000, epochs=20, learning_rate=4e-3)
+BASE = ROWS["vae-1-adam"].replace(validation_size=5000, epochs=20, learning_rate=4e-3)
 MUON = {"optimizer": "muon", "learning_rate": 8e-3}
 IWAE_5 = MUON | {"batch_size": 400, "objective": "iwae", "num_samples": 5}
 DREG_5 = IWAE_5 | {"objective": "dreg_iwae"}
@@ -68,7 +68,7 @@ def row(setting):
     started = time.process_time()
     changed = dict(SETTINGS[setting])
     batch_sizes = changed.pop("batch_sizes", ())
-    vae, data = trained(dataclasses.replace(BASE, **changed), batch_sizes)
+    vae, data = trained(BASE.replace(**changed), batch_sizes)
     minutes = (time.process_time() - started) / 60
     x = data.x_validation[:NUM_IMAGES]
     found = diagnostics.measure(vae, x, NUM_SAMPLES)

@@ -23,7 +23,7 @@ GRID = (3, 6, 8, 8, 8)
 def drawn_per_second(image_size, batch_size, jit, seconds):
     import tensorflow as tf
 
-    from tfvae.sprites import Sprites
+    from tfvae.data.sprites import Sprites
 
     sprites = Sprites(image_size)
     draw = tf.function(sprites.gather, jit_compile=jit)
@@ -64,7 +64,6 @@ def trained_per_second(recipe, steps, rounds):
 def main(seconds, rounds, output):
     """Images a second, and their cost in training; see the file's head."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import dataclasses
 
     import tensorflow as tf
 
@@ -78,9 +77,9 @@ def main(seconds, rounds, output):
                 name = f"{image_size} x {image_size}, batch {batch_size}, {'XLA' if jit else 'graph'}"
                 click.echo(f"{name:<44}{rate:>10.0f} images/s")
                 report["drawn"].append({"what": name, "images_per_s": rate})
-    full = dataclasses.replace(runs.read_recipe(FULL), factor_sizes=GRID)
+    full = runs.read_recipe(FULL).replace(factor_sizes=GRID)
     if not tf.config.list_physical_devices("GPU"):
-        full = dataclasses.replace(full, jit=None)  # there XLA takes convolutions forty times as long
+        full = full.replace(jit=None)  # there XLA takes convolutions forty times as long
     small = recipes.Recipe(data="sprites", image_size=32, factor_sizes=GRID, batch_size=128)
     for name, recipe, steps in (("mlp 256-256, 32 x 32, batch 128", small, 64), ("sprites_full.json", full, 8)):
         rates = trained_per_second(recipe, steps, rounds)

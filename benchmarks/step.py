@@ -28,7 +28,7 @@ def loops(model, batch_size, data):
 
     from tfvae import Recipe, objectives, recipes
     from tfvae.likelihoods import bernoulli
-    from tfvae.loop import Loop
+    from tfvae.train.loop import Loop
 
     recipe = Recipe(
         data="mnist",

@@ -12,7 +12,8 @@ def trained(recipe, batch_sizes=()):
     """
     import tf_keras as tfk
 
-    from tfvae import averaging, recipes
+    from tfvae import recipes
+    from tfvae.train import averaging
 
     data = recipe.load_data()
     recipe = recipe.complete(data)

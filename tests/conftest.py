@@ -5,12 +5,17 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import pathlib
+
 import numpy as np
 import pytest
 import tf_keras as tfk
 
 import tfvae
 from tfvae import data, linear, recipes
+
+TESTS = pathlib.Path(__file__).parent
+ROOT = TESTS.parent
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +71,18 @@ def trained_vae(digits):
     vae = small_vae(digits, hidden_sizes=(64,), latent_size=4)
     vae.fit(digits.train(64), epochs=15, verbose=0)
     return vae
+
+
+class StopAt(tfk.callbacks.Callback):
+    """Breaks a training at one of its epochs, before or after its checkpoint."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.epoch, self.batch, self.now = epoch, batch, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.now, batch) == (self.epoch, self.batch):
+            raise KeyboardInterrupt

@@ -16,8 +16,9 @@ import tf_keras as tfk
 from conftest import small_recipe
 from joint import quiet_objective, trained
 
-from tfvae import data, objectives, recipes, runs, strategies
-from tfvae.muon import Muon
+from tfvae import data, objectives, recipes, runs
+from tfvae.train import strategies
+from tfvae.train.muon import Muon
 
 OPTIMIZERS = {"sgd": tfk.optimizers.SGD, "muon": Muon, "adam": tfk.optimizers.Adam}
 

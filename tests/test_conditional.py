@@ -8,18 +8,16 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 from click.testing import CliRunner
-from conftest import small_recipe, small_vae
+from conftest import StopAt, small_recipe, small_vae
 from served import RestDouble, Served
 from sklearn.linear_model import LogisticRegression
 from test_combinations import KINDS, fields
-from test_runs import StopAt
 
 import tfvae
 from tfvae import (
     cli,
     data,
     diagnostics,
-    files,
     likelihoods,
     networks,
     objectives,
@@ -30,10 +28,10 @@ from tfvae import (
     runs,
     serving,
 )
-from tfvae.fields import OBJECTIVES
-from tfvae.loop import Loop
 from tfvae.seeds import fold_in
-from tfvae.serve_check import check
+from tfvae.serving.contract import check
+from tfvae.support import files, pieces
+from tfvae.train.loop import Loop
 
 tfd = tfp.distributions
 
@@ -62,7 +60,7 @@ def served(exported):
 # What the labels do.
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", pieces.of_kind("objective"))
 def test_without_weights_for_the_label_it_is_the_unconditional_model(digits, name):
     own = {"discriminator_sizes": (8,)} if name == "factor_elbo" else {}
     options = {"objective": name, "num_samples": 2, **own}
@@ -145,7 +143,7 @@ class Shifted:
 @pytest.mark.parametrize("chunk", [2_000_000, 5 * 20 * 2])
 def test_with_the_exact_posterior_the_evidence_given_the_label_is_exact(linear_model, linear_x, chunk, monkeypatch):
     """All images at once, or two at a time: each with its own label."""
-    monkeypatch.setattr(diagnostics, "_CHUNK", chunk)
+    monkeypatch.setattr("tfvae.diagnostics.blocks.CHUNK", chunk)
     shifted, y = Shifted(linear_model), np.array([0, 2, 1, 1, 0, 2, 2])
     vae = tfvae.ConditionalVAE(shifted.encoder, shifted.decoder, linear_model.prior, 3)
     expected = shifted.evidence(linear_x, y)
@@ -156,8 +154,7 @@ def test_with_the_exact_posterior_the_evidence_given_the_label_is_exact(linear_m
 
 
 def test_the_gap_and_annealing_take_each_image_with_its_label(linear_model, linear_x, monkeypatch):
-    for module in ("annealing", "inference_gap"):
-        monkeypatch.setattr(f"tfvae.{module}._CHUNK", 5 * 16 * 3)
+    monkeypatch.setattr("tfvae.diagnostics.blocks.CHUNK", 5 * 16 * 3)
     shifted, y = Shifted(linear_model), np.array([0, 2, 1, 1, 0, 2])
     vae = tfvae.ConditionalVAE(shifted.encoder, shifted.decoder, linear_model.prior, 3).given(y)
     x = linear_x[:6]

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 import tfvae
-from tfvae import flows, hierarchical, likelihoods, networks, objectives
+from tfvae import hierarchical, likelihoods, networks, objectives, posteriors
 
 # z_2 ~ N(0, 1), z_1 ~ N(W z_2 + B, S^2), x ~ N(V z_1 + CENTRE, T^2 I).
 W, B, S, T = 0.7, -0.4, 0.6, 0.5
@@ -25,7 +25,7 @@ def double_precision():
 
 def raw(scale):
     """What softplus and the floor make the scale of."""
-    return np.log(np.expm1(scale - flows.MIN_SCALE))
+    return np.log(np.expm1(scale - posteriors.MIN_SCALE))
 
 
 def set_linear(head, weight, bias, scale):

@@ -19,7 +19,9 @@ import tf_keras as tfk
 from conftest import small_recipe
 from joint import quiet_objective, trained
 
-from tfvae import cli, data, recipes, replicas, runs, strategies
+from tfvae import cli, data, recipes, runs
+from tfvae.support import replicas
+from tfvae.train import strategies
 
 OPTIMIZERS = {"sgd": tfk.optimizers.SGD, "adam": tfk.optimizers.Adam}
 # The run that is killed elsewhere.

@@ -5,9 +5,11 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = (
+    "audit",
     "data",
     "diagnostics",
     "disentanglement",
+    "distributions",
     "hierarchical",
     "likelihoods",
     "linear",
@@ -18,10 +20,12 @@ _MODULES = (
     "priors",
     "recipes",
     "runs",
+    "seeds",
     "serving",
+    "train",
 )
 _NAMES = {
-    "VAE": "tfvae.vae",
+    "VAE": "tfvae.train",
     "ConditionalVAE": "tfvae.conditional",
     "Recipe": "tfvae.recipes",
     "build": "tfvae.recipes",
@@ -42,4 +46,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *__all__])
+    return __all__

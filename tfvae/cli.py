@@ -6,11 +6,14 @@ TensorFlow is imported by the commands, not here, so that `--help` answers at on
 import contextlib
 import importlib
 import pathlib
+import runpy
 
 import click
 
-from tfvae import __version__, files
-from tfvae.quiet import quiet
+from tfvae import __version__
+from tfvae.support import files
+from tfvae.support.fields import FILLED_IN, help_of, options
+from tfvae.support.quiet import quiet
 
 
 class _Sizes(click.ParamType):
@@ -23,83 +26,35 @@ class _Sizes(click.ParamType):
             self.fail(f"must be integers between commas, such as 256,256; got {value!r}")
 
 
-# The fields of a recipe, but those that the data fill in; all can stand in a --config file too.
-_OPTIONS = (
-    ("data", str, "digits or sprites (no download), mnist, fashion_mnist or cifar10."),
-    ("binarize", str, "static (once) or stochastic (fresh at each draw); default: grey levels."),
-    ("validation_size", int, "Training images held out to choose by; 0 for none."),
-    ("image_size", int, "Of the sprites: 32 or 64."),
-    ("factor_sizes", _Sizes(), "Of the sprites' grid: 3,6,8,8,8."),
-    ("network", str, "mlp or conv."),
-    ("hidden_sizes", _Sizes(), "Of the mlp, encoder first: 256,256."),
-    ("filters", _Sizes(), "Of the conv, encoder first: 32,64."),
-    ("kernel_size", int, "Of the conv."),
-    ("dense_sizes", _Sizes(), "Behind the convolutions of the encoder: 256."),
-    ("activation", str, "Any Keras activation."),
-    ("latent_size", int, "Dimensions of z."),
-    ("posterior", str, "diagonal_normal, full_normal, iaf, coupling, bottom_up or top_down."),
-    ("prior", str, "standard_normal, normal_mixture, vamp, flow or hierarchical."),
-    ("num_components", int, "Of the mixture prior."),
-    ("num_pseudo_inputs", int, "Of the vamp prior."),
-    ("flow_steps", int, "Of iaf, coupling and the flow prior."),
-    ("flow_hidden_sizes", _Sizes(), "Of each step of a flow: 128."),
-    ("latent_sizes", _Sizes(), "Of bottom_up and top_down, data upwards: 100,50; the prior is then hierarchical."),
-    ("layer_hidden_sizes", _Sizes(), "Of the networks between layers of latents: 100,100."),
-    (
-        "likelihood",
-        str,
-        "bernoulli, binomial, discretized_logistic, logistic_mixture, continuous_bernoulli, laplace, normal, "
-        "normal_per_image, normal_per_pixel or normal_optimal; default: what fits the data.",
-    ),
-    ("scale", float, "Of normal and laplace, kept fixed; default: learned."),
-    ("likelihood_components", int, "Of logistic_mixture."),
-    (
-        "objective",
-        str,
-        "elbo, beta_elbo, capacity_elbo, tc_elbo, factor_elbo, dip_elbo, iwae, dreg_iwae, stl_elbo, "
-        "score_function_elbo or wake_phase.",
-    ),
-    ("beta", float, "Weight of the KL in beta_elbo, of the total correlation in tc_elbo."),
-    ("gamma", float, "Weight of the total correlation in factor_elbo, of |KL - C| in capacity_elbo."),
-    ("capacity", float, "C of capacity_elbo, in nats."),
-    ("warmup_steps", int, "Updates over which beta, the capacity or IWAE's samples grow."),
-    ("free_bits", float, "Nats a latent may use without paying, in beta_elbo."),
-    ("discriminator_sizes", _Sizes(), "Hidden sizes of factor_elbo's discriminator: 1000,1000."),
-    ("dip_variant", int, "Of dip_elbo: 1 decorrelates the means, 2 the samples."),
-    ("dip_off_diagonal", float, "Weight of the covariances in dip_elbo."),
-    ("dip_diagonal", float, "Weight of the variances' distance from 1 in dip_elbo."),
-    ("num_samples", int, "Samples of z per image and update; the k of iwae."),
-    ("epochs", int, "Passes over the training images."),
-    ("batch_size", int, "Images an update."),
-    ("optimizer", str, "adam, or muon (for large batches)."),
-    ("learning_rate", float, "Of the optimizer."),
-    ("schedule", str, "Of the learning rate: constant, or cosine (falls to a hundredth)."),
-    ("averaged_epochs", int, "End with the mean of the last so many epochs' weights."),
-    ("seed", int, "Of weights, order, binarization and noise."),
-)
-_SWITCHES = (
-    ("conditional", "Encoder and decoder read the labels: samples by class."),
-    ("mean_bias", "Start the decoder at the mean image."),
-    ("jit", "Compile training with XLA [where it pays]."),
-)
+class _Train(click.Command):
+    """A command with an option for each field of a recipe that the data do not fill in."""
+
+    def get_params(self, ctx):
+        chosen = {name: one for name, one in options().items() if name not in FILLED_IN}
+        *own, help_option = super().get_params(ctx)
+        return [*own, *(_recipe_option(*item) for item in chosen.items()), help_option]
 
 
-def _recipe_options(command):
-    for field, text in reversed(_SWITCHES):
-        flag = field.replace("_", "-")
-        command = click.option(f"--{flag}/--no-{flag}", default=None, help=text)(command)
-    for field, kind, text in reversed(_OPTIONS):
-        command = click.option(f"--{field.replace('_', '-')}", type=kind, help=text)(command)
-    return command
+def _recipe_option(name, one):
+    flag, text = f"--{name.replace('_', '-')}", help_of(name)
+    if one.of is bool:
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
+    if one.default not in (None, ()):
+        text += f" [{','.join(map(str, one.default)) if one.of is tuple else one.default}]"
+    return click.Option([flag], type=_Sizes() if one.of is tuple else one.of, help=text)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="tfvae")
-def main():
+@click.option("--pieces", type=click.Path(exists=True, dir_okay=False), help="A Python file that declares your pieces.")
+def main(pieces):
     """Variational autoencoders: train, measure, export.
 
     Without options, `train` fits a VAE to scikit-learn's handwritten digits in about a minute.
     """
+    if pieces:
+        with quiet():
+            runpy.run_path(pieces, run_name="pieces")
 
 
 _RUN = click.argument("run", type=click.Path())
@@ -118,7 +73,7 @@ _DISTRIBUTE = click.option(
 _DEVICES = click.option("--devices", type=int, help="With mirrored: so many parts of the processor, to try it out.")
 
 
-@main.command()
+@main.command(cls=_Train)
 @click.option("--config", type=click.Path(dir_okay=False), help="A recipe in JSON (a run's recipe.json); options win.")
 @click.option("--output", type=click.Path(file_okay=False), help="The run's new directory [default: runs/DATA-N].")
 @_EXPORT_TO
@@ -128,19 +83,18 @@ _DEVICES = click.option("--devices", type=int, help="With mirrored: so many part
 @_DISTRIBUTE
 @_DEVICES
 @click.option("--go-on", is_flag=True, help="If --output holds a run of this recipe, go on with it.")
-@_recipe_options
 def train(config, output, export_to, no_export, evaluation_samples, tensorboard, distribute, devices, go_on, **choices):
     """Train a VAE, measure it, draw it, export it."""
     with _errors_in_one_line():
         if go_on and output is None:
             raise ValueError("output must be given with --go-on, got none")
         strategy = _strategy(distribute, devices)
-        recipes, runs, strategies = _modules("recipes", "runs", "strategies")
+        recipes, runs, strategies = _modules("recipes", "runs", "train.strategies")
 
         values = runs.read_recipe(config).to_dict() if config else {}
         values |= {name: value for name, value in choices.items() if value is not None}
         # What the data tell is asked of them anew: an option may have changed them.
-        values |= {"event_shape": None, "total_count": None, "num_classes": None}
+        values |= dict.fromkeys(FILLED_IN)
         recipe = recipes.Recipe.from_dict(values)
         output = pathlib.Path(output) if output else _next_run(recipe.data)
         export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
@@ -218,12 +172,12 @@ def serve_check(url, grpc, model, export, timeout):
             raise FileNotFoundError(f"export must be a version's directory with a saved_model.pb, got {export}")
         addresses = [url] if url else [] if grpc else ["http://localhost:8501"]
         addresses += [f"grpc://{grpc.removeprefix('grpc://')}"] if grpc else []
-        module, client = _modules("serve_check", "client")
-        clients = [client.Client(address, model, timeout=timeout) for address in addresses]
+        (serving,) = _modules("serving")
+        clients = [serving.Client(address, model, timeout=timeout) for address in addresses]
         findings = []
         for client in clients:
             click.echo(f"{client.address}, model {model}")
-            for finding in module.check(client, export):
+            for finding in serving.check(client, export):
                 word = {True: "ok", False: "FAIL", None: "--"}[finding.passed]
                 click.echo(f"  {word:<5}{finding.about:<66}{' '.join(finding.detail.split())[:200]}")
                 findings.append(finding.passed)
@@ -269,7 +223,7 @@ def _next_run(name):
 
 
 def _tensorboard_callbacks(output):
-    (tensorboard,) = _modules("tensorboard")
+    (tensorboard,) = _modules("train.tensorboard")
     return [tensorboard.Curves(pathlib.Path(output) / "tensorboard")]
 
 
@@ -280,7 +234,7 @@ def _strategy(name, num_devices):
     if name is None:
         return None
     with quiet():
-        return importlib.import_module("tfvae.strategies").named(name, num_devices)
+        return importlib.import_module("tfvae.train.strategies").named(name, num_devices)
 
 
 def _number_of_replicas(strategy):

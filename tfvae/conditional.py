@@ -5,10 +5,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tfvae import checks
+from tfvae.distributions import decoded, unwrapped
 from tfvae.seeds import stateless_seed
-from tfvae.unmerged import decoded, unwrapped
-from tfvae.vae import VAE
+from tfvae.support import checks
+from tfvae.train import VAE
 
 
 class ConditionalVAE(VAE):
@@ -98,7 +98,7 @@ class ConditionalVAE(VAE):
             x, labels: arrays; or x a `tf.data.Dataset` of pairs.
         """
         if labels is not None:
-            x, labels = self._at_the_door(x, labels, batch_size, support=False)
+            x, labels = self._accepted(x, labels, batch_size, support=False)
             x, batch_size = tf.data.Dataset.from_tensor_slices((x, labels)).batch(batch_size or 32), None
         return super().predict(x, batch_size, **kwargs)
 
@@ -109,10 +109,7 @@ class ConditionalVAE(VAE):
         """`given(labels)`."""
         return self.given(labels)
 
-    def _blank(self, dtype):
-        return super()._blank(dtype), tf.zeros([1], tf.int64)
-
-    def _checked_labels(self, argument, labels, num_images):
+    def check_labels(self, argument, labels, num_images):
         if labels is None:
             raise ValueError(
                 f"{argument} must come with labels for a conditional model, got none: give fit(x, labels), or batches "
@@ -132,7 +129,7 @@ class ConditionalVAE(VAE):
 
     def _batch(self, data):
         x, labels = data
-        return self.given(labels), self._checked(x)
+        return self.given(labels), self.inputs_accepted.checked(x)
 
 
 class Given:
@@ -151,7 +148,10 @@ class Given:
         self.model = model
         self.label = label
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
-        self.rules = model.rules
+
+    @property
+    def inputs_accepted(self):
+        return self.model.inputs_accepted
 
     @property
     def event_shape(self):
@@ -168,7 +168,7 @@ class Given:
 
     def encode(self, x):
         """q(z|x, y): batch shape [B], event shape [D]."""
-        x = self.model._checked(x)
+        x = self.model.inputs_accepted.checked(x)
         return unwrapped(self.encoder(self.beside(tf.reshape(x, [-1, math.prod(self.event_shape)]))))
 
     def decode(self, z):
@@ -180,7 +180,7 @@ class Given:
 
     def check_support(self, x, argument="x"):
         """As of a `VAE`; x must be as many as the labels."""
-        x = VAE.check_support(self.model, x, argument)
+        x = self.inputs_accepted.supported(x, argument)
         self._check_number(argument, x.shape[0])
         return x
 

@@ -13,9 +13,14 @@ for it reads z_1 alone: `likelihoods.bernoulli(networks.first(body of z_1, of=su
 import tensorflow as tf
 import tf_keras as tfk
 
-from tfvae.flows import dtype, loc_scale
-from tfvae.posteriors import Posterior, PushforwardLayer
-from tfvae.pushforward import Pushforward
+from tfvae.distributions import Pushforward
+from tfvae.posteriors import Posterior, PushforwardLayer, loc_scale
+
+__all__ = ["bottom_up", "prior", "top_down"]
+
+
+def __dir__():
+    return __all__
 
 
 def prior(networks, latent_sizes, *, seed=None):
@@ -81,7 +86,7 @@ class _Ladder(tfk.Model):
         for body in self.upper:
             d.append(body(d[-1]))
         params = tf.concat([head(features) for head, features in zip(self.params, d, strict=True)], axis=-1)
-        return self.distribution(tf.cast(params, dtype()))
+        return self.distribution(tf.cast(params, tfk.backend.floatx()))
 
 
 class _Chain(tf.Module):
@@ -94,7 +99,7 @@ class _Chain(tf.Module):
         super().__init__()
         self.heads = heads
         self.latent_sizes = list(latent_sizes)
-        self.dtype = dtype()
+        self.dtype = tfk.backend.floatx()
 
     def push(self, eps, context=None):
         z, log_det = tf.split(eps, self.latent_sizes, axis=-1), 0.0  # z holds eps, until a layer's turn has come
@@ -156,7 +161,7 @@ class _TopDown(_Chain):
 
 def _conditional(head, z):
     """loc, scale of the next layer: [..., D] each, whatever the leading axes of z."""
-    params = tf.cast(head(tf.reshape(z, [-1, z.shape[-1]])), dtype())
+    params = tf.cast(head(tf.reshape(z, [-1, z.shape[-1]])), tfk.backend.floatx())
     return loc_scale(tf.reshape(params, tf.concat([tf.shape(z)[:-1], params.shape[-1:]], axis=0)))
 
 

@@ -15,6 +15,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+__all__ = ["LinearGaussian", "maximum_likelihood"]
+
+
+def __dir__():
+    return __all__
+
+
 tfd = tfp.distributions
 
 

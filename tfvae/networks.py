@@ -7,7 +7,13 @@ layer, so that a body with no hidden layer makes a linear encoder or decoder.
 import tensorflow as tf
 import tf_keras as tfk
 
-from tfvae import checks
+from tfvae.support import checks
+
+__all__ = ["conv", "first", "labelled", "mlp", "transposed_conv"]
+
+
+def __dir__():
+    return __all__
 
 
 def mlp(input_shape, hidden_sizes, activation="tanh", *, seed=None, name="mlp"):

@@ -8,8 +8,8 @@ import platform
 import subprocess
 import sys
 
-from tfvae.files import write_bytes
-from tfvae.quiet import quiet
+from tfvae.support.files import write_bytes
+from tfvae.support.quiet import quiet
 
 # Import name -> package, for a runtime that brings TensorFlow but not everything else.
 _NEEDED = {

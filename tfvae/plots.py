@@ -5,6 +5,25 @@ import numpy as np
 from matplotlib.patches import Ellipse
 from scipy.stats import norm
 
+__all__ = [
+    "STYLE",
+    "blocks",
+    "images",
+    "latent_scatter",
+    "manifold",
+    "mutual_information",
+    "rate_distortion",
+    "reconstructions",
+    "samples",
+    "training_curves",
+    "traversals",
+]
+
+
+def __dir__():
+    return __all__
+
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 STYLE = {

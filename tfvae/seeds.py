@@ -2,6 +2,12 @@
 
 import tensorflow as tf
 
+__all__ = ["fold_in", "stateless_seed"]
+
+
+def __dir__():
+    return __all__
+
 
 def stateless_seed(seed):
     """The pair of int32, shape [2], that TensorFlow's and TFP's stateless samplers take.

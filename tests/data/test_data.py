@@ -1,0 +1,183 @@
+import gzip
+
+import numpy as np
+import pytest
+import tf_keras as tfk
+from conftest import ROOT
+
+from tfvae import data
+
+
+def epoch(dataset):
+    return np.concatenate([x.numpy() for x in dataset])
+
+
+def rows(x):
+    """The images as a sorted list, so that sets of them can be compared."""
+    return sorted(image.tobytes() for image in x)
+
+
+def test_digits_are_split_once_and_stratified(digits):
+    assert [len(x) for x in (digits.x_train, digits.x_validation, digits.x_test)] == [1293, 144, 360]
+    assert digits.event_shape == (8, 8, 1)
+    for labels in (digits.y_train, digits.y_validation, digits.y_test):
+        shares = np.bincount(labels, minlength=10) / len(labels)
+        assert np.all(np.abs(shares - 0.1) < 0.02)
+    again = data.load("digits", seed=7)
+    np.testing.assert_array_equal(digits.x_test, again.x_test)
+    np.testing.assert_array_equal(digits.x_train, again.x_train)
+
+
+def test_digits_count_ink_in_sixteenths(digits):
+    assert digits.num_levels == 16
+    assert digits.x_train.dtype == np.float32
+    counts = 16 * digits.x_train
+    np.testing.assert_array_equal(counts, np.round(counts))
+    assert (counts.min(), counts.max()) == (0, 16)
+
+
+def test_an_epoch_holds_every_image_once_in_a_new_order(digits):
+    dataset = digits.train(100)
+    first, second = epoch(dataset), epoch(dataset)
+    assert rows(first) == rows(second) == rows(digits.x_train)
+    assert not np.array_equal(first, second)
+    assert [len(x) for x in dataset] == [100] * 12 + [93]
+
+
+def test_order_is_a_function_of_seed_and_epoch(digits):
+    dataset = digits.train(100)
+    epochs = [epoch(dataset) for _ in range(3)]
+    np.testing.assert_array_equal(epoch(digits.train(100, first_epoch=2)), epochs[2])
+    assert not np.array_equal(epoch(data.load("digits", seed=1).train(100)), epochs[0])
+
+
+def test_stochastic_binarization_is_fresh_and_right_on_average():
+    images = data.load("digits", binarize="stochastic")
+    grey = data.load("digits")
+    assert images.num_levels == 1
+    dataset = images.train(1293)
+    draws = np.stack([np.sort(epoch(dataset).sum(axis=(1, 2, 3))) for _ in range(2)])
+    assert not np.array_equal(draws[0], draws[1])
+    total = np.array([epoch(dataset).sum() for _ in range(50)])
+    error = np.sqrt((grey.x_train * (1 - grey.x_train)).sum() / 50)
+    assert abs(total.mean() - grey.x_train.sum()) < 5 * error
+    assert set(np.unique(epoch(dataset))) == {0, 1}
+
+
+def test_held_out_images_are_binarized_once_by_the_seed():
+    for binarize in ("static", "stochastic"):
+        first, again, other = (data.load("digits", binarize=binarize, seed=s) for s in (0, 0, 1))
+        np.testing.assert_array_equal(first.x_test, again.x_test)
+        assert not np.array_equal(first.x_test, other.x_test)
+        np.testing.assert_array_equal(epoch(first.test(50)), first.x_test)
+        np.testing.assert_array_equal(epoch(first.validation(50)), first.x_validation)
+
+
+def test_static_binarization_does_not_change_from_epoch_to_epoch():
+    images = data.load("digits", binarize="static")
+    dataset = images.train(100)
+    assert rows(epoch(dataset)) == rows(epoch(dataset)) == rows(images.x_train)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_the_users_own_arrays(dtype):
+    x = np.random.default_rng(0).integers(0, 256, (40, 6, 5)).astype(np.uint8)
+    given = x if dtype == np.uint8 else (x / 255).astype(dtype)
+    images = data.from_arrays(given[:30], given[30:], np.arange(30) % 2, validation_size=6)
+    assert (images.event_shape, images.num_levels) == ((6, 5, 1), 255 if dtype == np.uint8 else None)
+    assert [len(a) for a in (images.x_train, images.x_validation, images.x_test)] == [24, 6, 10]
+    np.testing.assert_allclose(images.x_test[..., 0], x[30:] / 255, rtol=1e-6)
+    assert np.bincount(images.y_validation).tolist() == [3, 3]
+
+
+def test_mnist_is_checked_by_its_content(tmp_path, monkeypatch):
+    path = tmp_path / "mnist.npz"
+    np.savez(path, **{name: np.zeros((2, 28, 28), np.uint8) for name in ("x_train", "y_train", "x_test", "y_test")})
+    monkeypatch.setenv("TFVAE_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"x_train must be MNIST's published array, got other content in .*mnist.npz"):
+        data.load("mnist")
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(
+        ValueError, match=r"path must hold MNIST's four arrays, got .*, which is corrupt: File is not a zip file"
+    ):
+        data.load("mnist", path=path)
+    with pytest.raises(FileNotFoundError, match=r"path .* must be mnist.npz or its folder, got .*nowhere"):
+        data.load("mnist", path=tmp_path / "nowhere")
+
+
+def test_without_a_network_the_error_says_what_to_do(monkeypatch):
+    def no_network():
+        raise Exception("URL fetch failure on somewhere")
+
+    monkeypatch.delenv("TFVAE_DATA", raising=False)
+    for name in ("mnist", "fashion_mnist", "cifar10"):
+        monkeypatch.setattr(getattr(tfk.datasets, name), "load_data", no_network)
+        with pytest.raises(OSError, match=r"URL fetch failure.* by hand.*'digits' needs no download"):
+            data.load(name)
+
+
+def test_an_altered_download_is_not_trained_on(tmp_path, monkeypatch):
+    folder = tmp_path / "datasets" / "fashion-mnist"
+    folder.mkdir(parents=True)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"other"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    x, y = np.zeros((2, 28, 28), np.uint8), np.zeros(2)
+    monkeypatch.setattr(tfk.datasets.fashion_mnist, "load_data", lambda: ((x, y), (x, y)))
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz must have MD5 8d4fb7e6"):
+        data.load("fashion_mnist")
+
+
+def test_mnist_itself():
+    try:
+        images = data.load("mnist", binarize="stochastic")
+    except OSError as error:
+        pytest.skip(f"MNIST is not here: {error}")
+    assert [len(a) for a in images.images.values()] == [55_000, 5_000, 10_000]
+    assert images.event_shape == (28, 28, 1)
+    assert next(iter(images.train(32))).shape == (32, 28, 28, 1)
+
+
+def arrays(x_train, x_test=None, **options):
+    return lambda: data.from_arrays(x_train, x_train if x_test is None else x_test, **options)
+
+
+GREY = np.full((9, 4, 4), 0.5, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: data.load("digts"), r"name must be one of digits, .*got 'digts' \(did you mean digits"),
+        (
+            lambda: data.load("digits", binarize="staic"),
+            r"binarize must be one of None, static.* \(did you mean static",
+        ),
+        (lambda: data.load("digits", validation_size=-1), r"validation_size must be in \[0, 1436\], got -1"),
+        (
+            lambda: data.load("digits").train(0),
+            "batch_size must be an integer of at least 1, got 0",
+        ),
+        (lambda: data.load("digits").train(1294), "batch_size must be at most the number of images, 1293, got 1294"),
+        (lambda: data.load("digits").train(10, first_epoch=-1), "first_epoch must be an integer of at least 0, got -1"),
+        (
+            lambda: data.load("digits", validation_size=0).validation(1),
+            r"validation_size must be at least 1 to have a validation set, got 0",
+        ),
+        (arrays(GREY[:0]), r"x_train must be images .*got shape \(0, 4, 4\)"),
+        (arrays(GREY[0]), r"x_train must be images .*got shape \(4, 4\)"),
+        (arrays(2 * GREY + 0.5), r"x_train must be finite and in \[0, 1\], got 1.5"),
+        (arrays(GREY * np.nan), r"x_train must be finite and in \[0, 1\], got nan"),
+        (arrays(GREY.astype(int)), "x_train must be uint8 or floats, got int64"),
+        (arrays(GREY, GREY[:, :3]), r"x_test must have the image shape and dtype of x_train"),
+        (arrays(GREY, y_train=[1, 2]), "y_train must hold a label for each of the 9 images, got 2"),
+        (arrays(GREY, validation_size=9), r"validation_size must be in \[0, 8\], got 9"),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_repository_holds_no_mnist():
+    root = ROOT
+    assert not list(root.glob("**/mnist.npz"))

@@ -1,0 +1,237 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tf_keras as tfk
+from conftest import StopAt, small_recipe, small_vae
+
+import tfvae
+from tfvae import runs, serving
+from tfvae.support import files
+
+RECIPE = small_recipe(
+    epochs=6, prior="normal_mixture", num_components=3, binarize="stochastic", averaged_epochs=4, mean_bias=True
+)
+COMMAND = [sys.executable, "-m", "tfvae"]
+
+
+class StopAtTheEnd(tfk.callbacks.Callback):
+    """Breaks a training after its last epoch."""
+
+    def on_train_end(self, logs=None):
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """A run that was never interrupted."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    runs.start(RECIPE, path, num_samples=20, verbose=False)
+    return path
+
+
+def assert_equal_runs(first, second):
+    weights = [files.read_arrays(path / runs.WEIGHTS) for path in (first, second)]
+    assert weights[0].keys() == weights[1].keys()
+    for name in weights[0]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
+    for name in (runs.HISTORY, runs.CARD, runs.RECIPE):
+        assert files.read_json(first / name) == files.read_json(second / name)
+
+
+def test_a_run_holds_what_it_should(whole_run):
+    names = {path.name for path in whole_run.iterdir()}
+    pictures = {"reconstructions", "samples", "traversals", "training_curves", "latent_scatter", "manifold"}
+    assert names == {runs.RECIPE, runs.WEIGHTS, runs.HISTORY, runs.CARD} | {f"{p}.png" for p in pictures}
+    history = files.read_json(whole_run / runs.HISTORY)
+    assert {len(values) for values in history.values()} == {6}
+    assert {"loss", "elbo", "log_likelihood", "kl", "val_elbo"} <= history.keys()
+
+
+@pytest.mark.parametrize("stops", [[StopAt(0, 3)], [StopAt(2, 0), StopAt(4, 20)], [StopAtTheEnd()]])
+def test_interrupted_runs_end_with_the_same_weights(whole_run, tmp_path, stops):
+    path = tmp_path / "run"
+    for i, stop in enumerate(stops):
+        go_on = runs.resume if i else lambda path, **options: runs.start(RECIPE, path, **options)
+        with pytest.raises(KeyboardInterrupt):
+            go_on(path, num_samples=20, verbose=False, callbacks=[stop])
+        assert not (path / runs.WEIGHTS).exists()
+    runs.resume(path, num_samples=20, verbose=False)
+    assert_equal_runs(path, whole_run)
+
+
+@pytest.mark.parametrize("fields", [{"objective": "factor_elbo", "discriminator_sizes": (8,)}, {"optimizer": "muon"}])
+def test_an_interrupted_run_with_another_state_ends_with_the_same_weights(tmp_path, fields):
+    recipe = small_recipe(**fields, batch_size=256)
+    quiet = {"num_samples": 2, "verbose": False}
+    runs.start(recipe, tmp_path / "whole", **quiet)
+    with pytest.raises(KeyboardInterrupt):
+        runs.start(recipe, tmp_path / "run", **quiet, callbacks=[StopAt(1, 2)])
+    runs.resume(tmp_path / "run", **quiet)
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_run_that_died_before_its_card_gets_it(whole_run, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(whole_run, path)
+    (path / runs.CARD).unlink()
+    runs.resume(path, num_samples=20, verbose=False)
+    assert_equal_runs(path, whole_run)
+
+
+def test_save_and_load_give_the_same_model(digits, tmp_path):
+    vae = small_vae(digits, likelihood="normal", prior="normal_mixture")
+    vae.fit(digits.train(64), epochs=1, verbose=0)
+    tfvae.save(vae, tmp_path / "model")
+    loaded = tfvae.load(tmp_path / "model")
+    for a, b in zip(vae.trainable_variables, loaded.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(vae.reconstruct(digits.x_test), loaded.reconstruct(digits.x_test))
+    assert loaded.recipe == vae.recipe
+
+
+def test_a_loaded_run_is_the_trained_model(whole_run):
+    vae = runs.load(whole_run)
+    data = vae.recipe.load_data()
+    card = tfvae.diagnostics.evaluation_card(vae, data, num_samples=20)
+    assert card == files.read_json(whole_run / runs.CARD)
+
+
+def test_a_model_without_a_recipe_is_not_saved(linear_vae, tmp_path):
+    with pytest.raises(ValueError, match=r"vae must come from tfvae.build\(recipe\)"):
+        tfvae.save(linear_vae, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def broken(whole_run, path, name, change):
+    shutil.copytree(whole_run, path)
+    content = (path / name).read_bytes()
+    (path / name).unlink()
+    if change is not None:
+        (path / name).write_bytes(change(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (runs.RECIPE, None, r"must hold recipe.json, which is missing"),
+        (runs.WEIGHTS, None, r"must hold weights.npz, which is missing"),
+        (runs.RECIPE, lambda b: b[:50], r"recipe.json must hold JSON, but is corrupt"),
+        (
+            runs.RECIPE,
+            lambda b: b.replace(b'"latent_size"', b'"latent_dim"'),
+            r"recipe.json must hold a recipe: recipe",
+        ),
+        (
+            runs.RECIPE,
+            lambda b: b.replace(b'"latent_size": 2', b'"latent_size": 3'),
+            r"weights.npz must fit the recipe",
+        ),
+        (runs.WEIGHTS, lambda b: b[:500], r"weights.npz must hold arrays, but is corrupt"),
+        (runs.WEIGHTS, lambda b: b"", r"weights.npz must hold arrays, but is corrupt"),
+    ],
+)
+def test_broken_runs_are_refused(whole_run, tmp_path, name, change, message):
+    path = broken(whole_run, tmp_path / "run", name, change)
+    with pytest.raises((ValueError, OSError), match=message):
+        runs.load(path)
+
+
+def test_a_broken_checkpoint_is_refused_and_kept(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        runs.start(RECIPE, path, num_samples=20, verbose=False, callbacks=[StopAt(1, 0)])
+    content = (path / runs.CHECKPOINT).read_bytes()[:-100]
+    (path / runs.CHECKPOINT).write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint.npz must hold arrays, but is corrupt"):
+        runs.resume(path, verbose=False)
+    assert (path / runs.CHECKPOINT).read_bytes() == content
+
+
+def test_what_exists_is_not_trained_over(whole_run):
+    before = {path.name: path.stat().st_mtime_ns for path in whole_run.iterdir()}
+    with pytest.raises(FileExistsError, match=r"output must be a new or an empty directory"):
+        runs.start(RECIPE, whole_run)
+    assert {path.name: path.stat().st_mtime_ns for path in whole_run.iterdir()} == before
+
+
+def test_no_run_is_no_run(tmp_path):
+    for call in (runs.load, runs.resume):
+        with pytest.raises(FileNotFoundError, match=r"run must be a directory of a training run, got .*nowhere"):
+            call(tmp_path / "nowhere")
+
+
+def train_command(path, models):
+    return [
+        *(*COMMAND, "train", "--output", str(path), "--export-to", str(models), "--evaluation-samples", "20"),
+        *("--hidden-sizes", "64", "--latent-size", "4", "--epochs", "40", "--binarize", "stochastic"),
+    ]
+
+
+def seconds_until(process, path=None):
+    """Until `path` is there, or until the process ends."""
+    started = time.monotonic()
+    while process.poll() is None and not (path and path.exists()):
+        time.sleep(0.005)
+    return time.monotonic() - started
+
+
+def kill_at_work(command, path, seconds):
+    """Kill -9, so long after `path` has appeared. Was the process still at work?"""
+    process = start(command)
+    seconds_until(process, path)
+    time.sleep(seconds)
+    at_work = process.poll() is None
+    process.kill()
+    return at_work and process.wait() == -signal.SIGKILL
+
+
+def start(command):
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def assert_only_whole_versions(models):
+    for version in serving.versions(models):
+        assert (models / str(version) / "saved_model.pb").exists()
+        assert (models / str(version) / "variables" / "variables.index").exists()
+
+
+@pytest.mark.kill
+def test_ten_kills_of_a_training_and_its_export(tmp_path):
+    """Six in the training and measuring, four in the export; each resumed by the command line, equal bit for bit."""
+    whole, models, rng = tmp_path / "whole", tmp_path / "models", random.Random(os.environ.get("SEED", "0"))
+    process = start(train_command(whole, models))
+    seconds_until(process, whole / runs.RECIPE)
+    training = seconds_until(process, whole / runs.CARD)
+    stages = [(runs.RECIPE, training)] * 6 + [(runs.CARD, seconds_until(process))] * 4
+    assert process.wait() == 0
+    for i, (name, duration) in enumerate(stages):
+        path = tmp_path / f"run{i}"
+        while not kill_at_work(train_command(path, models), path / name, moment := rng.uniform(0, duration)):
+            shutil.rmtree(path)  # it had ended already: no kill, try again
+        assert_only_whole_versions(models)
+        print(f"kill {i}: {moment:.1f} of {duration:.1f} s after {name}; versions {serving.versions(models)}")
+        print("   ", *sorted(p.name for p in path.iterdir()))
+        command = [*COMMAND, "resume", str(path), "--export-to", str(models), "--evaluation-samples", "20"]
+        subprocess.run(command, check=True, capture_output=True)
+        assert_equal_runs(path, whole)
+        assert_only_whole_versions(models)
+
+
+def test_a_killed_process_is_resumed(tmp_path, whole_run):
+    """Kill -9 as soon as there is a checkpoint; the recipe is the whole run's."""
+    path, config = tmp_path / "run", tmp_path / "recipe.json"
+    config.write_text(json.dumps(RECIPE.to_dict()))
+    command = [*COMMAND, "train", "--config", str(config), "--output", str(path), "--no-export"]
+    assert kill_at_work(command, path / runs.CHECKPOINT, 0)
+    assert (path / runs.CHECKPOINT).exists() and not (path / runs.WEIGHTS).exists()
+    runs.resume(path, num_samples=20, verbose=False)
+    assert_equal_runs(path, whole_run)

@@ -1,0 +1,264 @@
+"""The client against what a real TF Serving 2.21 answered (serving_transcripts.json), and against a stand-in for it."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from conftest import TESTS
+from served import GrpcDouble, JsonServer, RestDouble, Served
+
+from tfvae import serving
+
+TRANSCRIPTS = json.loads((TESTS / "serving_transcripts.json").read_text())
+RECORDED = {entry["name"]: entry for entry in TRANSCRIPTS}
+
+
+def same_meaning(body):
+    """A request without the freedoms that TF Serving leaves: the default signature, names of a single input."""
+    body = {"signature_name": "serving_default", **body}
+    if "inputs" in body and isinstance(body["inputs"], dict) and len(body["inputs"]) == 1:
+        body["inputs"] = next(iter(body["inputs"].values()))
+    if "instances" in body:
+        rows = body["instances"]
+        body["instances"] = [next(iter(r.values())) if isinstance(r, dict) and len(r) == 1 else r for r in rows]
+    return body
+
+
+def recorded_answer(method, path, body):
+    for entry in TRANSCRIPTS:
+        request = entry["request"]
+        if (request["method"], request["path"]) == (method, path) and (
+            method == "GET" or same_meaning(request.get("body", {})) == same_meaning(json.loads(body))
+        ):
+            return entry["status"], entry["answer"]
+    return 500, {"error": f"never recorded: {method} {path} {body}"}
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return serving.Client(JsonServer(recorded_answer).address, "digits")
+
+
+def columns_of(entry):
+    body = entry["request"]["body"]
+    inputs = body.get("inputs")
+    if inputs is None:
+        rows = body["instances"]
+        inputs = {key: [row[key] for row in rows] for key in rows[0]} if isinstance(rows[0], dict) else rows
+    if not isinstance(inputs, dict):
+        inputs = {{"decode": "latent", "generate": "seed"}.get(body.get("signature_name"), "image"): inputs}
+    return body.get("signature_name", "serving_default"), {key: np.array(value) for key, value in inputs.items()}
+
+
+def expected_columns(entry, outputs):
+    answer = entry["answer"]
+    if "outputs" in answer:
+        columns = answer["outputs"]
+        return columns if isinstance(columns, dict) else dict.fromkeys(outputs, columns)
+    rows = answer["predictions"]
+    return {name: [row[name] if isinstance(row, dict) else row for row in rows] for name in outputs}
+
+
+def test_status_and_signatures_are_read(recorded):
+    assert recorded.status() == {1: "AVAILABLE"}
+    inputs, outputs = recorded.signatures()["elbo"]
+    assert inputs == {"image": ("float32", [None, 8, 8, 1]), "seed": ("int64", [None])}
+    assert outputs.keys() == {"elbo", "log_likelihood", "kl"}
+    assert recorded.signatures().keys() == {
+        *("serving_default", "encode", "decode", "generate", "elbo", "log_evidence")
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [e["name"] for e in TRANSCRIPTS if e["request"]["path"] == "/v1/models/digits:predict" and e["status"] == 200],
+)
+def test_recorded_predictions_are_asked_and_read(recorded, name):
+    """The client forms the very request that was recorded, and makes arrays of its answer."""
+    entry = RECORDED[name]
+    signature, inputs = columns_of(entry)
+    answer = recorded.predict(signature, rows="instances" in entry["request"]["body"], **inputs)
+    expected = expected_columns(entry, answer)
+    assert answer.keys() == recorded.signatures()[signature][1].keys()
+    for key, value in answer.items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, np.array(expected[key], np.float32))
+
+
+def test_rows_and_columns_say_the_same(recorded):
+    signature, inputs = columns_of(RECORDED["log_evidence columns"])
+    by_column = recorded.predict(signature, **inputs)
+    by_row = recorded.predict(signature, rows=True, **inputs)
+    np.testing.assert_array_equal(by_column["log_evidence"], by_row["log_evidence"])
+
+
+@pytest.mark.parametrize("entry", [e for e in TRANSCRIPTS if e["status"] != 200], ids=lambda e: e["name"])
+def test_recorded_refusals_are_errors_with_the_servers_words(entry):
+    client = serving.Client(JsonServer(lambda *request: (entry["status"], entry["answer"])).address, "digits")
+    request = entry["request"]
+    with pytest.raises(serving.ServingError) as caught:
+        client._transport.call(request["method"], client._transport.url, request.get("raw", "{}"))
+    assert caught.value.code == {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}[entry["status"]]
+    assert entry["answer"]["error"].startswith(str(caught.value).split(": ", 1)[1])
+    assert "{{" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def export(trained_vae, tmp_path_factory):
+    return serving.export(trained_vae, tmp_path_factory.mktemp("models"), num_samples=5)
+
+
+@pytest.fixture(scope="module", params=[RestDouble, GrpcDouble])
+def client(request, export):
+    return serving.Client(request.param(Served(export)).address, "digits")
+
+
+def test_every_signature_answers_as_the_model(client, trained_vae, digits):
+    for name, (inputs, outputs) in serving.expected_answers(trained_vae, digits.x_test[:4], 5).items():
+        for rows in (False, True):
+            answer = client.predict(name, rows=rows, **inputs)
+            assert answer.keys() == outputs.keys()
+            for key, value in outputs.items():
+                assert answer[key].dtype == value.dtype
+                np.testing.assert_allclose(answer[key], value, rtol=1e-5, atol=1e-5)
+
+
+def test_status_and_specs_are_the_same_over_both(client):
+    assert client.status() == {1: "AVAILABLE"}
+    assert client.signatures()["serving_bytes"][0] == {"image_bytes": ("object", [None])}
+    assert client.signatures()["generate"] == (
+        {"seed": ("int64", [None])},
+        {"image": ("float32", [None, 8, 8, 1]), "latent": ("float32", [None, 4])},
+    )
+
+
+def test_large_requests_are_split(client, digits):
+    answer = serving.Client(client.address, "digits", max_batch_size=3).predict("encode", image=digits.x_test[:8])
+    np.testing.assert_allclose(answer["loc"], client.predict("encode", image=digits.x_test[:8])["loc"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs", "message"),
+    [
+        ("nothing", {}, "signature must be one of .*serving_default.*, got 'nothing'"),
+        ("elbo", {"image": np.zeros([1, 8, 8, 1])}, "elbo must be given image and seed, got image"),
+        ("generate", {}, "generate must be given seed, got nothing"),
+        ("generate", {"seeds": [1]}, "generate must be given seed, got seeds"),
+        ("generate", {"seed": [1.5]}, "seed must hold int64, got float64"),
+        ("generate", {"seed": 1}, "seed must have the batch as its first axis, got a single int64"),
+        ("encode", {"image": ["text"]}, "image must hold float32, got"),
+        ("serving_uint8", {"image": np.array([300], np.uint16)}, "image must hold uint8, got 300 to 300"),
+        ("generate", {"seed": np.array([2**63], np.uint64)}, "seed must hold int64, got 9223372036854775808 to"),
+        (
+            "elbo",
+            {"image": np.zeros([4, 8, 8, 1]), "seed": [1, 2]},
+            "image and seed must have the same batch size, got 4 and 2",
+        ),
+    ],
+)
+def test_bad_requests_are_refused_before_they_are_sent(client, signature, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        client.predict(signature, **inputs)
+
+
+def test_what_the_server_refuses_has_its_words(client, digits):
+    bad = digits.x_test[:2].copy()
+    bad[0] = 2
+    with pytest.raises(serving.ServingError, match=r"INVALID_ARGUMENT: .*image must be in \[0, 1\], got\] \[2\]$"):
+        client.predict("encode", image=bad)
+    with pytest.raises(serving.ServingError, match="same batch size"):
+        client.send("elbo", {"image": digits.x_test[:2], "seed": np.array([1])})
+
+
+def test_an_unknown_model_is_not_found(client):
+    with pytest.raises(serving.ServingError, match=r"NOT_FOUND: .*Servable not found"):
+        serving.Client(client.address, "nothing").status()
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_is_not_there_is_named(scheme):
+    with pytest.raises(serving.ServingError, match="UNAVAILABLE"):
+        serving.Client(f"{scheme}://127.0.0.1:9", "digits", retries=1).status()
+
+
+def test_what_is_overloaded_is_asked_again():
+    asked = []
+
+    def busy_twice(method, path, body):
+        asked.append(path)
+        return (503, {"error": "busy"}) if len(asked) < 3 else recorded_answer(method, path, body)
+
+    assert serving.Client(JsonServer(busy_twice).address, "digits").status() == {1: "AVAILABLE"}
+    assert len(asked) == 3
+    asked.clear()
+    with pytest.raises(serving.ServingError, match="UNAVAILABLE: busy"):
+        serving.Client(JsonServer(busy_twice).address, "digits", retries=1).status()
+    assert len(asked) == 2
+
+
+def test_refusals_are_not_asked_again():
+    asked = []
+
+    def refuse(method, path, body):
+        asked.append(path)
+        return 400, {"error": "no"}
+
+    with pytest.raises(serving.ServingError, match="INVALID_ARGUMENT: no"):
+        serving.Client(JsonServer(refuse).address, "digits").status()
+    assert len(asked) == 1
+
+
+def test_a_slow_answer_is_a_timeout_and_not_asked_again():
+    asked = []
+
+    def slow(method, path, body):
+        asked.append(path)
+        time.sleep(1)
+        return 200, {}
+
+    with pytest.raises(serving.ServingError, match=r"DEADLINE_EXCEEDED: no answer from .* within 0.2 s"):
+        serving.Client(JsonServer(slow).address, "digits", timeout=0.2).status()
+    assert len(asked) == 1
+
+
+def test_a_page_that_is_no_json_is_an_error():
+    client = serving.Client(JsonServer(lambda *request: (200, b"<html>")).address, "digits")
+    with pytest.raises(serving.ServingError, match=r"must answer with JSON, got status 200: '<html>'"):
+        client.status()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"address": "localhost:8501"}, r"address must be http\(s\)://HOST:PORT or grpc\(s\)://HOST:PORT, got"),
+        ({"address": "ftp://host"}, "address must be"),
+        ({"timeout": 0}, "timeout must be above 0 seconds, got 0"),
+        ({"retries": 5}, "retries must be from 0 to 4, got 5"),
+        ({"max_batch_size": 0}, "max_batch_size must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        serving.Client(**{"address": "http://localhost:8501", "model": "digits", **options})
+
+
+def test_a_client_can_be_closed(client):
+    with serving.Client(client.address, "digits") as other:
+        assert other.status() == {1: "AVAILABLE"}
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, "INTERNAL"), (403, "PERMISSION_DENIED"), (418, "UNKNOWN")])
+def test_other_answers_have_the_names_of_grpc_too(status, code):
+    client = serving.Client(JsonServer(lambda *request: (status, {"error": "words"})).address, "digits")
+    with pytest.raises(serving.ServingError, match=f"{code}: words"):
+        client.status()
+
+
+def test_an_empty_batch(client):
+    """Over gRPC an empty answer; over REST the server's own refusal of rows."""
+    if client.address.startswith("grpc"):
+        assert client.predict("generate", seed=np.zeros(0, np.int64))["image"].shape == (0, 8, 8, 1)
+    else:
+        with pytest.raises(serving.ServingError, match="No values in 'instances' array"):
+            client.predict("generate", rows=True, seed=np.zeros(0, np.int64))

@@ -1,0 +1,99 @@
+"""Exports, loaded as others load them: one process a loader takes them all."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import TESTS, small_vae
+from tensorflow.core.protobuf import saved_model_pb2
+from test_combinations import EVERY, EVERY_PIECE, KINDS, fields, images_for
+
+from tfvae import serving
+
+LOADERS = TESTS / "loaders.py"
+NUM_SAMPLES = 10
+
+
+def tensor_names(path):
+    """{signature: [{input: tensor's name}, {output: tensor's name}]}."""
+    model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    return {
+        name: [{k: v.name for k, v in side.items()} for side in (signature.inputs, signature.outputs)]
+        for name, signature in model.meta_graphs[0].signature_def.items()
+        if not name.startswith("__")
+    }
+
+
+def exported(vae, images, folder):
+    """One model as a job for loaders.py, and {signature/output: expected}."""
+    path = serving.export(vae, folder, num_samples=NUM_SAMPLES)
+    answers = serving.expected_answers(vae.for_labels(images.y_test[:3]), images.x_test[:3], NUM_SAMPLES)
+    inputs = {f"{name}/{k}": v for name, (asked, _) in answers.items() for k, v in asked.items()}
+    # Files as numpy's own byte strings, which need no pickle; a PNG ends with no zero.
+    inputs = {k: v.astype("S") if v.dtype == object else v for k, v in inputs.items()}
+    np.savez(folder / "inputs.npz", **inputs)
+    job = {"path": str(path), "inputs": str(folder / "inputs.npz"), "outputs": str(folder / "outputs.npz")}
+    expected = {f"{name}/{k}": v for name, (_, answer) in answers.items() for k, v in answer.items()}
+    return job | {"tensors": tensor_names(path)}, expected
+
+
+def combination(row, digits, binary_digits):
+    images = images_for(row[0], digits, binary_digits)
+    return small_vae(images, **fields(*row)), images
+
+
+def assert_agreement(loader, jobs, folder):
+    (folder / "jobs.json").write_text(json.dumps([job for job, _ in jobs]))
+    done = subprocess.run([sys.executable, LOADERS, loader, folder / "jobs.json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for job, expected in jobs:
+        answers = dict(np.load(job["outputs"]))
+        assert answers.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(answers[name], value, rtol=1e-5, atol=1e-5, err_msg=f"{job['path']} {name}")
+
+
+@pytest.fixture(scope="module")
+def jobs(digits, binary_digits, trained_vae, tmp_path_factory):
+    """A trained model, each piece with others, the other kinds of latents, and a conditional model."""
+    rows = [*EVERY_PIECE, *((("binomial", None), *latents, "mlp") for latents in KINDS)]
+    models = [(trained_vae, digits), *(combination(row, digits, binary_digits) for row in rows)]
+    models.append((small_vae(digits, conditional=True), digits))
+    return [exported(*model, tmp_path_factory.mktemp("export")) for model in models]
+
+
+@pytest.mark.parametrize("loader", ["python", "session", "c_api"])
+def test_every_piece_agrees_in(loader, jobs, tmp_path):
+    assert_agreement(loader, jobs, tmp_path)
+
+
+@pytest.mark.product
+def test_every_combination_agrees_in_a_session(digits, binary_digits, tmp_path):
+    jobs = []
+    for i, row in enumerate(EVERY):
+        (folder := tmp_path / str(i)).mkdir()
+        jobs.append(exported(*combination(row, digits, binary_digits), folder))
+    assert_agreement("session", jobs, tmp_path)
+
+
+@pytest.mark.parametrize("index", [0, 1, -1])
+def test_saved_model_cli_runs_it_and_finds_nothing_to_fear(index, jobs, tmp_path):
+    job, expected = jobs[index]
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    with np.load(job["inputs"]) as arrays:
+        asked = {key.removeprefix("elbo/"): arrays[key] for key in arrays.files if key.startswith("elbo/")}
+    np.savez(tmp_path / "inputs.npz", **asked)
+    inputs = ";".join(f"{name}={tmp_path / 'inputs.npz'}[{name}]" for name in asked)
+    chosen = ["--dir", job["path"], "--tag_set", "serve"]
+    run = [*command, "run", *chosen, "--signature_def", "elbo", "--inputs", inputs, "--outdir", tmp_path]
+    subprocess.run(run, check=True, capture_output=True)
+    for name in ("elbo", "kl"):
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected[f"elbo/{name}"], rtol=1e-5, atol=1e-5)
+    scan = subprocess.run([*command, "scan", *chosen], check=True, capture_output=True, text=True)
+    assert "does not contain the default denylisted ops" in scan.stdout + scan.stderr
+    shown = subprocess.run([*command, "show", *chosen, "--all"], check=True, capture_output=True, text=True).stdout
+    for line in ("signature_def['log_evidence']", "inputs['image_bytes']", "outputs['log_likelihood']"):
+        assert line in shown
+    assert shown.count("unknown_rank") <= 1  # TensorFlow's own __saved_model_init_op

@@ -1,0 +1,124 @@
+import json
+import os
+import pathlib
+import threading
+
+import numpy as np
+import pytest
+
+from tfvae.support import files
+
+
+def test_json_and_arrays_come_back(tmp_path):
+    files.write_json(tmp_path / "a.json", {"b": [1, None]})
+    assert files.read_json(tmp_path / "a.json") == {"b": [1, None]}
+    arrays = {"x": np.arange(3.0), "nested/name:0": np.ones((2, 2), np.int64)}
+    files.write_arrays(tmp_path / "a.npz", arrays)
+    read = files.read_arrays(tmp_path / "a.npz")
+    assert read.keys() == arrays.keys()
+    for name in arrays:
+        np.testing.assert_array_equal(read[name], arrays[name])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.npz"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path, stop, seen = tmp_path / "a.json", threading.Event(), set()
+    files.write_json(path, ["x"] * 2000)
+
+    def read():
+        while not stop.is_set():
+            seen.add(len(json.loads(path.read_text())))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for i in range(100):
+        files.write_json(path, ["x"] * (2000 + i % 2))
+    stop.set()
+    reader.join()
+    assert seen <= {2000, 2001}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, "old")
+    with pytest.raises(TypeError):
+        files.write_json(path, object())
+    assert files.read_json(path) == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_staged_directory_appears_whole_or_not_at_all(tmp_path):
+    with files.staged_directory(tmp_path / "new") as staged:
+        (staged / "a").write_text("1")
+        assert not (tmp_path / "new").exists()
+        assert not staged.name.isdecimal()
+    assert (tmp_path / "new" / "a").read_text() == "1"
+    with pytest.raises(RuntimeError), files.staged_directory(tmp_path / "other"):
+        raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_what_exists_is_not_overwritten(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "kept").write_text("1")
+    (tmp_path / "file").write_text("1")
+    for name in ("full", "file"):
+        with (
+            pytest.raises(FileExistsError, match=r"output must be a new or an empty directory, got .*, which exists"),
+            files.staged_directory(tmp_path / name),
+        ):
+            pass
+    assert (tmp_path / "full" / "kept").read_text() == "1"
+    (tmp_path / "empty").mkdir()
+    with files.staged_directory(tmp_path / "empty") as staged:
+        (staged / "a").write_text("1")
+    assert (tmp_path / "empty" / "a").exists()
+
+
+def test_what_a_kill_left_is_removed_a_day_later(tmp_path):
+    for name in (".1.staged-old", ".2.staged-new", "kept"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+    for name in (".1.staged-old", "kept"):
+        os.utime(tmp_path / name, (0, 0))
+    with files.staged_directory(tmp_path / "3"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {".2.staged-new", "kept", "3"}
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("1")
+    with pytest.raises(PermissionError, match=r"output must be in a directory that can be written"):
+        files.check_new(tmp_path / "file" / "below")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.access(locked, os.W_OK):  # root writes anywhere
+        return
+    with pytest.raises(PermissionError, match=r"output must be in a directory that can be written"):
+        files.check_new(locked / "new")
+
+
+@pytest.mark.parametrize(("read", "name"), [(files.read_json, "a.json"), (files.read_arrays, "a.npz")])
+def test_missing_and_corrupt_files_are_named(tmp_path, read, name):
+    path = pathlib.Path(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=f"must hold {name}, which is missing"):
+        read(path)
+    for content in (b"", b"\x80rubbish"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} must hold .*, but is corrupt"):
+            read(path)
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    path = tmp_path / "a.npz"
+    files.write_arrays(path, {"x": np.zeros(1000)})
+    content = bytearray(path.read_bytes())
+    content[4000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.npz must hold arrays, but is corrupt"):
+        files.read_arrays(path)
+
+
+def test_pickles_are_not_read(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.array([object()], dtype=object))
+    with pytest.raises(ValueError, match=r"a.npz must hold arrays, but is corrupt"):
+        files.read_arrays(tmp_path / "a.npz")

@@ -1,0 +1,161 @@
+"""What a loss really weighs: `audit_loss` finds unstated betas, KLs counted twice, sums beside means, by measuring.
+
+    loss(x) = constant + log_likelihood_weight * -E_q[log p(x|z)] + kl_weight * KL(q(z|x) || p(z))
+
+A loss is called as it is, under many changes of the weights of its encoder and decoder, which move both terms; the
+terms are measured aside (`audit_terms`), and the loss is regressed on them (`audit_fit`). What is read off the fit
+(`audit_words`): both weights with their errors; which likelihood and which reading of the encoder's scale explain the
+loss; and, from two batch sizes, what is summed over the batch.
+"""
+
+import contextlib
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.audit.fit import explanations
+from tfvae.audit.terms import latent_size, terms
+from tfvae.audit.words import OWN, LossAudit, describe
+from tfvae.seeds import fold_in
+from tfvae.support import checks
+
+
+def audit_loss(
+    loss, encoder, decoder, x, *, prior=None, beta=1.0, variables=None, num_points=24, num_seeds=32, seed=0
+) -> LossAudit:
+    """How a loss weighs log-likelihood and KL, measured: a `LossAudit`, whose `findings` say it in words.
+
+        print(audit_loss(lambda x, seed: my_loss(model, x), model.encoder, model.decoder, x_train[:64]))
+
+    For any model: the loss is only called, never read. Its weights are moved meanwhile and put back. A loss that is no
+    weighted sum of the two terms, and a term that hardly moves with the weights, are reported as what cannot be told.
+
+    Args:
+        loss: `loss(x, seed)`, to be minimised: a number, or one an example [B]. `seed` is an integer for its noise; a
+            loss may ignore it and draw anew at each call.
+        encoder: x -> `(mean, s)` or `(mean, s, z)`, where s says the standard deviation (a log variance, say; which,
+            is found out), or a `tfd.Distribution` over [D].
+        decoder: z [B, D] -> logits, probabilities or means in the shape of x, or a `tfd.Distribution`.
+        x: a batch as the loss takes it, [B, ...] with B at least 4.
+        prior: p(z); N(0, I) if None.
+        beta: what the KL is meant to be multiplied with.
+        variables: what to move, where encoder and decoder are no Keras models or modules: a list of `tf.Variable`, or
+            a pair of lists, (encoder's, decoder's), which separates the two terms better.
+        num_points: sets of weights, at least 12.
+        num_seeds: calls of the loss at each; half as many again on half the batch. A `tf.function` makes them quick.
+        seed: of the weights and of the terms' noise.
+
+    Raises:
+        ValueError: too small a batch, no variables, a loss that is not finite, a prior that does not fit the latents,
+            outputs that are none of the above.
+    """
+    x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating or not x.shape.rank or len(x) < 4:
+        raise ValueError(f"x must hold floats, [B, ...] with B at least 4, got {x.dtype.name} {list(x.shape)}")
+    checks.number("beta", beta, 0)
+    checks.count("num_points", num_points, 12)
+    checks.count("num_seeds", num_seeds, 2)
+    encoded = encoder(x[:1])
+    num_latents = latent_size(encoded, prior)
+    groups, kept = _variables(encoder, decoder, variables)
+    compiled = tf.function(lambda x, seed: terms(encoder, decoder, prior, x, seed))
+    x_half, twice = x[: len(x) // 2], [2] + [1] * (len(x.shape) - 1)
+    whole, half = [], []
+    with _restored(kept):
+        start = [[v.numpy() for v in group] for group in groups]
+        values = loss(x, np.int32(0))
+        if np.shape(values) not in ((), (len(x),)):
+            shape = list(np.shape(values))
+            raise ValueError(f"loss must give a number, or one an example, [{len(x)}], got shape {shape}")
+        before = float(np.mean(values, dtype=np.float64))
+        if not np.isfinite(before):
+            raise ValueError(f"loss must be finite at the weights as they are, got {before}")
+        for i in range(num_points):
+            _move(groups, start, i, num_points, seed, lambda: abs(_value(loss, x)) < 1e3 * (1 + abs(before)))
+            whole.append(_observe(loss, x, compiled(x, fold_in(seed, i)), num_seeds))
+            if i % 2:
+                # Twice the half has the shape of the whole: nothing is traced again.
+                half.append(_observe(loss, x_half, compiled(tf.tile(x_half, twice), fold_in(seed, i)), num_seeds))
+    candidates = explanations(whole, half)
+    if not candidates:
+        raise ValueError("loss must be finite at most weights near those given, got too few numbers")
+    return describe(candidates, tuple(x.shape), num_latents, beta, _facts(whole, x, encoded))
+
+
+def _variables(encoder, decoder, variables):
+    """The variables to move, the encoder's and the decoder's, and all that are to be kept."""
+    if variables is None:
+        groups = [list(getattr(piece, "trainable_variables", ())) for piece in (encoder, decoder)]
+    else:
+        variables = list(variables)
+        groups = variables if len(variables) == 2 and not hasattr(variables[0], "assign") else [variables, []]
+        if not all(hasattr(v, "assign") for v in itertools.chain(*groups)):
+            raise ValueError("variables must be a list of tf.Variable, or a pair of such lists, got something else")
+    kept = {v.ref(): v for v in itertools.chain(*groups)}
+    for piece in (encoder, decoder):
+        kept |= {v.ref(): v for v in getattr(piece, "variables", ())}
+    if not any(groups):
+        raise ValueError("variables must be given where encoder and decoder have no trainable_variables, got none")
+    return groups, list(kept.values())
+
+
+@contextlib.contextmanager
+def _restored(variables):
+    before = [v.numpy() for v in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+def _move(groups, start, i, num_points, seed, small_enough):
+    """Moves the encoder's weights, the decoder's, or both, in turn, ever further; less where the loss explodes."""
+    rng = np.random.default_rng([seed % 2**64, i])
+    which = [(True, True), (True, False), (False, True)][i % 3] if all(groups) else (True, True)
+    # The encoder's further: the KL has to stand out from the noise of the log-likelihood.
+    steps = [
+        [move * far * rng.normal(size=v.shape) * _size(v) for v in values]
+        for move, far, values in zip(which, (2, 1), start, strict=True)
+    ]
+    reach = 0.2 * 10 ** (i / (num_points - 1))
+    for _ in range(8):
+        for variable, value, step in zip(*(itertools.chain(*a) for a in (groups, start, steps)), strict=True):
+            variable.assign(value + reach * step)
+        if small_enough():
+            return
+        reach /= 2
+
+
+def _size(value):
+    """How large a weight is; biases start at 0, and are moved all the same."""
+    size = np.sqrt(np.mean(np.square(value)))
+    return size if value.ndim > 1 else max(size, 0.5)
+
+
+def _observe(loss, x, measured, num_seeds):
+    """The loss, its variance, and the terms as numbers, at the present weights."""
+    values = np.array([_value(loss, x, i) for i in range(num_seeds)])
+    log_px_z, kl, in_unit_interval = tf.nest.map_structure(lambda t: t.numpy().astype(np.float64), measured)
+    return {
+        "loss": values.mean(),
+        "variance": values.var(ddof=1) / num_seeds,
+        "log_px_z": log_px_z,
+        "kl": kl,
+        "in_unit_interval": bool(in_unit_interval),
+    }
+
+
+def _value(loss, x, seed=0):
+    return float(np.mean(loss(x, np.int32(seed)), dtype=np.float64))
+
+
+def _facts(points, x, encoded):
+    return {
+        "seedless": all(p["variance"] == 0 for p in points),
+        "outputs_in_unit_interval": all(p["in_unit_interval"] for p in points),
+        "grey": bool(tf.reduce_any((x != 0) & (x != 1))),
+        "tuple": isinstance(encoded, list | tuple),
+        "distribution": OWN in points[0]["log_px_z"],
+    }

@@ -1,0 +1,158 @@
+"""What a loss may be made of, for `audit`: log p(x|z) and KL, under each reading of the encoder and the decoder.
+
+Shapes: S samples, B batch, D latent.
+"""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from tfvae.audit.words import LOGITS, OWN, PROBABILITIES, SQUARED
+
+tfd = tfp.distributions
+
+# What z's standard deviation may be, given the encoder's second output s, or the s of its distribution.
+_OF_OUTPUT = {
+    "exp(s / 2)": lambda s: tf.exp(s / 2),
+    "exp(s)": tf.exp,
+    "softplus(s)": tf.nn.softplus,
+    "s": tf.abs,
+    "sqrt(s)": tf.sqrt,
+}
+_OF_SCALE = {"s": tf.identity, "s^2": tf.square, "sqrt(s)": tf.sqrt}
+
+
+def terms(encoder, decoder, prior, x, seed, num_samples=32):
+    """{likelihood: [readings, 2]}, {reading: [2]}, whether outputs lie in [0, 1].
+
+    Pairs are the batch's mean of log p(x|z), or of the KL, and the variance of that estimate.
+    """
+    z, kls = _readings(encoder(x), prior, num_samples, seed)  # z: {reading: [S, B, D]}
+    output = decoder(tf.concat([tf.reshape(a, [-1, a.shape[-1]]) for a in z.values()], axis=0))
+    repeated = tf.tile(x, [len(z) * num_samples] + [1] * (len(x.shape) - 1))
+    log_px_z = {}
+    for likelihood, values in _likelihoods(output, repeated).items():
+        mean, variance = _estimate(tf.reshape(values, [len(z), num_samples, len(x)]))
+        if likelihood == PROBABILITIES:
+            doubt = tf.reshape(_clipped_away(output, repeated), [len(z), -1])
+            variance += tf.cast(tf.reduce_mean(doubt, axis=1) ** 2, tf.float64)
+        log_px_z[likelihood] = tf.stack([mean, variance], axis=1)
+    # Outputs that are no numbers come of readings that are wrong, such as the root of what is negative.
+    outside = _is_distribution(output) or tf.reduce_any((output < 0) | (output > 1))
+    return log_px_z, kls, tf.logical_not(outside)
+
+
+def latent_size(encoded, prior):
+    """D, of what the encoder gives.
+
+    Raises:
+        ValueError: an output that cannot be read, or a prior that is not over [D].
+    """
+    if isinstance(encoded, list | tuple) and len(encoded) > 1:
+        shape = encoded[0].shape[1:]
+    elif _is_distribution(encoded):
+        qz_x = getattr(encoded, "tensor_distribution", encoded)
+        shape = qz_x.batch_shape[1:] if isinstance(qz_x, tfd.Normal) else qz_x.event_shape
+    else:
+        raise ValueError(f"encoder must give (mean, s), (mean, s, z) or a tfd.Distribution, got {encoded!r}")
+    if len(shape) != 1:
+        raise ValueError(f"encoder must give one vector of latents [D] an example, got shape {list(shape)}")
+    if prior is not None and not _is_over(prior, shape):
+        raise ValueError(f"prior must be a tfd.Distribution over {list(shape)}, without a batch shape, got {prior}")
+    return shape[0]
+
+
+def _is_over(prior, shape):
+    return isinstance(prior, tfd.Distribution) and (prior.event_shape, prior.batch_shape) == (shape, [])
+
+
+def _estimate(values):
+    """Mean [...] over samples and batch, and its variance over the samples, of values [..., S, B]; in float64."""
+    values = tf.cast(values, tf.float64)
+    variance = tf.reduce_mean(tf.math.reduce_variance(values, axis=-2), axis=-1)
+    return tf.reduce_mean(values, axis=[-2, -1]), variance / np.prod(values.shape[-2:])
+
+
+def _is_distribution(output):
+    return isinstance(output, tfd.Distribution) or hasattr(output, "tensor_distribution")
+
+
+def _readings(encoded, prior, num_samples, seed):
+    """{reading: z [S, B, D]}, {reading: the KL and its variance, [2]}."""
+    if isinstance(encoded, list | tuple):
+        (loc, raw), stds = encoded[:2], _OF_OUTPUT
+    else:
+        qz_x = getattr(encoded, "tensor_distribution", encoded)
+        if not _is_diagonal_normal(qz_x):
+            z = qz_x.sample(num_samples, seed=seed)
+            return {"s": z}, {"s": _kl(qz_x, _known(prior, z), z)}
+        loc, raw, stds = qz_x.mean(), qz_x.stddev(), _OF_SCALE
+    noise = tf.random.stateless_normal(tf.concat([[num_samples], tf.shape(loc)], axis=0), seed, dtype=loc.dtype)
+    qs = {name: tfd.MultivariateNormalDiag(loc, std(raw)) for name, std in stds.items()}
+    samplers = {name: loc + q.stddev() * noise for name, q in qs.items()}
+    kls = {name: _kl(q, _known(prior, loc), samplers[name]) for name, q in qs.items()}
+    return samplers | {"0": loc + 0 * noise}, kls
+
+
+def _is_diagonal_normal(qz_x):
+    base = qz_x.distribution if isinstance(qz_x, tfd.Independent) else qz_x
+    return isinstance(base, tfd.MultivariateNormalDiag | tfd.Normal)
+
+
+def _known(prior, z):
+    """The prior, N(0, I) if None; a normal as the kind whose KL TFP has in closed form."""
+    if prior is None:
+        return tfd.MultivariateNormalDiag(tf.zeros(z.shape[-1], z.dtype), tf.ones(z.shape[-1], z.dtype))
+    if isinstance(prior, tfd.Independent) and isinstance(prior.distribution, tfd.Normal):
+        return tfd.MultivariateNormalDiag(prior.mean(), prior.stddev())
+    return prior
+
+
+def _kl(qz_x, pz, z):
+    """The batch's mean KL(q || p), and the variance of its estimate, 0 where TFP has the closed form: [2]."""
+    try:
+        kl = tf.cast(tf.reduce_mean(tfd.kl_divergence(qz_x, pz)), tf.float64)
+        return tf.stack([kl, tf.zeros_like(kl)])
+    except NotImplementedError:
+        return tf.stack(_estimate(qz_x.log_prob(z) - pz.log_prob(z)))
+
+
+def _likelihoods(output, x):
+    """{name: log p(x|z) up to a constant, [B]} for all that a loss may make of the decoder's output."""
+    if _is_distribution(output):
+        own = {OWN: _summed(output.log_prob(tf.cast(x, output.dtype) if output.dtype.is_floating else x))}
+        try:
+            mean = output.mean()
+        except NotImplementedError:
+            return own
+        return own | _errors(mean, x, "")
+    if np.prod(output.shape[1:]) != np.prod(x.shape[1:]):
+        raise ValueError(f"decoder must give the shape of x, {list(x.shape)}, or a tfd.Distribution, got {output!r}")
+    output = tf.cast(tf.reshape(output, tf.shape(x)), x.dtype)
+    logits = {LOGITS: -_summed(tf.nn.sigmoid_cross_entropy_with_logits(x, output))}
+    return _errors(output, x, "") | logits | _errors(tf.sigmoid(output), x, " of sigmoid(output)", cross=False)
+
+
+def _errors(mean, x, suffix, cross=True):
+    mean = tf.cast(mean, x.dtype)
+    found = {
+        f"{SQUARED}{suffix}": -_summed((x - mean) ** 2) / 2,
+        f"absolute error{suffix}": -_summed(tf.abs(x - mean)),
+    }
+    if cross:
+        # Clipped as Keras clips; no number where the mean is no probability.
+        by_pixel = tf.where((mean >= 0) & (mean <= 1), tfk.backend.binary_crossentropy(x, mean), np.nan)
+        found[PROBABILITIES] = -_summed(by_pixel)
+    return found
+
+
+def _clipped_away(output, x):
+    """How much of the cross-entropy lies beyond p = 1e-5, [B]: each code clips elsewhere, so that much is unsure."""
+    p = tf.cast(tf.reshape(output.mean() if _is_distribution(output) else output, tf.shape(x)), x.dtype)
+    clipped = tf.clip_by_value(p, 1e-5, 1 - 1e-5)
+    return _summed(tfk.backend.binary_crossentropy(x, p) - tfk.backend.binary_crossentropy(x, clipped))
+
+
+def _summed(values):
+    return tf.reduce_sum(tf.reshape(values, [len(values), -1]), axis=1)

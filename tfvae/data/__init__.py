@@ -1,0 +1,34 @@
+"""Images: published sets, the user's own arrays and files, images of known factors; and how they become batches.
+
+digits = data.load("digits")
+digits.x_test, digits.y_test, digits.event_shape
+for x in digits.train(batch_size=128): ...
+"""
+
+from tfvae.data import shares
+from tfvae.data.batches import Batches
+from tfvae.data.epochs import Epochs
+from tfvae.data.factors import FactorData, dsprites, from_factors
+from tfvae.data.images import ImageData
+from tfvae.data.loading import from_arrays, load
+from tfvae.data.streams import Stream, from_image_folder, from_tfrecords, to_tfrecords
+
+__all__ = [
+    "Batches",
+    "Epochs",
+    "FactorData",
+    "ImageData",
+    "Stream",
+    "dsprites",
+    "from_arrays",
+    "from_factors",
+    "from_image_folder",
+    "from_tfrecords",
+    "load",
+    "shares",
+    "to_tfrecords",
+]
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,90 @@
+"""The training set as batches: what `fit` takes, and iterates as a Dataset would."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfvae.support import checks
+
+
+class Batches:
+    """The batches of a training set: iterating gives an epoch, a second time the next one, each in a new order.
+
+    `VAE.fit` starts from the epoch that the optimizer's count of updates tells, so that 2 + 2 epochs are 4. What `map`
+    and `take` give keeps that; Dataset's other methods are refused. `dataset` is a `tf.data.Dataset` that forgets it.
+
+    Args:
+        pipeline: a Dataset of epoch numbers -> the Dataset of their batches.
+        batch_size: of all batches but the last of an epoch.
+        num_steps: batches in an epoch; None if unknown.
+        first_epoch: from 0.
+        in_memory: the `Epochs`, where a step can read the images itself.
+        parts: (first epoch, `tf.distribute.InputContext`) -> the Dataset that one of several workers reads.
+    """
+
+    def __init__(
+        self,
+        pipeline: Callable,
+        batch_size: int,
+        num_steps: int | None,
+        *,
+        first_epoch: int = 0,
+        in_memory: Any = None,
+        parts: Callable | None = None,
+    ):
+        self._pipeline, self.batch_size, self.num_steps = pipeline, batch_size, num_steps
+        self.first_epoch, self.in_memory, self.parts = first_epoch, in_memory, parts
+
+    @functools.cached_property
+    def dataset(self) -> tf.data.Dataset:
+        """A `tf.data.Dataset` of one epoch, a second time of the next, for what takes nothing else."""
+        epoch = tf.Variable(self.first_epoch - 1, dtype=tf.int64, trainable=False)
+        batches = self._pipeline(tf.data.Dataset.from_tensors(0).map(lambda _: epoch.assign_add(1)))
+        if self.num_steps is None:
+            return batches
+        return batches.apply(tf.data.experimental.assert_cardinality(self.num_steps))
+
+    def __iter__(self):
+        return iter(self.dataset)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def element_spec(self):
+        return self.dataset.element_spec
+
+    def from_epoch(self, first: int) -> tf.data.Dataset:
+        """All epochs from the `first` in one Dataset without end."""
+        batches = self._pipeline(tf.data.Dataset.counter(first))
+        return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+    def map(self, function: Callable) -> "Batches":
+        """These batches, each through a function of [B, H, W, C] (and labels [B])."""
+
+        def mapped(batches):
+            return batches.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+        parts = self.parts and (lambda *where: mapped(self.parts(*where)))
+        options = {"first_epoch": self.first_epoch, "parts": parts}
+        return Batches(lambda epochs: mapped(self._pipeline(epochs)), self.batch_size, self.num_steps, **options)
+
+    def take(self, count: int) -> "Batches":
+        """The first `count` batches of each epoch."""
+        checks.count("count", count)
+
+        def pipeline(epochs):
+            return epochs.flat_map(lambda epoch: self._pipeline(tf.data.Dataset.from_tensors(epoch)).take(count))
+
+        num_steps = count if self.num_steps is None else min(count, self.num_steps)
+        return Batches(pipeline, self.batch_size, num_steps, first_epoch=self.first_epoch)
+
+    def __getattr__(self, name):
+        if not name.startswith("_") and hasattr(tf.data.Dataset, name):
+            raise AttributeError(
+                f"Batches must keep the order of their epochs, which {name} would lose: use map or take, or "
+                f"`.dataset.{name}`, after which `fit` does not know the epoch"
+            )
+        raise AttributeError(f"'Batches' object has no attribute {name!r}")

@@ -1,0 +1,156 @@
+"""Data sets by name, and the user's own arrays."""
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from tfvae.data import downloads, factors, streams
+from tfvae.data.images import ImageData
+from tfvae.support import checks, pieces
+from tfvae.support.fields import BINARIZATIONS
+from tfvae.support.pieces import option, piece
+
+_DIGITS_TEST_SIZE = 360
+
+
+def load(name, binarize=None, seed=0, *, validation_size=None, path=None, **options):
+    """A named data set.
+
+        digits = tfvae.data.load("digits", binarize="static")
+
+    Args:
+        name: "digits" (bundled with scikit-learn, no download); "sprites" (binary, made from known factors as they are
+            read: a `FactorData`); "mnist", "fashion_mnist" or "cifar10" (Keras' loaders); one that `pieces.piece`
+            declares; "tfds:<name>" for a data set of tensorflow_datasets (its train, validation and test splits),
+            which needs that package and gives a `Stream`.
+        binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
+            fresh draw each time a training image is read (validation and test are drawn once, by the seed).
+        seed: of binarization and shuffling; the split into training and validation does not depend on it.
+        validation_size: images held out of the training set, stratified by label (by position for "tfds:<name>");
+            0 for none. Of the sprites, default: as many as for the test, 1000 or at most a tenth.
+        path: for "mnist", a file like Keras' `mnist.npz` or a folder that holds it; default: the environment variable
+            TFVAE_DATA, then Keras' download. For tensorflow_datasets, its data_dir.
+        **options: of the data set: `image_size` and `factor_sizes` of the sprites.
+
+    Raises:
+        ImportError: tensorflow_datasets is not installed.
+        ValueError: an unknown name or binarization, a validation_size out of range, a file whose content is not the
+            published one.
+        OSError: the data set is neither on this machine nor can it be downloaded.
+    """
+    if name == "tfds:dsprites":
+        raise ValueError(
+            "name must be a data set whose bytes are grey levels, got 'tfds:dsprites', which has 0 and 1: "
+            "data.dsprites(path) reads its published file, with the factors"
+        )
+    if str(name).startswith("tfds:"):
+        return streams.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
+    found = pieces.of_kind("data")
+    checks.check_name("name", name, list(found))
+    chosen = found[name]
+    for argument, value in options.items():
+        users = [one.name for one in pieces.users(argument).get("data", ())]
+        if not users:
+            raise checks.InputTypeError(f"load must get options of a data set, got {argument!r}, which none has")
+        if value is not None and name not in users:
+            raise ValueError(f"{argument} must be None unless name is {' or '.join(users)}, got {value}")
+    given = {"binarize": binarize, "seed": seed, "validation_size": validation_size, "path": path, **options}
+    return chosen.function(**{argument: value for argument, value in given.items() if argument in chosen.parameters})
+
+
+@piece("data")
+def digits(binarize=None, seed=0, validation_size=None):
+    """The digits of scikit-learn: 1,797 images of 8 x 8 pixels, ink counted from 0 to 16."""
+    found = load_digits()
+    x, y = found.images.astype(np.uint8)[..., np.newaxis], found.target
+    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=_DIGITS_TEST_SIZE, stratify=y, random_state=0)
+    return _assemble("digits", x_train, x_test, y_train, y_test, validation_size, 144, 16, binarize, seed)
+
+
+@piece(
+    "data",
+    image_size=option(None, "Height and width: 32 or 64", of=int),
+    factor_sizes=option(None, "Values of each factor: 3,6,8,8,8", of=tuple),
+)
+def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor_sizes=None):
+    """Binary images made from known factors: shape, scale, orientation, x and y."""
+    return factors.sprites(binarize, seed, validation_size, image_size, factor_sizes)
+
+
+@piece("data")
+def mnist(binarize=None, seed=0, validation_size=None, path=None):
+    """MNIST, 28 x 28, in Keras' download or in the folder that TFVAE_DATA names."""
+    (x_train, y_train), (x_test, y_test) = downloads.mnist(path)
+    return _assemble("mnist", x_train, x_test, y_train, y_test, validation_size, 5000, 255, binarize, seed)
+
+
+@piece("data")
+def fashion_mnist(binarize=None, seed=0, validation_size=None):
+    """Fashion-MNIST, 28 x 28, by Keras' download."""
+    return _downloaded("fashion_mnist", binarize, seed, validation_size)
+
+
+@piece("data")
+def cifar10(binarize=None, seed=0, validation_size=None):
+    """CIFAR-10, 32 x 32 x 3, by Keras' download."""
+    return _downloaded("cifar10", binarize, seed, validation_size)
+
+
+def _downloaded(name, binarize, seed, validation_size):
+    (x_train, y_train), (x_test, y_test) = downloads.keras(name)
+    return _assemble(name, x_train, x_test, y_train, y_test, validation_size, 5000, 255, binarize, seed)
+
+
+def from_arrays(
+    x_train, x_test, y_train=None, y_test=None, *, validation_size=None, binarize=None, seed=0, name="arrays"
+):
+    """The user's own images.
+
+    Args:
+        x_train, x_test: [N, H, W] or [N, H, W, C]; uint8 in 0 ... 255, or floats in [0, 1].
+        y_train, y_test: labels [N], or None. With labels, the split into training and validation is stratified.
+        validation_size: images held out of x_train; default: a tenth.
+        binarize, seed: as for `load`.
+
+    Raises:
+        ValueError: empty arrays, shapes that do not fit, values that are not finite or out of range.
+    """
+    x_train, x_test = (checks.images(a, x) for a, x in (("x_train", x_train), ("x_test", x_test)))
+    if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
+        raise ValueError(
+            f"x_test must have the image shape and dtype of x_train, {x_train.shape[1:]} {x_train.dtype}, "
+            f"got {x_test.shape[1:]} {x_test.dtype}"
+        )
+    for argument, x, y in (("y_train", x_train, y_train), ("y_test", x_test, y_test)):
+        if y is not None and len(y) != len(x):
+            raise ValueError(f"{argument} must hold a label for each of the {len(x)} images, got {len(y)}")
+    max_level = 255 if x_train.dtype == np.uint8 else None
+    tenth = len(x_train) // 10
+    return _assemble(name, x_train, x_test, y_train, y_test, validation_size, tenth, max_level, binarize, seed)
+
+
+def _assemble(name, x_train, x_test, y_train, y_test, validation_size, default_size, max_level, binarize, seed):
+    checks.check_name("binarize", binarize, BINARIZATIONS)
+    size = default_size if validation_size is None else validation_size
+    if not 0 <= size < len(x_train):
+        raise ValueError(f"validation_size must be in [0, {len(x_train) - 1}], got {size}")
+    if x_train.ndim == 3:
+        x_train, x_test = x_train[..., np.newaxis], x_test[..., np.newaxis]
+    train, held_out = np.arange(len(x_train)), np.arange(0)
+    if size:
+        train, held_out = train_test_split(train, test_size=size, stratify=y_train, random_state=0)
+    images = {"train": x_train[train], "validation": x_train[held_out], "test": x_test}
+    labels = {"train": None, "validation": None, "test": None if y_test is None else np.asarray(y_test)}
+    if y_train is not None:
+        y_train = np.asarray(y_train)
+        labels |= {"train": y_train[train], "validation": y_train[held_out]}
+    return ImageData(
+        name=name,
+        event_shape=tuple(int(size) for size in x_train.shape[1:]),
+        num_levels=1 if binarize else max_level,
+        binarize=binarize,
+        seed=seed,
+        images=images,
+        labels=labels,
+        max_level=max_level or 1,
+    )

@@ -1,0 +1,121 @@
+"""Files of images: which there are, and how a record of them becomes an image."""
+
+import collections.abc
+import dataclasses
+import math
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.support import checks
+
+# Files that are read at the same time, their images in turn.
+_CYCLE_LENGTH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One split's files, numbered from 0.
+
+    Attributes:
+        num_files: at least 1.
+        records: the file's number -> a Dataset of what `decode` takes; None where a file is one image.
+        decode: a record (or the file's number) -> uint8 [H, W, C].
+        counts: images in each file, or None.
+    """
+
+    num_files: int
+    records: collections.abc.Callable | None
+    decode: collections.abc.Callable
+    counts: tuple | None
+
+    def num_images(self, index=0, count=1):
+        """In one of `count` shards; None if not counted."""
+        if self.counts is None:
+            return None
+        if self.num_files >= count:
+            return sum(self.counts[index::count])
+        return sum(len(range(index, size, count)) for size in self.counts)
+
+    def items(self, seed=None, index=0, count=1, deterministic=True):
+        """A Dataset of (file, place in the file, record): in turn from files in a new order, or as they lie."""
+        numbers = tf.range(self.num_files, dtype=tf.int64)
+        if self.num_files >= count:
+            numbers = numbers[index::count]
+        if seed is not None:
+            numbers = tf.random.experimental.stateless_shuffle(numbers, seed)
+        numbers = tf.data.Dataset.from_tensor_slices(numbers)
+        if self.records is None:
+            return numbers.map(lambda file: (file, tf.constant(0, tf.int64), file))
+
+        def items_of(file):
+            records = self.records(file).enumerate()
+            if self.num_files < count:
+                records = records.shard(count, index)
+            return records.map(lambda place, record: (file, place, record))
+
+        cycle_length = 1 if seed is None else min(_CYCLE_LENGTH, self.num_files)
+        if deterministic:  # one reader: parallel ones were slower on a local disk, and their buffers grow
+            return numbers.interleave(items_of, cycle_length)
+        return numbers.interleave(items_of, cycle_length, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+
+
+def of_tfrecords(paths, decode, count):
+    """The `Source` of TFRecord files; `count`: reads them all once, to know how many images there are."""
+    table = tf.constant(paths)
+    counts = None
+    if count:
+        sizes = tf.data.Dataset.from_tensor_slices(table).map(
+            lambda path: tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
+        )
+        counts = tuple(int(size) for size in sizes)
+    return Source(len(paths), lambda file: tf.data.TFRecordDataset(table[file]), decode, counts)
+
+
+def of_image_files(paths, event_shape):
+    """The `Source` of PNG and JPEG files, resized to `event_shape`."""
+    table = tf.constant(paths)
+
+    def decode(file):
+        image = tf.io.decode_image(tf.io.read_file(table[file]), channels=event_shape[2], expand_animations=False)
+        resized = tf.image.resize(image, event_shape[:2], antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+    return Source(len(paths), None, decode, (1,) * len(paths))
+
+
+def from_raw(feature, raw, event_shape):
+    """uint8 [H, W, C] of H * W * C bytes."""
+    size, got = math.prod(event_shape), tf.strings.length(raw)
+    raw = checks.after(got == size, [f"{feature} must be the {size} bytes of an image {event_shape}, got", got], raw)
+    return tf.reshape(tf.io.decode_raw(raw, tf.uint8), event_shape)
+
+
+def from_file(feature, encoded, event_shape):
+    """uint8 [H, W, C] of the bytes of a PNG or JPEG file of just that size."""
+    image = tf.io.decode_image(encoded, channels=event_shape[2], expand_animations=False)
+    got = tf.shape(image)
+    rule = f"{feature} must have shape {event_shape}, got"
+    return checks.after(tf.reduce_all(got == event_shape), [rule, got], image)
+
+
+def matched(argument, patterns):
+    """The files that match any of the patterns, sorted."""
+    patterns = [patterns] if isinstance(patterns, str | pathlib.Path) else patterns
+    found = set()
+    for pattern in patterns:
+        matches = [path for path in tf.io.gfile.glob(str(pattern)) if not tf.io.gfile.isdir(path)]
+        if not matches:
+            raise ValueError(f"{argument} must match at least one file, got {str(pattern)!r}")
+        found |= set(matches)
+    return sorted(found)
+
+
+def image_files(argument, folder):
+    """The PNG and JPEG files in a folder and below it, sorted."""
+    paths = (path for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    paths = sorted(str(path) for path in paths)
+    if not paths:
+        raise ValueError(f"{argument} must be a folder with PNG or JPEG files, got {str(folder)!r}")
+    return paths

@@ -1,0 +1,43 @@
+"""Measuring a trained VAE: bounds on log p(x) with their errors, gaps, active units, the card, the audit of a loss.
+
+Everything takes fixed seeds and says how many samples: asked twice, it answers the same. How latents compare with
+known factors is in `disentanglement`.
+"""
+
+from tfvae.audit import LossAudit, audit_loss
+from tfvae.diagnostics.annealing import annealed_log_evidence
+from tfvae.diagnostics.blocks import error_of_mean
+from tfvae.diagnostics.card import evaluation_card, format_card
+from tfvae.diagnostics.evidence import Evidence, Measurement, log_evidence, measure
+from tfvae.diagnostics.gaps import InferenceGap, inference_gap
+from tfvae.diagnostics.latents import (
+    ACTIVE_THRESHOLD,
+    RateDistortion,
+    active_units,
+    aggregate_posterior,
+    rate_distortion,
+)
+
+__all__ = [
+    "ACTIVE_THRESHOLD",
+    "Evidence",
+    "InferenceGap",
+    "LossAudit",
+    "Measurement",
+    "RateDistortion",
+    "active_units",
+    "aggregate_posterior",
+    "annealed_log_evidence",
+    "audit_loss",
+    "error_of_mean",
+    "evaluation_card",
+    "format_card",
+    "inference_gap",
+    "log_evidence",
+    "measure",
+    "rate_distortion",
+]
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,165 @@
+"""Where log p(x) - ELBO comes from: the family of q, or one encoder for all x.
+
+    log p(x) - ELBO[q(z|x)] = log p(x) - ELBO[q*_x]  +  ELBO[q*_x] - ELBO[q(z|x)]
+                              approximation gap         amortization gap
+
+q*_x is the family's best member for this x alone, found by gradient. Cremer, Li and Duvenaud (2018, arXiv 1801.03558),
+eq. 5 and 6. Shapes: S samples, B batch, D latent.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.diagnostics.blocks import blocks
+from tfvae.diagnostics.evidence import Evidence
+from tfvae.objectives import Draw
+from tfvae.seeds import fold_in
+from tfvae.support import checks
+
+tfd = tfp.distributions
+
+_OPTIMIZING, _MEASURING = 0, 1
+
+
+class InferenceGap(NamedTuple):
+    """Per-example estimates in nats, [N] each, of the same samples for both q.
+
+    Attributes:
+        log_evidence: as given, or importance-sampled with q*_x, a better proposal than q(z|x). A lower bound still,
+            whose errors tell too little where q*_x is much narrower than p(z|x).
+        elbo: of q(z|x).
+        best_elbo, best_elbo_standard_error: of q*_x.
+        approximation: log_evidence - best_elbo.
+        amortization: best_elbo - elbo; below 0 where the search for q*_x fell short.
+        approximation_standard_error, amortization_standard_error: Monte Carlo errors, as the other one.
+    """
+
+    log_evidence: np.ndarray
+    elbo: np.ndarray
+    best_elbo: np.ndarray
+    best_elbo_standard_error: np.ndarray
+    approximation: np.ndarray
+    amortization: np.ndarray
+    approximation_standard_error: np.ndarray
+    amortization_standard_error: np.ndarray
+
+
+def inference_gap(
+    vae, x, num_samples=2000, *, evidence=None, num_steps=300, learning_rate=0.05, seed=0, progress=False
+):
+    """Both parts of the gap between log p(x) and the ELBO, for each example: an `InferenceGap`.
+
+    Args:
+        vae: its encoder gives diagonal or full normals; q*_x is of the same kind.
+        x: [N, *event_shape], in the likelihood's support.
+        num_samples: of each q, at least 2, for what is measured.
+        evidence: an `Evidence` for log p(x), as `annealed_log_evidence` gives it, in place of importance sampling.
+        num_steps: of Adam for each q*_x, from q(z|x) on, each with 16 samples; the rate falls along a cosine.
+        learning_rate: its start, in units of z and of the logarithm of its scale.
+        seed: an integer.
+        progress: shows a bar.
+
+    Raises:
+        ValueError: a number out of range, an encoder of another family, evidence of another number of x, or bad x.
+    """
+    checks.count("num_samples", num_samples, 2)
+    checks.count("num_steps", num_steps)
+    checks.above_zero("learning_rate", learning_rate)
+    x = vae.check_support(x)
+    if evidence is not None:
+        if not isinstance(evidence, Evidence):
+            raise ValueError(f"evidence must be an Evidence, got {type(evidence).__name__}")
+        for values in evidence:
+            if np.shape(values) != (len(x),):
+                raise ValueError(f"evidence must be of {len(x)} examples, got shape {np.shape(values)}")
+    _parameters(vae.rows(slice(1)).encode(x[:1]))  # refuses other families
+    at_once = 16
+    search = {"num_samples": at_once, "num_steps": num_steps, "learning_rate": learning_rate}
+    optimize = tf.function(functools.partial(_optimize, **search), reduce_retracing=True)
+    weigh = tf.function(_log_weights, reduce_retracing=True)
+    columns = []
+    for first, part, block in blocks(vae, x, at_once * np.prod(vae.event_shape), "inference gap", progress):
+        best = optimize(part, block, fold_in(seed, first, _OPTIMIZING))
+        counts = [min(at_once, num_samples - i) for i in range(0, num_samples, at_once)]
+        log_w = [
+            np.asarray(weigh(part, block, best, tf.constant(count), fold_in(seed, first, _MEASURING, i)), np.float64)
+            for i, count in enumerate(counts)
+        ]
+        columns.append(_gaps(*np.concatenate(log_w, axis=1)))
+    gap = InferenceGap(*np.concatenate(columns, axis=1))
+    if evidence is None:
+        return gap
+    error = np.hypot(evidence.standard_error, gap.best_elbo_standard_error)
+    approximation = evidence.value - gap.best_elbo
+    return gap._replace(log_evidence=evidence.value, approximation=approximation, approximation_standard_error=error)
+
+
+def _parameters(qz_x):
+    """loc [B, D], the logarithm of the Cholesky factor's diagonal [B, D] and, of full normals, its rest [B, D, D]."""
+    if isinstance(qz_x, tfd.MultivariateNormalDiag):
+        return [qz_x.mean(), tf.math.log(qz_x.stddev())]
+    if isinstance(qz_x, tfd.MultivariateNormalTriL):
+        tril = qz_x.scale.to_dense()  # the covariance's own factor would have lost small diagonals to rounding
+        return [qz_x.mean(), tf.math.log(tf.linalg.diag_part(tril)), tril]
+    raise ValueError(f"encoder must give diagonal or full normals, got {type(qz_x).__name__}")
+
+
+def _normal(parameters):
+    loc, log_scale, *rest = parameters
+    if not rest:
+        return tfd.MultivariateNormalDiag(loc, tf.exp(log_scale))
+    lower = tf.linalg.band_part(rest[0], -1, 0)
+    return tfd.MultivariateNormalTriL(loc, tf.linalg.set_diag(lower, tf.exp(log_scale)))
+
+
+def _optimize(vae, x, seed, *, num_samples, num_steps, learning_rate):
+    """The parameters of q*_x, by Adam on -ELBO, each example's on its own."""
+    parameters = _parameters(vae.encode(x))
+    means, squares = ([tf.zeros_like(p) for p in parameters] for _ in range(2))
+    for step in tf.range(num_steps):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            q = _normal(parameters)
+            z = q.sample(num_samples, seed=fold_in(seed, step))  # [S, B, D]
+            # Without the score, whose mean is 0: no noise is left where q* = p(z|x) (Roeder et al. 2017, 1703.09194).
+            log_q = _normal([tf.stop_gradient(p) for p in parameters]).log_prob(z)
+            elbo = tf.reduce_mean(Draw(q, vae.prior, z, vae.decode(z).log_prob(x), log_qz_x=log_q).log_w, axis=0)
+        gradients = tape.gradient(elbo, parameters)
+        done = tf.cast(step, x.dtype)
+        rate = learning_rate * (1 + tf.cos(math.pi * done / num_steps)) / 2
+        means = [0.9 * m + 0.1 * g for m, g in zip(means, gradients, strict=True)]
+        squares = [0.99 * s + 0.01 * g**2 for s, g in zip(squares, gradients, strict=True)]
+        means_hat = [m / (1 - 0.9 ** (done + 1)) for m in means]
+        squares_hat = [s / (1 - 0.99 ** (done + 1)) for s in squares]
+        parameters = [
+            p + rate * m / (tf.sqrt(s) + 1e-8) for p, m, s in zip(parameters, means_hat, squares_hat, strict=True)
+        ]
+    return parameters
+
+
+def _log_weights(vae, x, best, num_samples, seed):
+    """log p(x, z) - log q(z): [2, S, B], of q(z|x) and of q*_x, by the same noise."""
+    log_w = []
+    for q in (vae.encode(x), _normal(best)):
+        z = q.sample(num_samples, seed=seed)
+        log_w.append(Draw(q, vae.prior, z, vae.decode(z).log_prob(x)).log_w)
+    return tf.stack(log_w)
+
+
+def _gaps(log_w, best_log_w):
+    """The columns of an `InferenceGap` from log weights [S, B]."""
+    num_samples = len(log_w)
+    elbo, best_elbo = log_w.mean(axis=0), best_log_w.mean(axis=0)
+    log_evidence = np.logaddexp.reduce(best_log_w) - np.log(num_samples)
+    # What one sample adds to log mean w - mean log w, to first order.
+    influence = np.exp(best_log_w - log_evidence) - best_log_w
+    best_error, approximation_error, amortization_error = (
+        a.std(axis=0, ddof=1) / np.sqrt(num_samples) for a in (best_log_w, influence, best_log_w - log_w)
+    )
+    gaps = (log_evidence - best_elbo, best_elbo - elbo)
+    return np.stack([log_evidence, elbo, best_elbo, best_error, *gaps, approximation_error, amortization_error])

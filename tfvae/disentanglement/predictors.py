@@ -1,0 +1,112 @@
+"""Disentanglement by predicting factors from latents. Shapes: N points, D latents, F factors."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.feature_selection import r_regression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import train_test_split
+from sklearn.tree import DecisionTreeClassifier
+
+from tfvae.disentanglement import points
+from tfvae.support.checks import count
+
+
+class DCI(NamedTuple):
+    """What `dci` gives, each in [0, 1]."""
+
+    disentanglement: float
+    completeness: float
+    informativeness: float
+
+
+def sap(latents, factors, *, categorical=()):
+    """The separated attribute predictability: 1/F sum_k (S_j*k - max_{j != j*} S_jk), in [0, 1].
+
+    Kumar et al. (2018, arXiv 1711.00848). S_jk says how well latent j alone predicts factor k: the R^2 of a linear
+    regression; for a categorical factor the balanced accuracy of thresholds, one fewer than the factor has
+    values, by a decision tree. As chance gives 1 / values, a perfect categorical factor counts 1 - 1 / values.
+
+    Args:
+        latents: [N, D].
+        factors: [N, F], integers.
+        categorical: indices of factors whose values have no order.
+
+    Raises:
+        ValueError: bad arrays or indices, fewer than 100 points.
+    """
+    latents, factors = points.checked(latents, factors)
+    _check_categorical(categorical, factors)
+    predicted = [
+        _by_thresholds(latents, factor) if k in categorical else r_regression(latents, factor) ** 2
+        for k, factor in enumerate(factors.T)
+    ]
+    first, second = points.two_largest(np.transpose(predicted))
+    return float(np.mean(first - second))
+
+
+def dci(latents, factors, *, categorical=(), num_trees=10, test_fraction=0.2, seed=0):
+    """Disentanglement, completeness and informativeness: a `DCI`.
+
+    Eastwood and Williams (2018, "A framework for the quantitative evaluation of disentangled representations", section
+    2), with random forests, one of the paper's two kinds of regressors. R_jk is the importance of latent j in the
+    forest for factor k.
+
+    Disentanglement: over latents, weighted by their share of all importance, the mean of 1 - entropy (to base F) of how
+    a latent's importance falls upon the factors. Completeness: over factors, the mean of 1 - entropy (to base D) of how
+    a factor's falls upon the latents. Informativeness: over factors, the mean of 1 - RMSE / standard deviation of the
+    factor on points held out, at least 0; of a categorical factor, the accuracy.
+
+    Args:
+        latents, factors, categorical: as for `sap`.
+        num_trees: of each forest.
+        test_fraction: of the points, held out.
+        seed: of the split and the forests.
+
+    Raises:
+        ValueError: bad arrays or arguments, fewer than 100 points.
+    """
+    count("num_trees", num_trees)
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
+    latents, factors = points.checked(latents, factors)
+    _check_categorical(categorical, factors)
+    split = train_test_split(latents, factors, test_size=test_fraction, random_state=seed)
+    found = [_forest(*split, k, k in categorical, num_trees, seed) for k in range(factors.shape[1])]
+    importance = np.array([forest.feature_importances_ for forest, _ in found]).T  # [D, F]
+    shares = importance.sum(axis=1) / importance.sum()
+    return DCI(
+        float(shares @ _concentration(importance)),
+        float(_concentration(importance.T).mean()),
+        float(np.mean([quality for _, quality in found])),
+    )
+
+
+def _by_thresholds(latents, factor):
+    """How well cuts of each latent tell the factor's classes: balanced accuracy, [D]."""
+    tree = DecisionTreeClassifier(max_leaf_nodes=len(np.unique(factor)), class_weight="balanced", random_state=0)
+    columns = latents.T[..., np.newaxis]
+    return [balanced_accuracy_score(factor, tree.fit(column, factor).predict(column)) for column in columns]
+
+
+def _forest(z_train, z_test, v_train, v_test, k, categorical, num_trees, seed):
+    """A forest for factor k, and how well it predicts what was held out, in [0, 1]."""
+    kind = RandomForestClassifier if categorical else RandomForestRegressor
+    forest = kind(num_trees, max_features=1.0, random_state=seed).fit(z_train, v_train[:, k])
+    score = forest.score(z_test, v_test[:, k])  # accuracy, or R^2 = 1 - (RMSE / standard deviation)^2
+    return forest, score if categorical else max(0.0, 1 - np.sqrt(1 - score))
+
+
+def _concentration(importance):
+    """1 - entropy, to the base of their number, of each row's shares; 0 for a row of zeros: [rows]."""
+    total = importance.sum(axis=1, keepdims=True)
+    shares = np.where(total > 0, importance / np.where(total > 0, total, 1), 1 / importance.shape[1])
+    entropy = -np.sum(shares * np.log(np.where(shares > 0, shares, 1)), axis=1)
+    return 1 - entropy / np.log(max(importance.shape[1], 2))
+
+
+def _check_categorical(categorical, factors):
+    for k in categorical:
+        if not 0 <= k < factors.shape[1]:
+            raise ValueError(f"categorical must hold indices of the {factors.shape[1]} factors, got {k}")

@@ -1,0 +1,187 @@
+"""Invertible maps of latents whose Jacobian has a cheap determinant: what flow posteriors and a flow prior are made of.
+
+Each has `push(eps, context) -> z, log|det dz/deps|` and the inverse `pull(z, context) -> eps, log|det dz/deps|`, over
+[..., D]; `context` [B, C] or None. They compute in Keras' `floatx`, whatever the mixed precision of the networks below.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from tfvae.support import checks
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+# Bias of the gate: a step starts by keeping sigmoid(2) = 0.88 of its input.
+_GATE = 2.0
+
+
+class Flow(tf.Module):
+    """Steps after a diagonal normal: z_0 = loc + scale eps, z_t = step_t(z_t-1).
+
+    Args:
+        steps: maps with `push` and `pull`.
+        latent_size: D. A context [B, 2 D + C] is split into loc, the scale before its softplus, and what the steps
+            depend on; without one, the flow starts from N(0, I).
+        loc_scale: [..., 2 D] -> loc and scale, [..., D] each.
+    """
+
+    def __init__(self, steps, latent_size, loc_scale=None):
+        super().__init__()
+        self._loc_scale = loc_scale
+        self.steps = steps
+        self.latent_size = latent_size
+
+    def base(self, context):
+        """N(loc, diag(scale^2)): batch shape [B]."""
+        loc, scale, _ = self._split(context)
+        return tfd.MultivariateNormalDiag(loc, scale)
+
+    def push(self, eps, context=None):
+        loc, scale, context = self._split(context)
+        z, log_det = loc + scale * eps, tf.reduce_sum(tf.math.log(scale), axis=-1)
+        for step in self.steps:
+            z, step_log_det = step.push(z, context)
+            log_det += step_log_det
+        return z, log_det
+
+    def pull(self, z, context=None):
+        loc, scale, context = self._split(context)
+        log_det = tf.reduce_sum(tf.math.log(scale), axis=-1)
+        for step in reversed(self.steps):
+            z, step_log_det = step.pull(z, context)
+            log_det += step_log_det
+        return (z - loc) / scale, log_det
+
+    def _split(self, context):
+        if context is None:
+            dtype = tfk.backend.floatx()
+            return tf.zeros(self.latent_size, dtype), tf.ones(self.latent_size, dtype), None
+        params, context = tf.split(context, [2 * self.latent_size, -1], axis=-1)
+        return *self._loc_scale(params), context
+
+
+class InverseAutoregressive(tf.Module):
+    """z_i = g_i eps_i + (1 - g_i) m_i, where the gate g and m depend on eps_<i and the context.
+
+    Kingma et al. (2016, arXiv 1606.04934, eq. 13 and 14). `push` is one pass of the network; `pull`, which the density
+    of anything but own samples needs, is D of them. It is `tfb.Invert` of a `tfb.MaskedAutoregressiveFlow`.
+
+    Args:
+        latent_size: D, at least 2.
+        context_size: C, at least 1.
+        hidden_sizes: of the masked network (`tfb.AutoregressiveNetwork`), at least one.
+        reverse: whether i counts from the last latent to the first.
+        seed: fixes the initial weights.
+    """
+
+    def __init__(self, latent_size, context_size, hidden_sizes, activation="relu", *, reverse=False, seed=None):
+        super().__init__()
+        self.latent_size = latent_size
+        self.network = tfb.AutoregressiveNetwork(
+            params=2,
+            event_shape=[latent_size],
+            conditional=True,
+            conditional_event_shape=[context_size],
+            hidden_units=list(hidden_sizes),
+            input_order="right-to-left" if reverse else "left-to-right",
+            activation=activation,
+            kernel_initializer=tfk.initializers.GlorotUniform(seed=seed),
+            dtype=tfk.backend.floatx(),
+        )
+        self.network.build((None, latent_size))
+
+    def parameters(self, eps, context):
+        """log g, m: [..., D] each."""
+        raw_gate, m = tf.unstack(self.network(eps, conditional_input=context), axis=-1)
+        return tf.math.log_sigmoid(raw_gate + _GATE), m
+
+    def push(self, eps, context):
+        log_gate, m = self.parameters(eps, context)
+        gate = tf.exp(log_gate)
+        return gate * eps + (1 - gate) * m, tf.reduce_sum(log_gate, axis=-1)
+
+    def pull(self, z, context):
+        def improved(eps, _):
+            log_gate, m = self.parameters(eps, context)
+            return m + (z - m) * tf.exp(-log_gate), log_gate
+
+        # Each pass makes one more latent right, in their order; a gate needs those before its own alone.
+        start = (z, tf.zeros_like(z))
+        eps, log_gate = tf.while_loop(lambda *_: True, improved, start, maximum_iterations=self.latent_size)
+        return eps, tf.reduce_sum(log_gate, axis=-1)
+
+
+class Coupling(tf.Module):
+    """z_a = eps_a, z_b = scale eps_b + shift, where scale and shift depend on eps_a and the context.
+
+    Dinh et al. (2016, arXiv 1605.08803, eq. 4 and 5), with log scale = tanh(.). One pass either way. It starts near
+    the identity.
+
+    Args:
+        latent_size: D, at least 2; the halves a and b differ by one where it is odd.
+        context_size: C; 0 for none.
+        hidden_sizes: of the network, at least one.
+        reverse: whether a is the second half.
+        seed: fixes the initial weights.
+    """
+
+    def __init__(self, latent_size, context_size, hidden_sizes, activation="relu", *, reverse=False, seed=None):
+        super().__init__()
+        self.sizes = [latent_size // 2, latent_size - latent_size // 2]
+        self.reverse = reverse
+        kept, changed = reversed(self.sizes) if reverse else self.sizes
+        sizes = [kept, *hidden_sizes, 2 * changed]
+        gains = [1.0] * len(hidden_sizes) + [1e-2]
+        self.layers = [
+            _dense(*layer, seed, i) for i, layer in enumerate(zip(sizes[:-1], sizes[1:], gains, strict=True))
+        ]
+        # Added after the first layer, so that a context is not copied for each of the samples of eps.
+        self.of_context = _dense(context_size, hidden_sizes[0], 1.0, seed, len(sizes)) if context_size else None
+        self.activation = tfk.activations.get(activation)
+
+    def push(self, eps, context=None):
+        kept, changed = self._halves(eps)
+        log_scale, shift = self._parameters(kept, context)
+        return self._joined(kept, tf.exp(log_scale) * changed + shift), tf.reduce_sum(log_scale, axis=-1)
+
+    def pull(self, z, context=None):
+        kept, changed = self._halves(z)
+        log_scale, shift = self._parameters(kept, context)
+        return self._joined(kept, tf.exp(-log_scale) * (changed - shift)), tf.reduce_sum(log_scale, axis=-1)
+
+    def _parameters(self, kept, context):
+        h = self.layers[0](kept)
+        if context is not None:
+            h += self.of_context(context)
+        for layer in self.layers[1:]:
+            h = layer(self.activation(h))
+        raw_log_scale, shift = tf.split(h, 2, axis=-1)
+        return tf.tanh(raw_log_scale), shift
+
+    def _halves(self, z):
+        return tf.split(z, self.sizes, axis=-1)[:: -1 if self.reverse else 1]
+
+    def _joined(self, kept, changed):
+        return tf.concat([kept, changed][:: -1 if self.reverse else 1], axis=-1)
+
+
+def stacked(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed, loc_scale=None):
+    """A `Flow` of several steps of one kind, each in the reverse order of the one before."""
+    checks.count("latent_size", latent_size, 2)
+    checks.count("num_steps", num_steps)
+    checks.sizes("hidden_sizes", hidden_sizes)
+    seeds = [None if seed is None else seed + 10 * (i + 1) for i in range(num_steps)]
+    steps = [
+        step(latent_size, context_size, hidden_sizes, activation, reverse=bool(i % 2), seed=s)
+        for i, s in enumerate(seeds)
+    ]
+    return Flow(steps, latent_size, loc_scale)
+
+
+def _dense(inputs, size, gain, seed, i):
+    initializer = tfk.initializers.VarianceScaling(gain, "fan_avg", "uniform", seed=None if seed is None else seed + i)
+    layer = tfk.layers.Dense(size, kernel_initializer=initializer, dtype=tfk.backend.floatx(), name=f"layer_{i}")
+    layer.build((None, inputs))
+    return layer

@@ -1,0 +1,96 @@
+"""What a model accepts: shape, range and support of images, checked once, where they come in."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.support import checks
+
+Rules = dict[str, Callable[[tf.Tensor], tf.Tensor]]
+
+
+@runtime_checkable
+class Supported(Protocol):
+    """A decoder that says which x have a probability: in words, and elementwise."""
+
+    support: str
+    in_support: Callable[[tf.Tensor], tf.Tensor]
+
+
+class Inputs:
+    """The images that a model accepts.
+
+    Args:
+        event_shape: of one image.
+        dtype: of the likelihood; floats are cast to it (NumPy's division gives float64).
+        decoder: where it is `Supported`, `support=True` asks for its support too.
+        check_labels: `(argument, labels, num_images) -> labels`, of a conditional model; None: labels are ignored.
+    """
+
+    def __init__(self, event_shape, dtype: tf.DType, decoder: Any, check_labels: Callable | None = None):
+        self.event_shape, self.dtype, self.decoder = tuple(event_shape), dtype, decoder
+        self.check_labels = check_labels
+
+    def rules(self, support: bool) -> Rules:
+        """What an image obeys, {words: elementwise test}; with `support`, the likelihood's rule too."""
+        rules = checks.element_rules(is_image=len(self.event_shape) == 3)
+        if support and isinstance(self.decoder, Supported):
+            rules[self.decoder.support] = self.decoder.in_support
+        return rules
+
+    def checked(self, x, argument: str = "x", support: bool = False) -> tf.Tensor:
+        """x [B, *event_shape] as a tensor of the likelihood's dtype; outside a graph its values are checked too.
+
+        Raises:
+            ValueError: names the argument, the rule and the value.
+        """
+        x = tf.convert_to_tensor(x)
+        if not x.dtype.is_floating:
+            raise checks.InputTypeError(
+                f"{argument} must hold floats in [0, 1], got {x.dtype.name}: divide bytes by 255"
+            )
+        if x.shape.rank is not None and not tf.TensorShape([None, *self.event_shape]).is_compatible_with(x.shape):
+            expected = checks.joined(["batch", *self.event_shape])
+            raise ValueError(f"{argument} must have shape [{expected}], got [{checks.joined(x.shape)}]")
+        x = tf.cast(x, self.dtype) if self.dtype.is_floating else x
+        if tf.executing_eagerly():
+            checks.content(argument, x, self.rules(support))
+        return x
+
+    def supported(self, x, argument: str = "x") -> tf.Tensor:
+        """As `checked`, of at least one example, in the likelihood's support."""
+        x = self.checked(x, argument, support=True)
+        if x.shape[0] == 0:
+            raise ValueError(f"{argument} must hold at least one example, got shape {list(x.shape)}")
+        return x
+
+    def for_keras(self, x, labels=None, batch_size=None, argument: str = "x", support: bool = True):
+        """(x, labels): arrays, checked now; or a Dataset of images or pairs, checked in its graph as it is read.
+
+        Raises:
+            TypeError: neither an array nor a Dataset.
+            ValueError: bad arrays, labels or batch size.
+        """
+        if batch_size is not None:
+            checks.batch_size(batch_size)
+        if isinstance(x, tf.data.Dataset):
+            rules = self.rules(support)
+
+            def check(x, labels=None, *others):
+                x = checks.graph_content(argument, self.checked(x, argument), rules)
+                return x if self.check_labels is None else (x, self.check_labels(argument, labels, tf.shape(x)[0]))
+
+            return x.map(check, num_parallel_calls=tf.data.AUTOTUNE), None
+        if not isinstance(x, np.ndarray | tf.Tensor):
+            raise checks.InputTypeError(
+                f"{argument} must be an array or a tf.data.Dataset, got {type(x).__name__} "
+                "(tf.data.Dataset.from_generator makes one of a generator)"
+            )
+        if x.shape[0] == 0:
+            raise ValueError(f"{argument} must hold at least one image, got shape {tuple(x.shape)}")
+        if batch_size is not None:
+            checks.batch_size(batch_size, x.shape[0])
+        labels = None if self.check_labels is None else self.check_labels(argument, labels, x.shape[0])
+        return self.checked(x, argument, support), labels

@@ -1,0 +1,169 @@
+"""Likelihoods of the residual x - loc: `normal` (squared error) and `laplace` (absolute), and ways to have a scale.
+
+All are densities: log p(x|z) is in nats relative to the unit of x, and can be above 0.
+"""
+
+import math
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.likelihoods.base import Likelihood
+from tfvae.support import checks
+from tfvae.support.pieces import option, piece
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+@piece(
+    "likelihood",
+    traits=("loc_bias",),
+    scale=option(None, "Scale, kept fixed; default: learned", of=float, above=0, if_none="to learn it"),
+)
+def normal(network, event_shape, scale=1.0, *, min_scale=1e-3, seed=None):
+    """p(x|z) = prod_i N(x_i; loc_i, scale^2): a density; squared error, weighted by 1 / (2 scale^2).
+
+    Args:
+        scale: the standard deviation, above 0 and kept fixed; or None for one that is learned, shared by all
+            elements, starting at 1 and staying above `min_scale`.
+    """
+    return _shared_scale(tfd.Normal, "normal", network, event_shape, scale, min_scale, seed)
+
+
+@piece(
+    "likelihood",
+    traits=("loc_bias",),
+    scale=option(None, "Scale, kept fixed; default: learned", of=float, above=0, if_none="to learn it"),
+)
+def laplace(network, event_shape, scale=1.0, *, min_scale=1e-3, seed=None):
+    """p(x|z) = prod_i exp(-|x_i - loc_i| / scale) / (2 scale): a density; absolute error, weighted by 1 / scale.
+
+    Args:
+        scale: as for `normal`; the mean absolute deviation.
+    """
+    return _shared_scale(tfd.Laplace, "laplace", network, event_shape, scale, min_scale, seed)
+
+
+@piece("likelihood")
+def normal_per_image(network, event_shape, *, min_scale=1e-2, seed=None):
+    """p(x|z) = prod_i N(x_i; loc_i(z), scale(z)^2): one scale for an image, softplus(.) + min_scale.
+
+    The head of the scale is the mean over pixels of one channel more.
+
+    Args:
+        min_scale: above 0. It bounds the density, which has no bound where an image is met exactly (Mattei and
+            Frellsen 2018, arXiv 1802.04826).
+    """
+
+    def make(params):
+        pixels = list(range(-len(event_shape), 0))
+        raw_scale = tf.reduce_mean(params[..., -1:], axis=pixels, keepdims=True)
+        return tfd.Normal(params[..., :-1], tf.nn.softplus(raw_scale) + min_scale)
+
+    return _normal(network, event_shape, make, min_scale, seed, params_size=lambda c: c + 1)
+
+
+@piece("likelihood")
+def normal_per_pixel(network, event_shape, *, min_scale=1e-2, seed=None):
+    """p(x|z) = prod_i N(x_i; loc_i(z), scale_i(z)^2): a scale for each element, softplus(.) + min_scale.
+
+    Kingma and Welling (2013, arXiv 1312.6114, appendix C.2). Where a pixel hardly ever changes, its scale goes to
+    `min_scale`, and most of log p(x|z) then comes from such pixels: compare models of equal `min_scale` only.
+
+    Args:
+        min_scale: as for `normal_per_image`.
+    """
+
+    def make(params):
+        loc, raw_scale = tf.split(params, 2, axis=-1)
+        return tfd.Normal(loc, tf.nn.softplus(raw_scale) + min_scale)
+
+    return _normal(network, event_shape, make, min_scale, seed, params_size=lambda c: 2 * c)
+
+
+@piece("likelihood")
+def normal_optimal(network, event_shape, *, rate=0.1, min_scale=1e-3, seed=None):
+    """p(x|z) = prod_i N(x_i; loc_i, scale^2), with the scale that the residuals of training have: an `OptimalNormal`.
+
+    Given all else, the ELBO is highest at scale^2 = the mean over data, q(z|x) and elements of (x - loc)^2 (Rybkin et
+    al. 2021, "sigma-VAE", arXiv 2006.13202). That paper takes each batch's own mean, so that its p(x|z) depends
+    on the x it judges, which no density may, and none is left to evaluate. Here the scale is a variable: a step of
+    training is taken under the one that stands, then moves scale^2 to (1 - rate) scale^2 + rate * the batch's mean
+    square. So log p(x|z) is that of a normal distribution at any time, the loss minus the ELBO under it; evaluation,
+    export and reload keep the scale as training left it. It starts at 1.
+
+    Args:
+        rate: in (0, 1]; the variable averages over about 1 / rate batches.
+        min_scale: above 0.
+    """
+    if not 0 < rate <= 1:
+        raise ValueError(f"rate must be in (0, 1], got {rate}")
+    scale = tf.Variable(1.0, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name="scale")
+
+    def make(loc):
+        return tfd.Normal(loc, tf.identity(scale))
+
+    likelihood = _normal(network, event_shape, make, min_scale, seed, scale=scale, kind=OptimalNormal)
+    likelihood.rate, likelihood.min_scale = rate, min_scale
+    return likelihood
+
+
+@piece("likelihood")
+def continuous_bernoulli(network, event_shape, *, seed=None):
+    """p(x|z) = prod_i C(p_i) p_i^x_i (1 - p_i)^(1 - x_i), x in [0, 1], p = sigmoid(.): a density.
+
+    What a Bernoulli's formula becomes for grey levels once it is normalised; p is not the mean. Loaiza-Ganem and
+    Cunningham (2019, arXiv 1907.06845). In float32 log p(x_i|z) is right to 3e-6 for logits in [-20, 20].
+    """
+    return Likelihood(
+        network,
+        event_shape,
+        lambda logits: tfd.ContinuousBernoulli(logits=logits, dtype=logits.dtype),
+        "in [0, 1] under the continuous_bernoulli likelihood",
+        lambda x: (x >= 0) & (x <= 1),
+        ("as they are", tf.identity),
+        seed,
+    )
+
+
+class OptimalNormal(Likelihood):
+    """The likelihood of `normal_optimal`: a training step of `VAE` tells it what it saw."""
+
+    def after_step(self, log_likelihood, good):
+        """Moves the scale towards the optimum.
+
+        The mean square is had from the log-likelihood, without another pass:
+
+            E_q[log p(x|z)] = -E/2 log(2 pi scale^2) - E/2 mean square / scale^2,   E elements.
+
+        Args:
+            log_likelihood: the batch's mean of E_q[log p(x|z)], [], as the objective took it.
+            good: whether the step was; the scale stays else.
+        """
+        variance = tf.square(self.scale)
+        per_element = log_likelihood / math.prod(self.event_shape)
+        mean_square = -variance * (2 * per_element + tf.math.log(2 * math.pi * variance))
+        moved = tf.sqrt((1 - self.rate) * variance + self.rate * tf.maximum(mean_square, self.min_scale**2))
+        self.scale.assign(tf.where(good, moved, self.scale))
+
+
+def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
+    if scale is None:
+        checks.above_zero("min_scale", min_scale)
+        above_floor = tfb.Chain([tfb.Shift(min_scale), tfb.Softplus()])
+        scale = tfp.util.TransformedVariable(1.0, above_floor, name="scale")
+
+    def make(loc):
+        return family(loc, tf.cast(scale, loc.dtype) if isinstance(scale, float | int) else scale)
+
+    return Likelihood(network, event_shape, make, *_anywhere(name), seed, scale=scale)
+
+
+def _normal(network, event_shape, make, min_scale, seed, *, kind=Likelihood, **options):
+    checks.above_zero("min_scale", min_scale)
+    return kind(network, event_shape, make, *_anywhere("normal"), seed, **options)
+
+
+def _anywhere(name):
+    return f"a finite number under the {name} likelihood", tf.math.is_finite, ("as they are", tf.identity)

@@ -1,0 +1,126 @@
+"""Likelihoods p(x|z) of images with finitely many grey levels: masses, not densities."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.likelihoods.base import Likelihood
+from tfvae.support import checks
+from tfvae.support.pieces import piece
+
+tfd = tfp.distributions
+
+
+class GreyLevels(tfd.Distribution):
+    """A mass on {0, 1/n, ..., 1} for each element of its parameters, which broadcast together."""
+
+    def __init__(self, total_count, name, **parameters):
+        self.total_count = total_count
+        parameters = {key: tf.convert_to_tensor(value) for key, value in parameters.items()}
+        super().__init__(
+            dtype=next(iter(parameters.values())).dtype,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters={"total_count": total_count, **parameters, "name": name},
+            name=name,
+        )
+
+    @property
+    def _n(self):
+        return tf.cast(self.total_count, self.dtype)
+
+    def _event_shape(self):
+        return tf.TensorShape([])
+
+    def _event_shape_tensor(self):
+        return tf.constant([], tf.int32)
+
+
+class BinomialProportion(GreyLevels):
+    """P(x) = C(n, n x) p^(n x) (1 - p)^(n - n x) for x in {0, 1/n, ..., 1}, with p = sigmoid(logits).
+
+    A probability mass function: a binomial count of n trials, divided by n so that it is a grey level in [0, 1].
+    """
+
+    def __init__(self, total_count, logits, name="BinomialProportion"):
+        super().__init__(total_count, name, logits=logits)
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {"logits": tfp.util.ParameterProperties()}
+
+    @property
+    def logits(self):
+        return self.parameters["logits"]
+
+    def _log_prob(self, x):
+        n = self._n
+        k = tf.round(n * x)
+        # On x alone, [B, ...]: the coefficient is computed once, not for each of the samples of z.
+        log_coefficient = tf.math.lgamma(n + 1) - tf.math.lgamma(k + 1) - tf.math.lgamma(n - k + 1)
+        return log_coefficient + k * self.logits - n * tf.nn.softplus(self.logits)
+
+    def _sample_n(self, n, seed=None):
+        return tfd.Binomial(self._n, logits=self.logits).sample(n, seed=seed) / self._n
+
+    def _mean(self):
+        return tf.sigmoid(self.logits)
+
+    def _variance(self):
+        p = tf.sigmoid(self.logits)
+        return p * (1 - p) / self._n
+
+
+class _Bernoulli(tfd.Bernoulli):
+    """TFP's, with a log_prob in two passes and without guards: x is 0 or 1 here, by the check at the door."""
+
+    def _log_prob(self, x):
+        return -tf.nn.softplus((1 - 2 * x) * self.logits)
+
+
+@piece("likelihood", traits=("logit_bias",))
+def bernoulli(network, event_shape, *, seed=None):
+    """p(x|z) = prod_i p_i^x_i (1 - p_i)^(1 - x_i), x in {0, 1}, p = sigmoid(.).
+
+    Kingma and Welling (2013, arXiv 1312.6114, appendix C.1). For binarized images.
+    """
+    return Likelihood(
+        network,
+        event_shape,
+        lambda logits: _Bernoulli(logits=logits, dtype=logits.dtype),
+        "0 or 1 under the bernoulli likelihood (binarize the images, or choose another likelihood)",
+        lambda x: tf.logical_or(tf.equal(x, 0), tf.equal(x, 1)),
+        ("1 from 0.5 upwards, else 0", lambda x: tf.cast(x >= 0.5, x.dtype)),
+        seed,
+    )
+
+
+@piece("likelihood", traits=("logit_bias",))
+def binomial(network, event_shape, total_count, *, seed=None):
+    """p(x|z) = prod_i Binomial(n x_i; n, p_i), x in {0, 1/n, ..., 1}, p = sigmoid(.): a mass, not a density.
+
+    It takes the n trials of a pixel as exchangeable given z.
+
+    Args:
+        total_count: n, at least 1: 16 for scikit-learn's digits, 255 for bytes.
+    """
+    checks.count("total_count", total_count)
+    return Likelihood(
+        network,
+        event_shape,
+        lambda logits: BinomialProportion(total_count, logits),
+        *levels(total_count, "binomial"),
+        seed,
+    )
+
+
+def levels(total_count, name):
+    """The support {0, 1/n, ..., 1}: in words, as a test, and how to get there."""
+
+    def in_support(x):
+        count = total_count * x
+        # Loose enough for float32's k/255, tight enough to refuse any other grey level.
+        return (tf.abs(count - tf.round(count)) < 1e-3) & (x >= 0) & (x <= 1)
+
+    nearest = f"rounded to the nearest multiple of 1/{total_count}", lambda x: tf.round(x * total_count) / total_count
+    return f"a multiple of 1/{total_count} in [0, 1] under the {name} likelihood", in_support, nearest

@@ -1,0 +1,176 @@
+"""Objectives for latents that each stand for one thing: by the KL's size, the covariance, or a discriminator.
+
+`total_correlation.tc_elbo` is another. Shapes in comments: S samples, B batch, D latent.
+"""
+
+import tensorflow as tf
+import tf_keras as tfk
+
+from tfvae.objectives.terms import marginals, penalized, warmup
+from tfvae.seeds import fold_in
+from tfvae.support import checks, replicas
+from tfvae.support.pieces import option, piece
+
+
+@piece(
+    "objective",
+    gamma=option(10.0, "Weight of |KL - capacity|", least=0),
+    capacity=option(25.0, "C, in nats", least=0),
+    annealing_steps=option(
+        0, "Updates over which beta, the capacity or the number of samples grows", least=0, field="warmup_steps"
+    ),
+)
+def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl=None):
+    """E_q[log p(x|z)] - gamma |mean over the batch of KL(q(z|x) || p(z)) - C(step)|: an objective.
+
+    The capacity-annealed beta-VAE, Burgess et al. (2018, arXiv 1804.03599, eq. 8): the code may carry C nats, neither
+    more nor less. The mean, and not each example's KL, is held there, so that images may need unequal codes.
+
+    Args:
+        gamma: at least 0; the paper takes 1000.
+        capacity: the last C, in nats, at least 0; the paper takes 25 for sprites.
+        annealing_steps: updates over which C grows linearly from 0; the paper takes 100,000.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    def penalty(drawn, step):
+        now = capacity * warmup(step, annealing_steps, drawn.kl.dtype)
+        return gamma * tf.abs(tf.reduce_mean(drawn.kl) - now)
+
+    return penalized(penalty, num_samples, exact_kl)
+
+
+@piece(
+    "objective",
+    variant=option(2, "1 decorrelates the means, 2 the samples", one_of=(1, 2), field="dip_variant"),
+    off_diagonal=option(10.0, "Weight of the covariances", least=0, field="dip_off_diagonal"),
+    diagonal=option(10.0, "Weight of the variances' distance from 1", least=0, field="dip_diagonal"),
+)
+def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None):
+    """ELBO - off_diagonal sum_{i != j} C_ij^2 - diagonal sum_i (C_ii - 1)^2: an objective.
+
+    DIP-VAE, Kumar et al. (2018, arXiv 1711.00848, section 3). C is the covariance over the batch: in DIP-VAE-I
+    of the means, Cov_x(E_q[z|x]); in DIP-VAE-II of the latents, Cov_x(E_q[z|x]) + E_x[Cov_q(z|x)]. The penalty is the
+    same number for each example.
+
+    Args:
+        off_diagonal, diagonal: the weights lambda_od and lambda_d, at least 0. The paper takes
+            diagonal = 10 off_diagonal for I, diagonal = off_diagonal for II.
+        variant: 1 or 2.
+
+    Raises:
+        ValueError: a value out of its range; when called, a q(z|x) that is no normal.
+    """
+
+    def penalty(drawn, step):
+        covariance = latent_covariance(drawn.qz_x, of_means=variant == 1)
+        variances = tf.linalg.diag_part(covariance)
+        correlated = tf.reduce_sum(tf.square(covariance)) - tf.reduce_sum(tf.square(variances))
+        return drawn.kl + off_diagonal * correlated + diagonal * tf.reduce_sum(tf.square(variances - 1))
+
+    return penalized(penalty, num_samples, exact_kl)
+
+
+def latent_covariance(qz_x, *, of_means=False):
+    """Covariance over the batch (divided by B) of z ~ q(z|x), or of the means E_q[z|x] alone: [D, D]."""
+    loc = marginals(qz_x).loc
+    centred = loc - tf.reduce_mean(loc, axis=0)
+    covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(loc)[0], loc.dtype)
+    return covariance if of_means else covariance + tf.reduce_mean(qz_x.covariance(), axis=0)
+
+
+class FactorElbo(tf.Module):
+    """What `factor_elbo` gives; `update` is called by `VAE.train_step` after the model's own update."""
+
+    def __init__(self, gamma, latent_size, hidden_sizes, learning_rate, seed, num_samples, exact_kl):
+        super().__init__(name="factor_elbo")
+        self.gamma, self.num_samples = gamma, num_samples
+        self._objective = penalized(self._penalty, num_samples, exact_kl)
+        layers = [tfk.layers.InputLayer([latent_size])]
+        for i, size in enumerate((*hidden_sizes, 1)):
+            activation = None if i == len(hidden_sizes) else tf.nn.leaky_relu
+            initializer = tfk.initializers.HeNormal(seed=seed + i)
+            name = f"discriminator_{i}"  # the same in each process: checkpoints go by names
+            layers.append(
+                tfk.layers.Dense(size, activation, kernel_initializer=initializer, dtype="float32", name=name)
+            )
+        self.discriminator = tfk.Sequential(layers, name="discriminator")
+        self.optimizer = tfk.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9)
+        # Now: a compiled training step makes no variables.
+        self.optimizer.build(self.discriminator.trainable_variables)
+
+    @property
+    def state(self):
+        """Every variable that the next update depends on; a checkpoint keeps them."""
+        return [*self.discriminator.variables, *self.optimizer.variables]
+
+    def __call__(self, vae, x, *, seed, step=None):
+        return self._objective(vae, x, seed=seed, step=step)
+
+    def _penalty(self, drawn, step):
+        return drawn.kl + self.gamma * tf.reduce_mean(self.log_ratio(drawn.z), axis=0)
+
+    def log_ratio(self, z):
+        """log q(z) - log prod_j q(z_j), as the discriminator has it: [..., D] -> [...]; its mean estimates TC."""
+        logits = self.discriminator(tf.reshape(z, [-1, z.shape[-1]]))
+        return tf.cast(tf.reshape(logits, tf.shape(z)[:-1]), z.dtype)
+
+    def update(self, vae, x, *, seed, good):
+        """One step of the discriminator, on fresh z ~ q(z|x) and the same with each latent permuted over the batch.
+
+        Args:
+            good: a boolean tensor; where it is false, nothing changes.
+        """
+        z = vae.encode(x).sample(seed=fold_in(seed, 1))
+        with tf.GradientTape() as tape:
+            joint, product = self.log_ratio(z), self.log_ratio(permuted(z, fold_in(seed, 2)))
+            loss = replicas.joint_mean((tf.nn.softplus(-joint) + tf.nn.softplus(product)) / 2)
+        gradients = self.optimizer.compute_gradients(loss, self.discriminator.trainable_variables, tape)
+        replicas.apply_if(good, self.optimizer, gradients)
+
+
+@piece(
+    "objective",
+    gamma=option(10.0, "Weight of the total correlation", least=0),
+    hidden_sizes=option((1000,) * 6, "Hidden units of the discriminator", least=1, field="discriminator_sizes"),
+)
+def factor_elbo(
+    gamma,
+    latent_size,
+    *,
+    hidden_sizes=(1000,) * 6,
+    learning_rate=1e-4,
+    seed=0,
+    num_samples=1,
+    exact_kl=None,
+):
+    """ELBO - gamma E_q(z)[log D(z) / (1 - D(z))]: an objective with variables of its own.
+
+    FactorVAE, Kim and Mnih (2018, arXiv 1802.05983, eq. 2, 3 and algorithm 2). D, a network, learns beside the model to
+    tell z ~ q(z) from z ~ prod_j q(z_j); its log-ratio estimates the total correlation. The second kind of z is the
+    batch itself with each latent permuted, where the paper draws another batch. Unlike in the other objectives, the
+    estimate has no bound: it is as good as D.
+
+    Args:
+        gamma: weight of the total correlation, at least 0.
+        latent_size: D of the model.
+        hidden_sizes, learning_rate: of the discriminator (leaky ReLU; Adam with beta_1 0.5 and beta_2 0.9), the
+            paper's by default.
+        seed: of the discriminator's first weights.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+    checks.count("latent_size", latent_size)
+    checks.count("num_samples", num_samples)
+    checks.above_zero("learning_rate", learning_rate)
+    return FactorElbo(gamma, latent_size, hidden_sizes, learning_rate, seed, num_samples, exact_kl)
+
+
+def permuted(z, seed):
+    """Each latent in an order of its own over the batch, a sample of prod_j q(z_j): [B, D] -> [B, D]."""
+    by_latent = tf.transpose(z)
+    order = tf.argsort(tf.random.stateless_uniform(tf.shape(by_latent), seed), axis=-1)
+    return tf.transpose(tf.gather(by_latent, order, batch_dims=1))

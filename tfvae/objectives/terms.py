@@ -1,0 +1,158 @@
+"""What objectives and measures are made of. Shapes in comments: S samples, B batch, D latent."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae.seeds import stateless_seed
+from tfvae.support import checks
+
+tfd = tfp.distributions
+
+
+class Terms(NamedTuple):
+    """What an objective gives for a batch: three tensors of shape [B], in nats.
+
+    Attributes:
+        objective: what is maximised; the loss is minus its mean.
+        log_likelihood: E_q[log p(x|z)], estimated.
+        kl: KL(q(z|x) || p(z)), exact or estimated. The metric `elbo` is log_likelihood - kl in every objective.
+    """
+
+    objective: tf.Tensor
+    log_likelihood: tf.Tensor
+    kl: tf.Tensor
+
+
+class Objective(Protocol):
+    """`(vae, x, *, seed, step) -> Terms`; a `num_samples` attribute, if any, says how many z it draws for an image."""
+
+    def __call__(self, vae: Any, x: tf.Tensor, *, seed: Any, step: Any = None) -> Terms: ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """An objective with variables of its own: `update` is called after each step, a checkpoint keeps `state`."""
+
+    state: list
+
+    def update(self, vae: Any, x: tf.Tensor, *, seed: Any, good: tf.Tensor) -> None: ...
+
+
+@runtime_checkable
+class Adaptive(Protocol):
+    """A decoder with variables that follow what a step saw, the mean of E_q[log p(x|z)], unless it was not `good`."""
+
+    def after_step(self, log_likelihood: tf.Tensor, good: tf.Tensor) -> None: ...
+
+
+class Draw:
+    """Samples of q(z|x), and what objectives make of them.
+
+    Attributes:
+        qz_x, pz: q(z|x), batch shape [B], and p(z).
+        z: [S, B, D].
+        log_px_z: log p(x|z), [S, B].
+    """
+
+    def __init__(self, qz_x, pz, z, log_px_z, *, log_qz_x=None, exact_kl: bool | None = None):
+        self.qz_x, self.pz, self.z, self.log_px_z = qz_x, pz, z, log_px_z
+        self._log_qz_x, self._exact_kl = log_qz_x, exact_kl
+
+    @functools.cached_property
+    def log_qz_x(self) -> tf.Tensor:
+        """log q(z|x): [S, B]."""
+        return self.qz_x.log_prob(self.z) if self._log_qz_x is None else self._log_qz_x
+
+    @functools.cached_property
+    def sampled_kl(self) -> tf.Tensor:
+        """log q(z|x) - log p(z): [S, B]."""
+        return self.log_qz_x - self.pz.log_prob(self.z)
+
+    @property
+    def log_w(self) -> tf.Tensor:
+        """log p(x|z) + log p(z) - log q(z|x): [S, B]."""
+        return self.log_px_z - self.sampled_kl
+
+    @property
+    def log_likelihood(self) -> tf.Tensor:
+        """E_q[log p(x|z)], estimated: [B]."""
+        return tf.reduce_mean(self.log_px_z, axis=0)
+
+    @functools.cached_property
+    def closed_form_kl(self) -> tf.Tensor | None:
+        """KL(q(z|x) || p(z)): [B]; None where TFP has no closed form, or none is wanted."""
+        if self._exact_kl is False:
+            return None
+        try:
+            return tfd.kl_divergence(self.qz_x, self.pz)
+        except NotImplementedError as error:
+            if self._exact_kl:
+                raise ValueError(f"exact_kl must not be True for this posterior and prior: {error}") from None
+            return None
+
+    @property
+    def kl(self) -> tf.Tensor:
+        """KL(q(z|x) || p(z)): [B], in closed form, else the mean of `sampled_kl`."""
+        closed = self.closed_form_kl
+        return tf.reduce_mean(self.sampled_kl, axis=0) if closed is None else closed
+
+
+def draw(vae, x, seed, num_samples, exact_kl: bool | None = None) -> Draw:
+    """num_samples z ~ q(z|x) for each x [B, ...], decoded in one pass.
+
+    Args:
+        exact_kl: as of `elbo`.
+    """
+    qz_x = vae.encode(x)
+    z = qz_x.sample(num_samples, seed=stateless_seed(seed))
+    return Draw(qz_x, vae.prior, z, vae.decode(z).log_prob(x), exact_kl=exact_kl)
+
+
+def penalized(
+    penalty: Callable, num_samples: int = 1, exact_kl: bool | None = None, log_likelihood: float = 1.0
+) -> Objective:
+    """log_likelihood * E_q[log p(x|z)] - penalty: an objective.
+
+    Args:
+        penalty: (a `Draw`, step) -> [B], or [] for the whole batch, in nats.
+        num_samples: S, samples of z for each example, at least 1.
+        exact_kl: as of `elbo`.
+        log_likelihood: a weight.
+    """
+    checks.count("num_samples", num_samples)
+
+    def objective(vae, x, *, seed, step=None):
+        drawn = draw(vae, x, seed, num_samples, exact_kl)
+        return Terms(log_likelihood * drawn.log_likelihood - penalty(drawn, step), drawn.log_likelihood, drawn.kl)
+
+    objective.num_samples = num_samples
+    return objective
+
+
+def warmup(step, warmup_steps, dtype=tf.float32) -> tf.Tensor:
+    """The fraction of a schedule that has passed, from 0 to 1 over `warmup_steps` updates; 1 if `step` is None."""
+    if step is None or not warmup_steps:
+        return tf.ones([], dtype)
+    return tf.minimum(tf.cast(step, dtype) / tf.cast(warmup_steps, dtype), 1)
+
+
+def grown(num_samples, step, warmup_steps):
+    """The number of samples at a step, which grows geometrically from 1: an integer, or a tensor while it grows."""
+    if step is None or not warmup_steps:
+        return num_samples
+    return tf.cast(tf.round(tf.cast(num_samples, tf.float32) ** warmup(step, warmup_steps)), tf.int32)
+
+
+def marginals(qz_x) -> tfd.Normal:
+    """q(z_j|x) of each latent by itself: a `tfd.Normal` with batch shape [B, D].
+
+    Raises:
+        ValueError: q(z|x) is not normal, so that TFP does not know its marginals.
+    """
+    if not isinstance(qz_x, tfd.MultivariateNormalDiag | tfd.MultivariateNormalTriL):
+        raise ValueError(f"q(z|x) must be a multivariate normal, whose marginals are known, got {qz_x.name}")
+    return tfd.Normal(qz_x.mean(), qz_x.stddev())

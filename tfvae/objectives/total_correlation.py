@@ -1,0 +1,97 @@
+"""The KL of the ELBO in three parts, and the objective that weighs each by itself.
+
+    mean_n KL(q(z|x_n) || p(z)) = I(z; n) + KL(q(z) || prod_j q(z_j)) + sum_j KL(q(z_j) || p(z_j))
+
+n is uniform over the N examples and q(z) = 1/N sum_n q(z|x_n): index-code mutual information, total correlation,
+dimension-wise KL. Chen et al. (2018, arXiv 1802.04942, eq. 2). Shapes in comments: S samples, B batch, D latent.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfvae.objectives.terms import marginals, penalized
+from tfvae.support import checks
+from tfvae.support.pieces import option, piece
+
+
+class Parts(NamedTuple):
+    """One-sample estimates of the three parts, [S, B] each, in nats; their sum is log q(z|x) - log p(z), exactly.
+
+    Attributes:
+        mutual_information: log q(z|x) - log q(z).
+        total_correlation: log q(z) - sum_j log q(z_j).
+        dimension_wise_kl: sum_j log q(z_j) - log p(z).
+    """
+
+    mutual_information: tf.Tensor
+    total_correlation: tf.Tensor
+    dimension_wise_kl: tf.Tensor
+
+
+def parts(qz_x, pz, z, num_data):
+    """The `Parts` for samples z of q(z|x).
+
+    q(z) is estimated from the batch, minibatch-stratified: the example that z came from stands for itself with weight
+    1/N, the others for the rest of the data with (N - 1) / N between them. This is the estimator of Chen et al.
+    (appendix C.2) averaged over which of the others comes last in it: q(z) is as unbiased, with less variance,
+    and exact where the batch is the data set. Its logarithm is biased, less so in larger batches.
+
+    Args:
+        qz_x: a normal with batch shape [B].
+        pz: the prior.
+        z: [S, B, D]; the b-th is of the b-th example.
+        num_data: N, examples in the data set that the batch was drawn from without replacement.
+
+    Raises:
+        ValueError: a batch larger than the data set, a q(z|x) whose marginals are not known.
+    """
+    pairs = z[:, :, tf.newaxis]  # [S, B, 1, D] against [B, ...]: each sample under each example
+    log_weights = _log_weights(z, num_data)
+    log_qz = tf.reduce_logsumexp(qz_x.log_prob(pairs) + log_weights, axis=-1)
+    log_qz_j = tf.reduce_logsumexp(marginals(qz_x).log_prob(pairs) + log_weights[..., tf.newaxis], axis=2)
+    log_product = tf.reduce_sum(log_qz_j, axis=-1)
+    return Parts(qz_x.log_prob(z) - log_qz, log_qz - log_product, log_product - pz.log_prob(z))
+
+
+@piece("objective", beta=option(1.0, "Weight of the total correlation", least=0))
+def tc_elbo(num_data, beta, *, mutual_information=1.0, dimension_wise_kl=1.0, num_samples=1, exact_kl=None):
+    """E_q[log p(x|z)] - a I(z; n) - beta TC(z) - g sum_j KL(q(z_j) || p(z_j)): an objective.
+
+    beta-TCVAE, Chen et al. (2018, arXiv 1802.04942, eq. 4). It is computed as the ELBO with the KL weighed by g, less
+    (a - g) and (beta - g) times the other two parts, so that the KL is exact where it can be: with all weights 1 this
+    is the ELBO. The last batch of an epoch should hold more than one example.
+
+    Args:
+        num_data: N, examples in the training set.
+        beta: weight of the total correlation, at least 0.
+        mutual_information, dimension_wise_kl: the weights a and g, at least 0.
+
+    Raises:
+        ValueError: a value out of its range; when called, a batch larger than num_data, or a q(z|x) that is no normal.
+    """
+    checks.count("num_data", num_data)
+    checks.number("mutual_information", mutual_information, 0)
+    checks.number("dimension_wise_kl", dimension_wise_kl, 0)
+
+    def penalty(drawn, step):
+        found = parts(drawn.qz_x, drawn.pz, drawn.z, num_data)
+        extra = (mutual_information - dimension_wise_kl) * found.mutual_information
+        extra += (beta - dimension_wise_kl) * found.total_correlation
+        return dimension_wise_kl * drawn.kl + tf.reduce_mean(extra, axis=0)
+
+    return penalized(penalty, num_samples, exact_kl)
+
+
+def _log_weights(z, num_data):
+    """Logarithms of what each example of the batch counts in q(z): [B, B], for the sample in the row."""
+    batch_size, rule = z.shape[1] or tf.shape(z)[1], f"batch size must be at most num_data, {num_data}, got"
+    if not tf.is_tensor(batch_size):
+        if batch_size > num_data:
+            raise ValueError(f"{rule} {batch_size}")
+    else:
+        batch_size = checks.after(batch_size <= num_data, [rule, batch_size], batch_size)
+    # A batch of one has no others, and a data set of one no rest.
+    others = tf.cast(tf.maximum(batch_size - 1, 1), z.dtype)
+    other = tf.fill([batch_size, batch_size], (1 - 1 / num_data) / others)
+    return tf.math.log(tf.linalg.set_diag(other, tf.fill([batch_size], tf.constant(1 / num_data, z.dtype))))

@@ -1,0 +1,66 @@
+"""Approximate posteriors q(z|x) richer than a normal: a diagonal normal through the steps of a flow."""
+
+import tensorflow as tf
+
+from tfvae.distributions import Coupling, InverseAutoregressive, Pushforward, stacked
+from tfvae.posteriors.normal import Posterior, loc_scale
+from tfvae.support import checks
+from tfvae.support.pieces import option, piece
+
+
+class PushforwardLayer(tf.Module):
+    """Parameters [B, P] -> the `Pushforward` of a map with these as its context; holds the map's variables."""
+
+    def __init__(self, transform, latent_size):
+        super().__init__()
+        self.transform = transform
+        self.latent_size = latent_size
+
+    def __call__(self, params):
+        return Pushforward(self.transform, self.latent_size, params)
+
+
+@piece(
+    "posterior",
+    least={"latent_size": 2},
+    num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
+    hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
+)
+def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", context_size=32, seed=None):
+    """q(z|x) of a diagonal normal through inverse autoregressive flow steps, in alternating order of the latents.
+
+    Kingma et al. (2016, arXiv 1606.04934, algorithm 1). A sample and its density take one pass of the steps; the
+    density of any other z takes D. No closed-form moments: see `pushforward.Pushforward`.
+
+    Args:
+        network: a Keras body, [B, *event_shape] -> features.
+        latent_size: D, at least 2.
+        num_steps: at least 1.
+        hidden_sizes: of each step's masked network, at least one.
+        activation: of that network.
+        context_size: numbers of x that each step's network sees, at least 1.
+        seed: fixes the initial weights.
+    """
+    return _flow(InverseAutoregressive, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed)
+
+
+@piece(
+    "posterior",
+    least={"latent_size": 2},
+    num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
+    hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
+)
+def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", context_size=32, seed=None):
+    """q(z|x) of a diagonal normal through affine coupling steps; half of the latents change in each.
+
+    RealNVP, Dinh et al. (2016, arXiv 1605.08803), conditional on x. Sampling and any density take one pass. No
+    closed-form moments: see `pushforward.Pushforward`. Arguments as for `iaf`.
+    """
+    return _flow(Coupling, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed)
+
+
+def _flow(step, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed):
+    checks.count("context_size", context_size)
+    steps = stacked(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed, loc_scale)
+    params_size = 2 * latent_size + context_size
+    return Posterior(network, latent_size, params_size, PushforwardLayer(steps, latent_size), seed=seed, name="encoder")

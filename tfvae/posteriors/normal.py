@@ -1,0 +1,78 @@
+"""Approximate posteriors q(z|x): a network, a linear layer, and a TFP distribution layer.
+
+Each function returns a Keras model that maps images [B, *event_shape] to a `tfd.Distribution` with batch shape [B]
+and event shape [D]. Its `loc` and `scale` are in float32 whatever the network computes in.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from tfvae.support import checks
+from tfvae.support.pieces import piece
+
+tfd = tfp.distributions
+tfpl = tfp.layers
+
+# Keeps log q(z|x) finite when softplus underflows; far below any scale that images can tell from zero.
+MIN_SCALE = 1e-5
+
+
+class Posterior(tfk.Model):
+    """q(z|x), a `tfd.Distribution`: network, linear layer, distribution layer."""
+
+    def __init__(self, network, latent_size, params_size, distribution_layer, *, seed=None, name="posterior"):
+        checks.count("latent_size", latent_size)
+        super().__init__(name=name)
+        self.network = network
+        self.latent_size = latent_size
+        self.params = tfk.layers.Dense(
+            params_size, kernel_initializer=tfk.initializers.GlorotUniform(seed=seed), name="params"
+        )
+        self.distribution = distribution_layer
+
+    def call(self, x):
+        return self.distribution(tf.cast(self.params(self.network(x)), tf.float32))
+
+
+def loc_scale(params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """loc and scale of a diagonal normal from what a linear layer gives: [..., 2 D] -> [..., D] each."""
+    loc, raw_scale = tf.split(params, 2, axis=-1)
+    return loc, tf.nn.softplus(raw_scale) + MIN_SCALE
+
+
+@piece("posterior")
+def diagonal_normal(network, latent_size, *, seed=None):
+    """q(z|x) = N(z; loc(x), diag(scale(x)^2)), with scale = softplus(.) + 1e-5.
+
+    The Gaussian encoder of Kingma and Welling (2013, arXiv 1312.6114, eq. 9 and appendix C.2); `scale` is a standard
+    deviation. A `tfd.MultivariateNormalDiag`, whose KL to a `priors.standard_normal` TFP knows in closed form.
+
+    Args:
+        network: a Keras body, [B, *event_shape] -> features.
+        latent_size: D, at least 1.
+        seed: fixes the initial weights of the linear layer.
+    """
+
+    def make(params):
+        return tfd.MultivariateNormalDiag(*loc_scale(params))
+
+    layer = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="diagonal_normal")
+    return Posterior(network, latent_size, 2 * latent_size, layer, seed=seed, name="encoder")
+
+
+@piece("posterior")
+def full_normal(network, latent_size, *, seed=None):
+    """q(z|x) = N(z; loc(x), L(x) L(x)^T), L lower triangular with a positive diagonal.
+
+    The full-covariance Gaussian of Kingma and Welling (2019, arXiv 1906.02691, section 2.5.1): D (D + 1) / 2 + D
+    numbers an image, through `tfpl.MultivariateNormalTriL`.
+
+    Args:
+        network: a Keras body, [B, *event_shape] -> features.
+        latent_size: D, at least 1.
+        seed: fixes the initial weights of the linear layer.
+    """
+    layer = tfpl.MultivariateNormalTriL(latent_size, tfd.Distribution.mean, dtype="float32", name="full_normal")
+    params_size = tfpl.MultivariateNormalTriL.params_size(latent_size)
+    return Posterior(network, latent_size, params_size, layer, seed=seed, name="encoder")

@@ -1,0 +1,73 @@
+"""Learned priors p(z): a normalizing flow, and the VampPrior, made of the posterior."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from tfvae.distributions import Coupling, Pushforward, Vamp, stacked
+from tfvae.support import checks
+from tfvae.support.pieces import option, piece
+
+tfb = tfp.bijectors
+
+
+@piece(
+    "prior",
+    least={"latent_size": 2},
+    num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
+    hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
+)
+def flow(latent_size, num_steps=4, hidden_sizes=(64,), activation="relu", *, seed=None):
+    """p(z) of a standard normal through affine coupling steps (RealNVP); trainable.
+
+    Dinh et al. (2016, arXiv 1605.08803); one pass for a sample or a density. Its mean: see `pushforward.Pushforward`.
+
+    Args:
+        latent_size: D, at least 2.
+        num_steps: at least 1; half of the latents change in each.
+        hidden_sizes: of each step's network, at least one.
+        activation: of that network.
+        seed: an integer that fixes the initial weights, or None.
+    """
+    steps = stacked(Coupling, latent_size, 0, num_steps, hidden_sizes, activation, seed)
+    return Pushforward(steps, latent_size, dtype=tfk.backend.floatx(), name="flow_prior")
+
+
+@piece("prior", num_pseudo_inputs=option(500, "Pseudo-inputs", least=1))
+def vamp(encoder, num_pseudo_inputs=500, *, initial=None, seed=None):
+    """p(z) = 1/K sum_k q(z|u_k), with trainable pseudo-inputs u_k, in [0, 1] where they are images.
+
+    The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model: training
+    moves it through the prior too. Of a flow encoder (`posteriors.iaf`, `coupling`), the mixture is one of the normals
+    that the flow starts from.
+
+    Args:
+        encoder: q(z|x), as for the `VAE`.
+        num_pseudo_inputs: K, at least 1.
+        initial: [K, *event_shape], e.g. training images; None for uniform noise.
+        seed: an integer that fixes that noise, or None.
+
+    Raises:
+        ValueError: num_pseudo_inputs below 1, an `initial` of another number or shape, not finite, or out of range.
+    """
+    body = getattr(encoder, "network", encoder)
+    shape = [num_pseudo_inputs, *(getattr(body, "input_shape", None) or [None])[1:]]
+    if initial is None:
+        if len(shape) == 1:
+            raise ValueError("initial must be given where the encoder does not tell the shape of its input, got None")
+        initial = tf.random.uniform(shape) if seed is None else tf.random.stateless_uniform(shape, seed=[0, seed])
+    initial = tf.convert_to_tensor(initial)
+    if not initial.dtype.is_floating:
+        raise ValueError(f"initial must hold floats, got {initial.dtype.name}: divide bytes by 255")
+    if len(initial) != num_pseudo_inputs or (len(shape) > 1 and list(initial.shape) != shape):
+        raise ValueError(
+            f"initial must hold num_pseudo_inputs, {num_pseudo_inputs}, of the encoder's input, shape "
+            f"{shape[1:]}, got {list(initial.shape)}"
+        )
+    is_image = initial.shape.rank == 4
+    checks.content("initial", initial, checks.element_rules(is_image))
+    if not is_image:
+        return Vamp(encoder, tf.Variable(initial, name="pseudo_inputs"))
+    # Inside (0, 1), where the logit is finite and has a gradient.
+    initial = tf.clip_by_value(initial, 0.01, 0.99)
+    return Vamp(encoder, tfp.util.TransformedVariable(initial, tfb.Sigmoid(), name="pseudo_inputs"))

@@ -1,0 +1,10 @@
+"""Recipes: a training run as plain values, and the only assembler of models from them."""
+
+from tfvae.recipes.assemble import build, compile, objective_of, start_at_mean
+from tfvae.recipes.recipe import Recipe
+
+__all__ = ["Recipe", "build", "compile", "objective_of", "start_at_mean"]
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,92 @@
+"""From a recipe to a model: `build` is the only assembler."""
+
+import functools
+import math
+
+import numpy as np
+import tf_keras as tfk
+
+from tfvae import networks
+from tfvae.conditional import ConditionalVAE
+from tfvae.objectives import Objective
+from tfvae.recipes.recipe import Recipe
+from tfvae.support import pieces
+from tfvae.train import VAE
+
+
+def build(recipe: Recipe) -> VAE:
+    """The untrained `VAE` of a complete recipe; equal recipes give equal weights.
+
+    Raises:
+        ValueError: the recipe lacks what `Recipe.complete` fills in.
+    """
+    filled_in = ("event_shape", "likelihood", "num_classes") if recipe.conditional else ("event_shape", "likelihood")
+    missing = " and ".join(name for name in filled_in if getattr(recipe, name) is None)
+    if missing:
+        raise ValueError(f"recipe must know {missing}, got None: call recipe.complete(data) first")
+    seeds = [(1000 * recipe.seed + 100 * i) % 2**31 for i in range(5)]
+    num_classes = recipe.num_classes or 0  # numbers that encoder and decoder read of the label
+    num_latents = recipe.latent_size if recipe.latent_sizes is None else recipe.latent_sizes[0]
+    shapes = {"event_shape": recipe.event_shape, "num_latents": num_latents, "num_classes": num_classes}
+    encoder_network, decoder_network = _piece("network", recipe).build(recipe, **shapes, seeds=seeds)
+    if recipe.latent_sizes is not None:
+        decoder_network = networks.first(decoder_network, of=num_classes + recipe.latent_size)
+    encoder, prior = _latents(recipe, encoder_network, seeds[2], seeds[4])
+    decoder = _piece("likelihood", recipe).build(recipe, network=decoder_network, seed=seeds[3])
+    model = functools.partial(ConditionalVAE, num_classes=recipe.num_classes) if recipe.conditional else VAE
+    vae = model(encoder=encoder, decoder=decoder, prior=prior, seed=recipe.seed)
+    vae.recipe = recipe
+    return vae
+
+
+def _latents(recipe, network, seed, prior_seed):
+    """q(z|x) and p(z): a posterior can be made of the prior (`top_down`), or a prior of the posterior (`vamp`)."""
+    posterior, prior = _piece("posterior", recipe), _piece("prior", recipe)
+    if "prior" in posterior.parameters:
+        pz = prior.build(recipe, seed=prior_seed)
+        return posterior.build(recipe, network=network, prior=pz, seed=seed), pz
+    encoder = posterior.build(recipe, network=network, seed=seed)
+    return encoder, prior.build(recipe, encoder=encoder, seed=prior_seed)
+
+
+def compile(vae: VAE, recipe: Recipe, num_images: int) -> None:
+    """Compiles `vae` with the recipe's optimizer, schedule and objective.
+
+    Args:
+        num_images: in the training set; the schedule's length is in updates.
+    """
+    rate = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        num_updates = recipe.epochs * math.ceil(num_images / recipe.batch_size)
+        rate = tfk.optimizers.schedules.CosineDecay(rate, num_updates, alpha=0.01)
+    optimizer = _piece("optimizer", recipe).build(recipe, learning_rate=rate)
+    vae.compile(optimizer, objective_of(recipe, num_images), jit_compile=recipe.jit)
+
+
+def objective_of(recipe: Recipe, num_images: int | None = None) -> Objective:
+    """The recipe's objective.
+
+    Args:
+        num_images: in the training set; `tc_elbo` alone needs it.
+    """
+    return _piece("objective", recipe).build(recipe, num_data=num_images)
+
+
+def start_at_mean(vae: VAE, data) -> None:
+    """Sets the bias of the decoder's last layer to that of the best model that ignores z: the training images' mean.
+
+    For probabilities the logit of the mean, which is kept in [0.001, 0.999], as Burda et al. do
+    (2015, arXiv 1509.00519, in their code). A convolution has a bias a channel, and gets the channel's mean.
+
+    Args:
+        vae: made by `build`, of a likelihood that has such a bias.
+        data: an `ImageData` or a `FactorData`.
+    """
+    bias = vae.decoder.params.bias
+    mean = data.mean_image().reshape(-1, bias.shape[0]).mean(axis=0)
+    mean = np.clip(mean, 0.001, 0.999)
+    bias.assign(np.log(mean / (1 - mean)) if "logit_bias" in _piece("likelihood", vae.recipe).traits else mean)
+
+
+def _piece(kind, recipe):
+    return pieces.of_kind(kind)[getattr(recipe, kind)]

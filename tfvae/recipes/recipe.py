@@ -1,0 +1,238 @@
+"""A recipe names the pieces of a model and how it is trained."""
+
+import contextlib
+import math
+from typing import Any
+
+import tf_keras as tfk
+
+from tfvae import data as data_room
+from tfvae.support import checks, pieces
+from tfvae.support.fields import FILLED_IN, options
+from tfvae.support.pieces import Option
+
+LATENT = ("posterior", "prior")
+
+
+class Recipe:
+    """Everything that makes a training run, as plain values: the same recipe gives the same weights.
+
+    Its fields are those of `tfvae.support.fields` and the options of every declared piece; `python -m tfvae train
+    --help` and docs/pieces.md list them with what they mean. A recipe cannot be changed: `replace` makes another.
+
+        recipe = Recipe(data="digits", objective="beta_elbo", beta=4.0)
+
+    Raises:
+        ValueError: names the field, the rule and the value.
+    """
+
+    _values: dict[str, Any]
+
+    def __init__(self, **fields):
+        known = options()
+        for name in fields:
+            checks.check_name("recipe field", name, list(known))
+        values = {name: typed(name, one, fields.get(name, one.default)) for name, one in known.items()}
+        object.__setattr__(self, "_values", values)
+        _check(self, known)
+        if self.latent_sizes is not None:
+            values["latent_size"] = sum(self.latent_sizes)
+
+    def __getattr__(self, name):
+        with contextlib.suppress(KeyError):
+            return object.__getattribute__(self, "_values")[name]
+        raise AttributeError(f"'Recipe' object has no attribute {name!r}")
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"a recipe cannot be changed: recipe.replace({name}=...) makes another")
+
+    def __contains__(self, name):
+        return name in self._values
+
+    def __eq__(self, other):
+        return isinstance(other, Recipe) and self._values == other._values
+
+    def __hash__(self):
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self):
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
+
+    def __dir__(self):
+        return [*super().__dir__(), *self._values]
+
+    def __reduce__(self):
+        return Recipe.from_dict, (self.to_dict(),)
+
+    def replace(self, **fields) -> "Recipe":
+        """This recipe with other values of some fields."""
+        return Recipe(**{**self._values, **fields})
+
+    __replace__ = replace
+
+    def complete(self, data) -> "Recipe":
+        """This recipe with what only the data know: event shape, likelihood, total count, number of classes.
+
+        Args:
+            data: an `ImageData`, a `FactorData` or a `Stream`.
+
+        Raises:
+            ValueError: a likelihood, scale or batch size that does not fit; a conditional model without labels.
+        """
+        likelihood = self.likelihood or {None: "normal", 1: "bernoulli"}.get(data.num_levels, "binomial")
+        _check_fits(self, likelihood, data)
+        return self.replace(
+            event_shape=data.event_shape,
+            likelihood=likelihood,
+            total_count=data.num_levels if is_counted(likelihood) else None,
+            num_classes=data.num_classes if self.conditional else None,
+        )
+
+    def load_data(self):
+        """The `ImageData` or `FactorData` that the recipe names.
+
+        Raises:
+            ValueError: it is not one that lies in memory, as runs measure on arrays.
+        """
+        found = pieces.of_kind("data")
+        checks.check_name("data", self.data, list(found))
+        return data_room.load(
+            self.data,
+            self.binarize,
+            self.seed,
+            validation_size=self.validation_size,
+            **{argument: getattr(self, argument) for argument in pieces.fields_of("data")},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self._values.items()}
+
+    @classmethod
+    def from_dict(cls, values) -> "Recipe":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: an unknown field (with the nearest known), or a bad value.
+        """
+        if not isinstance(values, dict):
+            raise checks.InputTypeError(f"recipe must be a mapping of fields to values, got {type(values).__name__}")
+        return cls(**values)
+
+
+def is_counted(likelihood: str) -> bool:
+    """Whether a likelihood is one of so many grey levels as the data have."""
+    return "total_count" in pieces.of_kind("likelihood")[likelihood].parameters
+
+
+def typed(name: str, one: Option, value):
+    """The value as its option says: an integer is taken for a float, a list for a tuple; all else is refused."""
+    if value is None and (one.optional or name in FILLED_IN):
+        return None
+    if one.of is tuple:
+        if isinstance(value, list | tuple) and all(type(v) is int for v in value):
+            return tuple(value)
+        raise checks.InputTypeError(f"{name} must be a list of integers, got {value!r}")
+    if one.of is float and type(value) is int:
+        value = float(value)
+    if type(value) is not one.of:
+        raise checks.InputTypeError(f"{name} must be of type {one.of.__name__}, got {value!r}")
+    if one.of is float and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    return value
+
+
+def _check(recipe, known):
+    """Raises ValueError, with field, rule and value, unless the fields are right and fit together."""
+    for kind in pieces.KINDS[1:]:  # that of the data is asked when they are read
+        names = list(pieces.of_kind(kind))
+        checks.check_name(kind, getattr(recipe, kind), [None, *names] if known[kind].optional else names)
+    for name, one in known.items():
+        _check_value(name, getattr(recipe, name), one)
+    _check_pieces(recipe, known)
+    if recipe.mean_bias and recipe.likelihood is not None:
+        can = [
+            name for name, one in pieces.of_kind("likelihood").items() if {"logit_bias", "loc_bias"} & set(one.traits)
+        ]
+        checks.check_name("likelihood under mean_bias", recipe.likelihood, can)
+    try:
+        tfk.activations.get(recipe.activation)
+    except ValueError:
+        raise ValueError(f"activation must be one of Keras' activations, got {recipe.activation!r}") from None
+    if recipe.num_classes is not None and not recipe.conditional:
+        raise ValueError(f"num_classes must be None unless conditional is true, got {recipe.num_classes}")
+    if recipe.averaged_epochs > recipe.epochs:
+        raise ValueError(f"averaged_epochs must be at most epochs, {recipe.epochs}, got {recipe.averaged_epochs}")
+
+
+def _check_value(name, value, one):
+    """Raises ValueError unless one value obeys its option."""
+    if value is None:
+        return
+    if one.one_of is not None:
+        if all(isinstance(known, str | None) for known in one.one_of):
+            checks.check_name(name, value, one.one_of)
+        elif value not in one.one_of:
+            raise ValueError(f"{name} must be {' or '.join(map(str, one.one_of))}, got {value}")
+    elif one.below is not None:
+        if not one.least <= value < one.below:
+            raise ValueError(f"{name} must be in [{one.least}, 2^{int(math.log2(one.below))}), got {value}")
+    elif one.of is tuple:
+        if one.least is not None and any(size < one.least for size in value):
+            raise ValueError(f"{name} must hold sizes of at least {one.least}, got {value}")
+        if one.some and not value:
+            raise ValueError(f"{name} must hold at least one size, got ()")
+    elif one.least is not None and not value >= one.least:
+        raise ValueError(f"{name} must be at least {one.least}, got {value}")
+    elif one.above is not None and not value > one.above:
+        raise ValueError(f"{name} must be above {one.above}, got {value}")
+
+
+def _check_pieces(recipe, known):
+    """What pieces ask of other fields."""
+    layered = {kind: [n for n, p in pieces.of_kind(kind).items() if "hierarchical" in p.traits] for kind in LATENT}
+    posterior, prior = recipe.posterior in layered["posterior"], recipe.prior in layered["prior"]
+    if posterior and not prior:
+        raise ValueError(f"prior must be hierarchical with posterior {recipe.posterior}, got {recipe.prior}")
+    if prior and not posterior:
+        names = " or ".join(layered["posterior"])
+        raise ValueError(f"posterior must be {names} with prior hierarchical, got {recipe.posterior}")
+    sizes = recipe.latent_sizes
+    if not posterior and sizes is not None:
+        raise ValueError(f"latent_sizes must be None with posterior {recipe.posterior}, got {sizes}")
+    if posterior and (sizes is None or len(sizes) < 2 or min(sizes) < 1):
+        raise ValueError(f"latent_sizes must hold at least two sizes of at least 1, got {sizes}")
+    for kind in (*LATENT, "objective"):
+        one = pieces.of_kind(kind)[getattr(recipe, kind)]
+        for field, least in one.least.items():
+            if getattr(recipe, field) < least:
+                raise ValueError(f"{field} must be at least {least} for {one.name}, got {getattr(recipe, field)}")
+    if recipe.jit and recipe.warmup_steps and "growing" in pieces.of_kind("objective")[recipe.objective].traits:
+        raise ValueError(f"jit must not be true while samples grow, warmup_steps = {recipe.warmup_steps}, got true")
+    for field in pieces.fields_of("objective"):
+        value, names = getattr(recipe, field), [one.name for one in pieces.users(field)["objective"]]
+        if recipe.objective not in names and value != known[field].default:
+            rule = f"{field} must be {known[field].default} unless objective is {' or '.join(names)}"
+            raise ValueError(f"{rule}, got {value}")
+
+
+def _check_fits(recipe, likelihood, data):
+    """Raises ValueError unless likelihood, scale, batch size and labels suit the data."""
+    if likelihood == "bernoulli" and data.num_levels != 1:
+        raise ValueError(
+            f"likelihood must fit the data's grey levels, got bernoulli for {data.name}, which is not binarized: "
+            "choose binarize static or stochastic, or another likelihood"
+        )
+    if is_counted(likelihood) and data.num_levels is None:
+        raise ValueError(f"likelihood must fit continuous grey levels, got {likelihood} for {data.name}")
+    for field, one in pieces.fields_of("likelihood").items():
+        names = [piece.name for piece in pieces.users(field)["likelihood"]]
+        if one.optional and getattr(recipe, field) is not None and likelihood not in names:
+            value = getattr(recipe, field)
+            raise ValueError(f"{field} must be None unless likelihood is {' or '.join(names)}, got {value}")
+    if data.train_size is not None and recipe.batch_size > data.train_size:
+        raise ValueError(
+            f"batch_size must be at most the number of training images, {data.train_size}, got {recipe.batch_size}"
+        )
+    if recipe.conditional and data.y_train is None:
+        raise ValueError(f"conditional must be False for images without labels, got True for {data.name}")

@@ -1,0 +1,109 @@
+"""The card beside an exported model: what it is, how good it is, what it answers. One content for programs and people.
+
+Mitchell et al. (2019, "Model Cards for Model Reporting", arXiv 1810.03993).
+"""
+
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae import __version__, diagnostics
+from tfvae.serving.signatures import inputs_of
+from tfvae.support import files
+
+CARD, PAGE = "model_card.json", "model_card.md"
+
+_SOURCES = {
+    "digits": "the digits of scikit-learn: 1,797 pictures of 8 x 8 pixels, ink counted from 0 to 16 (UCI, Optical "
+    "Recognition of Handwritten Digits, Alpaydin and Kaynak 1998, CC BY 4.0)",
+    "mnist": "MNIST (LeCun, Cortes and Burges 1998)",
+    "fashion_mnist": "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, MIT)",
+    "cifar10": "CIFAR-10 (Krizhevsky 2009)",
+}
+
+
+def write(directory, vae, functions, num_samples, evaluation, served, licence):
+    """Writes the card as JSON and as a page.
+
+    Args:
+        functions: {name: concrete function}, as `signatures.signatures` gives them.
+        num_samples: S of `elbo` and `log_evidence`.
+        evaluation: `diagnostics.evaluation_card` of the model, or None.
+        served: what the export itself says of the test set, or None.
+        licence: or None, where it is not known.
+    """
+    recipe = None if vae.recipe is None else vae.recipe.to_dict()
+    weights = [*vae.encoder.variables, *vae.decoder.variables, *vae.prior.variables]
+    card = {
+        "model": f"{'conditional ' if vae.num_classes else ''}variational autoencoder",
+        "event_shape": list(vae.event_shape),
+        "latent_size": vae.latent_size,
+        "num_parameters": int(sum(np.prod(v.shape) for v in weights)),
+        "data": None if recipe is None else _SOURCES.get(recipe["data"], recipe["data"]),
+        "image": " and ".join(vae.inputs_accepted.rules(support=False)),
+        "image_of_elbo_and_log_evidence": getattr(vae.decoder, "support", "as the decoder's distribution has it"),
+        "label": " and ".join(vae.label_rules) if vae.num_classes else None,
+        "bytes": f"divided by 255, then {getattr(vae.decoder, 'to_support_rule', 'as they are')}",
+        "num_samples": num_samples,
+        "signatures": {name: _described(function) for name, function in functions.items()},
+        "evaluation": evaluation,
+        "served": served,
+        "recipe": recipe,
+        "versions": {"tfvae": __version__, "tensorflow": tf.__version__},
+        "licence": licence or "not stated",
+    }
+    files.write_json(directory / CARD, card)
+    files.write_bytes(directory / PAGE, _page(card).encode())
+
+
+def _described(function):
+    inputs = {spec.name: _spec(spec) for spec in inputs_of(function)}
+    outputs = {name: _spec(tensor) for name, tensor in function.structured_outputs.items()}
+    return {"about": " ".join(function.__doc__.split()), "inputs": inputs, "outputs": outputs}
+
+
+def _spec(tensor):
+    return {"dtype": tensor.dtype.name, "shape": ["batch", *tensor.shape[1:]]}
+
+
+def _page(card):
+    served, evaluation = card["served"], card["evaluation"]
+    rows = [
+        f"| `{name}` | {_tensors(s['inputs'])} | {_tensors(s['outputs'])} | {_cell(s['about'])} |"
+        for name, s in card["signatures"].items()
+    ]
+    parts = [
+        f"# {card['model'].capitalize()}, {card['latent_size']} latents, images of "
+        + " x ".join(str(size) for size in card["event_shape"]),
+        f"Trained on {card['data'] or 'data that no recipe names'}. {card['num_parameters']:,} parameters. "
+        f"Licence: {card['licence']}.",
+        "## Signatures",
+        "| signature | inputs | outputs | |\n|---|---|---|---|\n" + "\n".join(rows),
+        f"The batch is free; an answer depends on its row alone. S = {card['num_samples']}. An `image` must be "
+        f"{card['image']}; for `elbo` and `log_evidence` {card['image_of_elbo_and_log_evidence']}. "
+        f"Bytes are {card['bytes']}." + (f" A `label` must be {card['label']}." if card["label"] else ""),
+        "## Measured",
+        "Not measured." if evaluation is None else f"```\n{diagnostics.format_card(evaluation)}\n```",
+    ]
+    if served is not None:
+        parts.append(
+            f"What the signatures themselves say of the first {served['num_images']:,} test images (S = "
+            f"{served['num_samples']}; {served['seeds']}): `elbo` {served['elbo']:.2f} +- "
+            f"{served['elbo_mc_standard_error']:.2f}, `log_evidence` {served['log_evidence']:.2f} +- "
+            f"{served['log_evidence_mc_standard_error']:.2f} nats per image (means; errors over the noise). With few "
+            "samples `log_evidence` is a lower bound of the log evidence above."
+        )
+    if card["recipe"] is not None:
+        parts += ["## Recipe", f"```json\n{json.dumps(card['recipe'])}\n```"]
+    versions = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
+    parts.append(f"Written by {versions}. The same for programs: `{CARD}`.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text):
+    return text.replace("|", "\\|")
+
+
+def _tensors(specs):
+    return ", ".join(f"`{name}` {s['dtype']} [{', '.join(map(str, s['shape']))}]" for name, s in specs.items())

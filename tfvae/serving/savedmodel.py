@@ -1,0 +1,205 @@
+"""Export as a SavedModel that TF Serving can trust, and the check that it gives what the model gives."""
+
+import contextlib
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae import diagnostics, objectives
+from tfvae.serving import card as model_card
+from tfvae.serving.signatures import bytes_to_images, inputs_of, prior_draws, signatures
+from tfvae.support import checks, files
+
+tfd = tfp.distributions
+
+WARMUP = "tf_serving_warmup_requests"
+
+
+def export(vae, directory, data=None, *, num_samples=100, evaluation=None, licence=None, keep=None):
+    """Writes `directory`/<next integer>/, in one step: whoever looks sees the whole version or none.
+
+    Signatures, each with a free batch dimension B and named tensors; an answer depends on its row alone (a refusal does
+    not: one bad row and the whole batch is refused, requests that a server has merged into it too):
+
+        serving_default   image [B, *event_shape]                    -> reconstruction [B, *event_shape], latent [B, D]
+        encode            image [B, *event_shape]                    -> loc, scale [B, D] (and scale_tril [B, D, D])
+        decode            latent [B, D]                              -> image [B, *event_shape]
+        generate          seed int64 [B]                             -> image [B, *event_shape], latent [B, D]
+        elbo              image [B, *event_shape], seed int64 [B]    -> elbo, log_likelihood, kl [B], nats per image
+        log_evidence      image [B, *event_shape], seed int64 [B]    -> log_evidence [B], nats per image
+        serving_uint8     image uint8 [B, *event_shape]              -> as serving_default
+        serving_bytes     image_bytes [B], PNG or JPEG files         -> as serving_default
+
+    Those of a `ConditionalVAE` take `label` int64 [B] besides. The last two where an event has three axes (for PNG and
+    JPEG: 1, 3 or 4 channels). An `image` must be finite, in [0, 1] where it is an image (three axes), and in the
+    likelihood's support for `elbo` and `log_evidence`: the graph refuses anything else by the input's name. Beside the
+    model lie a card (model_card.json, and .md for people) and requests that warm a server up.
+
+    Args:
+        data: an `ImageData`; the card then has the mean `elbo` and `log_evidence` that the export itself gives on the
+            first 10,000 test images.
+        num_samples: S of `elbo` and `log_evidence`.
+        evaluation: `diagnostics.evaluation_card` of the model, for the card.
+        licence: of the model, for the card.
+        keep: removes all but so many versions, the oldest first.
+
+    Returns:
+        The path of the version that was written.
+
+    Raises:
+        ValueError: num_samples or keep below 1.
+        OSError: the directory cannot be written.
+    """
+    checks.count("num_samples", num_samples)
+    if keep is not None:
+        checks.count("keep", keep)
+    directory = pathlib.Path(directory)
+    files.check_writable(directory)
+    functions = signatures(vae, num_samples)
+    module = tf.Module()
+    # The variables and nothing else: tracked Keras models would be saved layer by layer.
+    module.variables_of_the_model = [*vae.encoder.variables, *vae.decoder.variables, *vae.prior.variables]
+    while True:
+        version = directory / str(max([0, *versions(directory)]) + 1)
+        try:
+            with files.staged_directory(version) as staged:
+                with _no_remarks():
+                    tf.saved_model.save(module, str(staged), signatures=functions)
+                _write_warmup(staged, functions)
+                served = None if data is None else _measured(staged, vae, data, num_samples)
+                model_card.write(staged, vae, functions, num_samples, evaluation, served, licence)
+            break
+        except FileExistsError:  # another export took the number
+            continue
+    for old in versions(directory)[: -(keep or len(versions(directory)))]:
+        files.remove_directory(directory / str(old))
+    return version
+
+
+def versions(directory):
+    """The versions in a model's directory, as a server sees them: the names that are integers, ascending."""
+    directory = pathlib.Path(directory)
+    if not directory.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in os.scandir(directory) if entry.is_dir() and entry.name.isdecimal())
+
+
+def verify(path, vae, x, num_samples=None):
+    """Loads an export and compares it with the model in Python on images x: {signature: largest difference}.
+
+    Row i has the seed i. Differences are relative where a number exceeds 1.
+
+    Args:
+        vae: the model; a `ConditionalVAE` as its `given(labels)`.
+        x: [B, *event_shape] in the likelihood's support, B at least 1.
+        num_samples: S of the export; None for what its card says.
+
+    Raises:
+        ValueError: a difference above 1e-5, or bad x.
+    """
+    if num_samples is None:
+        num_samples = files.read_json(pathlib.Path(path) / model_card.CARD)["num_samples"]
+    served = tf.saved_model.load(str(path)).signatures
+    differences = {}
+    for name, (inputs, outputs) in expected_answers(vae, x, num_samples).items():
+        answer = served[name](**{key: tf.convert_to_tensor(value) for key, value in inputs.items()})
+        differences[name] = max(_difference(answer[key], value) for key, value in outputs.items())
+        if not differences[name] <= 1e-5:
+            raise ValueError(f"signature {name} must agree with the model to 1e-5, got {differences[name]}")
+    return differences
+
+
+def expected_answers(vae, x, num_samples):
+    """What each signature is asked about images x and must answer, by the model: {name: (inputs, outputs)}, arrays.
+
+    Args:
+        vae: the model; a `ConditionalVAE` as its `given(labels)`.
+    """
+    x = vae.check_support(x)
+    seed = np.arange(len(x), dtype=np.int64)
+    qz_x, z = vae.encode(x), prior_draws(vae, seed)
+    rows = [(vae.rows(int(s)), row[np.newaxis], s) for row, s in zip(x, seed, strict=True)]
+    terms = [objectives.elbo(of_row, row, seed=s, num_samples=num_samples) for of_row, row, s in rows]
+    bound = [objectives.iwae(num_samples)(of_row, row, seed=s).objective for of_row, row, s in rows]
+    log_likelihood, kl = (np.concatenate(column) for column in list(zip(*terms, strict=True))[1:])
+    answers = {
+        "serving_default": ({"image": x}, {"reconstruction": vae.reconstruct(x), "latent": qz_x.mean()}),
+        "encode": ({"image": x}, {"loc": qz_x.mean(), "scale": qz_x.stddev()}),
+        "decode": ({"latent": z}, {"image": vae.decode(z).mean()}),
+        "generate": ({"seed": seed}, {"image": vae.decode(z).mean(), "latent": z}),
+        "elbo": (
+            {"image": x, "seed": seed},
+            {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl},
+        ),
+        "log_evidence": ({"image": x, "seed": seed}, {"log_evidence": np.concatenate(bound)}),
+    }
+    if isinstance(qz_x, tfd.MultivariateNormalTriL):
+        answers["encode"][1]["scale_tril"] = qz_x.scale.to_dense()
+    if len(vae.event_shape) == 3:
+        image = np.round(x * 255).astype(np.uint8)
+        known = bytes_to_images(vae, image)
+        outputs = {"reconstruction": vae.reconstruct(known), "latent": vae.encode(known).mean()}
+        answers["serving_uint8"] = ({"image": image}, outputs)
+        if vae.event_shape[-1] in (1, 3, 4):
+            png = np.array([tf.io.encode_png(picture).numpy() for picture in image], object)
+            answers["serving_bytes"] = ({"image_bytes": png}, outputs)
+    condition = {name: np.broadcast_to(value, len(x)) for name, value in vae.condition.items()}
+    answers = {name: (inputs | condition, outputs) for name, (inputs, outputs) in answers.items()}
+    return {name: tuple({k: np.asarray(v) for k, v in part.items()} for part in pair) for name, pair in answers.items()}
+
+
+def _difference(answer, expected):
+    return float(np.max(np.abs(np.asarray(answer) - expected) / np.maximum(1, np.abs(expected)), initial=0))
+
+
+def _measured(path, vae, data, num_samples):
+    """What the export says of the test set, row i with seed i, and how far other seeds would be from it."""
+    x = data.x_test[:10_000]
+    given = vae.for_labels(data.y_test).rows(slice(len(x)))
+    inputs = {"image": tf.constant(x), "seed": tf.range(len(x), dtype=tf.int64), **given.condition}
+    served = tf.saved_model.load(str(path)).signatures
+    errors = diagnostics.measure(given, x, max(2, num_samples))
+    measured = {"num_images": len(x), "num_samples": num_samples, "seeds": "image i of the test set has the seed i"}
+    for name, error in (("elbo", errors.elbo_standard_error), ("log_evidence", errors.log_evidence_standard_error)):
+        measured[name] = float(np.mean(served[name](**inputs)[name], dtype=np.float64))
+        measured[f"{name}_mc_standard_error"] = float(np.sqrt(np.sum(error**2)) / len(x))
+    return measured
+
+
+def _write_warmup(staged, functions):
+    """One request of one row for each signature, in the file that TF Serving replays before it serves."""
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    folder = staged / "assets.extra"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
+        for name, function in functions.items():
+            request = predict_pb2.PredictRequest()
+            request.model_spec.signature_name = name
+            for spec in inputs_of(function):
+                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(_warmup_row(spec, functions)))
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+def _warmup_row(spec, functions):
+    """Zeros, which every support holds; as a file where a file is wanted."""
+    if spec.dtype != tf.string:
+        return np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
+    image, *_ = inputs_of(functions["serving_uint8"])
+    return [tf.io.encode_png(np.zeros(image.shape[1:], np.uint8)).numpy()]
+
+
+@contextlib.contextmanager
+def _no_remarks():
+    """TensorFlow says where it wrote its assets: to a folder that is gone by then."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,196 @@
+"""The functions that a SavedModel serves: named inputs and outputs, the batch first and free, a seed for each row.
+
+Each is a plain TensorFlow graph: no XLA, no Python, no state. What is wrong with an input is found at run time, as a
+server checks neither shapes nor values, and said by the input's name.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfvae import objectives
+from tfvae.seeds import stateless_seed
+from tfvae.support import checks
+
+tfd = tfp.distributions
+
+
+def signatures(vae, num_samples):
+    """{name: concrete function} of all that is served for a `VAE`; their docstrings are the contract.
+
+    Args:
+        num_samples: S, samples of q(z|x) for each row in `elbo` and `log_evidence`.
+
+    Raises:
+        ValueError: a model that does not compute in float32.
+    """
+    if vae.prior.dtype != tf.float32:
+        raise ValueError(f"vae must compute in float32 to be served, got {vae.prior.dtype.name}")
+    image = tf.TensorSpec([None, *vae.event_shape], tf.float32, name="image")
+    image_uint8 = tf.TensorSpec(image.shape, tf.uint8, name="image")
+    image_bytes = tf.TensorSpec([None], tf.string, name="image_bytes")
+    latent = tf.TensorSpec([None, vae.latent_size], tf.float32, name="latent")
+    seed = tf.TensorSpec([None], tf.int64, name="seed")
+
+    def serving_default(vae, image):
+        """Reconstructs images: the mean of p(x|z) at the mean of q(z|x), and that mean. Deterministic."""
+        z = vae.encode(_checked_image(vae, image)).mean()
+        return {"reconstruction": vae.decode(z).mean(), "latent": z}
+
+    def encode(vae, image):
+        """The mean of q(z|x) and its marginal standard deviations; scale_tril too for a full covariance.
+
+        Of a flow or a hierarchy, which has no closed form of them, those of 128 samples of fixed noise.
+        """
+        qz_x = vae.encode(_checked_image(vae, image))
+        moments = {"loc": qz_x.mean(), "scale": qz_x.stddev()}
+        if isinstance(qz_x, tfd.MultivariateNormalTriL):
+            moments["scale_tril"] = qz_x.scale.to_dense()
+        return moments
+
+    def decode(vae, latent):
+        """The mean of p(x|z)."""
+        z = _checked("latent", latent, [vae.latent_size], {"finite": tf.math.is_finite})
+        return {"image": vae.decode(z).mean()}
+
+    def generate(vae, seed):
+        """New images: the mean of p(x|z) for z ~ p(z), drawn with the row's seed."""
+        z = prior_draws(vae, _checked("seed", seed, []))
+        return {"image": vae.decode(z).mean(), "latent": z}
+
+    def elbo(vae, image, seed):
+        """The evidence lower bound and its two terms, nats per image, over S samples drawn with the row's seed."""
+        terms = _by_row(vae, image, seed, ("log_likelihood", "kl"), elbo_of_row)
+        return {"elbo": terms["log_likelihood"] - terms["kl"], **terms}
+
+    def elbo_of_row(vae, x, seed):
+        terms = objectives.elbo(vae, x, seed=seed, num_samples=num_samples)
+        return {"log_likelihood": terms.log_likelihood[0], "kl": terms.kl[0]}
+
+    def log_evidence(vae, image, seed):
+        """The importance-weighted bound on log p(x) of S samples drawn with the row's seed, nats per image."""
+        return _by_row(vae, image, seed, ("log_evidence",), log_evidence_of_row)
+
+    def log_evidence_of_row(vae, x, seed):
+        return {"log_evidence": objectives.iwae(num_samples)(vae, x, seed=seed).objective[0]}
+
+    def serving_uint8(vae, image):
+        """As serving_default, from bytes: divided by 255 and taken to the likelihood's support."""
+        return serving_default(vae, bytes_to_images(vae, _checked("image", image, vae.event_shape)))
+
+    def serving_bytes(vae, image_bytes):
+        """As serving_uint8, from PNG or JPEG files of the model's height and width, decoded in the graph."""
+        return serving_default(vae, bytes_to_images(vae, _decoded(image_bytes, vae.event_shape)))
+
+    specs = [
+        (serving_default, [image]),
+        (encode, [image]),
+        (decode, [latent]),
+        (generate, [seed]),
+        (elbo, [image, seed]),
+        (log_evidence, [image, seed]),
+    ]
+    if len(vae.event_shape) == 3:
+        specs.append((serving_uint8, [image_uint8]))
+        if vae.event_shape[-1] in (1, 3, 4):
+            specs.append((serving_bytes, [image_bytes]))
+    label = [tf.TensorSpec([None], tf.int64, name="label")] if vae.num_classes else []
+    served = {}
+    for function, inputs in specs:
+        of_rows = _of_rows(vae, function, inputs)
+        served[function.__name__] = tf.function(of_rows, input_signature=[*inputs, *label]).get_concrete_function()
+        served[function.__name__].__doc__ = function.__doc__
+    return served
+
+
+def _of_rows(vae, function, inputs):
+    """`function(vae, *inputs)` as a function of the inputs, and of labels where the model is a conditional one."""
+
+    def of_rows(*tensors):
+        tensors, label = tensors[: len(inputs)], tensors[len(inputs) :]
+        return function(_given(vae, inputs[0].name, tensors[0], *label), *tensors)
+
+    return of_rows
+
+
+def _given(vae, name, value, label=None):
+    """The model of the rows' labels, once these are found good."""
+    if label is None:
+        return vae
+    label = _checked("label", label, [], vae.label_rules)
+    sizes = tf.shape(value)[:1], tf.size(label)
+    message = [f"{name} and label must have the same batch size, got", *sizes]
+    return vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label))
+
+
+def inputs_of(function):
+    """The `tf.TensorSpec`s of a concrete function's inputs, in order."""
+    return function.structured_input_signature[0]
+
+
+def prior_draws(vae, seeds):
+    """One z ~ p(z) for each seed: [B, D], each row a function of its own seed."""
+    shape = tf.TensorSpec([vae.latent_size], tf.float32)
+    return tf.map_fn(lambda seed: vae.prior.sample(seed=stateless_seed(seed)), seeds, fn_output_signature=shape)
+
+
+def _by_row(vae, image, seed, names, of_row):
+    """`of_row(vae, x [1, ...], seed)` for each row by itself, whatever the batch: equal numbers, and bounded memory."""
+    image = _checked("image", image, vae.event_shape)
+    seed = _checked("seed", seed, [])
+    size = tf.shape(image)[0]
+    message = ["image and seed must have the same batch size, got", size, tf.shape(seed)[0]]
+    image = checks.after(tf.equal(size, tf.shape(seed)[0]), message, image)
+    image = checks.graph_content("image", image, vae.inputs_accepted.rules(support=True))
+    signature = {name: tf.TensorSpec([], tf.float32) for name in names}
+    return tf.map_fn(
+        lambda row: of_row(vae.rows(row[2]), row[0][tf.newaxis], row[1]),
+        (image, seed, tf.range(size)),
+        fn_output_signature=signature,
+    )
+
+
+def _checked_image(vae, image):
+    return _checked("image", image, vae.event_shape, vae.inputs_accepted.rules(support=False))
+
+
+def _checked(name, value, row_shape, rules=None):
+    """`value`, once the graph has found its shape [B, *row_shape] and its content good."""
+    row_shape = [int(size) for size in row_shape]
+    # Without its static shape: the optimizer would take that as true, and fold the check away.
+    value = tf.compat.v1.placeholder_with_default(value, shape=None)
+    shape = tf.shape(value)
+    padded = tf.concat([shape, tf.fill([len(row_shape) + 1], -1)], axis=0)[1 : len(row_shape) + 1]
+    good = tf.equal(tf.rank(value), len(row_shape) + 1) & tf.reduce_all(tf.equal(padded, row_shape))
+    message = [f"{name} must have shape [{checks.joined(['batch', *row_shape])}], got", shape]
+    value = checks.after(good, message, value)
+    value.set_shape([None, *row_shape])
+    return checks.graph_content(name, value, rules or {})
+
+
+def bytes_to_images(vae, image):
+    """Bytes as the model's images: in [0, 1], at the nearest value that the likelihood gives a probability."""
+    x = tf.cast(image, tf.float32) / 255
+    return vae.decoder.to_support(x) if hasattr(vae.decoder, "to_support") else x
+
+
+def _decoded(image_bytes, event_shape):
+    """PNG or JPEG files [B] as uint8 [B, H, W, C]."""
+    height, width, channels = (int(size) for size in event_shape)
+    image_bytes = _checked("image_bytes", image_bytes, [])
+    head = tf.strings.substr(image_bytes, 0, 3)
+    known = tf.equal(head, b"\x89PN") | tf.equal(head, b"\xff\xd8\xff")
+    message = ["image_bytes must hold PNG or JPEG files, got one that starts with", tf.boolean_mask(head, ~known)[:1]]
+    image_bytes = checks.after(tf.reduce_all(known), message, image_bytes)
+
+    def decoded(content):
+        # The scope's name stands in the error that a broken file gives.
+        with tf.name_scope("image_bytes"):
+            picture = tf.io.decode_image(content, channels=channels, expand_animations=False)
+        size = tf.shape(picture)[:2]
+        good = tf.reduce_all(tf.equal(size, [height, width]))
+        message = [f"image_bytes must hold pictures of {height} x {width} pixels, got", size]
+        picture = checks.after(good, message, picture)
+        picture.set_shape(event_shape)
+        return picture
+
+    return tf.map_fn(decoded, image_bytes, fn_output_signature=tf.TensorSpec(event_shape, tf.uint8))

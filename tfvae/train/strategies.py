@@ -1,0 +1,129 @@
+"""`tf.distribute` strategies by name, and what the processes of a cluster must agree on.
+
+Several machines run the same program; TF_CONFIG tells each who takes part and which of them it is:
+
+    {"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"type": "worker", "index": 0}}
+"""
+
+import contextlib
+import json
+import os
+import socket
+
+import tensorflow as tf
+
+from tfvae.data.shares import several_workers
+from tfvae.support.checks import check_name, count
+
+NAMES = ("mirrored", "multiworker")
+_FORM = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+
+
+def named(name, num_devices=None):
+    """A strategy. TensorFlow must not have computed anything yet.
+
+    Args:
+        name: "mirrored", several devices of this machine; "multiworker", those of all machines that TF_CONFIG names.
+            All of them must call this, and wait here for each other.
+        num_devices: makes the processor so many logical devices, to try a strategy without GPUs.
+
+    Raises:
+        ValueError: an unknown name, a num_devices below 1, a TF_CONFIG that is missing or none.
+        RuntimeError: TensorFlow has computed before.
+    """
+    check_name("distribute", name, NAMES)
+    if name == "multiworker":
+        check_cluster(os.environ.get("TF_CONFIG"))
+    if num_devices is not None:
+        count("devices", num_devices)
+        processor = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * num_devices)
+    if name == "multiworker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.MirroredStrategy(None if num_devices is None else [f"CPU:{i}" for i in range(num_devices)])
+
+
+def check_cluster(text):
+    """Raises ValueError unless `text`, TF_CONFIG's, names a cluster and a task in it."""
+    if not text:
+        raise ValueError(f"TF_CONFIG must be set for multiworker, to {_FORM}, got nothing")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        addresses, index = cluster[task["type"]], task["index"]
+        good = set(cluster) <= {"chief", "worker"} and all(
+            isinstance(address, str) and address.count(":") == 1 for job in cluster.values() for address in job
+        )
+        good = good and type(index) is int and 0 <= index < len(addresses)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        good = False
+    if not good:
+        raise ValueError(f"TF_CONFIG must be of the form {_FORM}, the index in range, got {text}")
+
+
+def local_cluster(num_workers):
+    """A TF_CONFIG for each of so many processes on this machine, with ports that are free now: a list of texts."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(num_workers)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    tasks = [{"type": "worker", "index": index} for index in range(num_workers)]
+    return [json.dumps({"cluster": {"worker": workers}, "task": task}) for task in tasks]
+
+
+def check_fits(strategy, batch_size, jit):
+    """Raises ValueError unless a training can be shared by the strategy's replicas."""
+    num_replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+    if batch_size < num_replicas:
+        raise ValueError(f"batch_size must be at least the number of replicas, {num_replicas}, got {batch_size}")
+    if jit and num_replicas > 1:
+        raise ValueError(f"jit must not be True with several replicas, got True with {num_replicas}")
+
+
+def scope(strategy):
+    """The strategy's scope; for None one in which nothing changes."""
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def is_chief(strategy):
+    """Whether this process writes files and speaks: of a cluster one does, else every one."""
+    return strategy is None or strategy.extended.should_checkpoint
+
+
+def share(strategy, variables):
+    """Gives the variables on every worker the values that the chief's have: bit for bit, no file is read."""
+    if strategy is None or not several_workers(strategy):
+        return
+
+    @tf.function
+    def chiefs():
+        return strategy.run(lambda: [_of_first_replica(variable) for variable in variables])
+
+    for variable, values in zip(variables, chiefs(), strict=True):
+        variable.assign(strategy.experimental_local_results(values)[0])
+
+
+def wait(strategy):
+    """Returns when all workers have come here."""
+    share(strategy, [tf.Variable(0)])
+
+
+@contextlib.contextmanager
+def losses_of_workers(strategy):
+    """Turns what TensorFlow says when another worker has gone into a ConnectionError that says what to do."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError) as e:
+        if strategy is None or not several_workers(strategy):
+            raise
+        reason = " ".join(e.message.split())[:200]
+        raise ConnectionError(
+            f"another worker was lost: start all of them again, to go on from the last finished epoch ({reason})"
+        ) from None
+
+
+def _of_first_replica(variable):
+    context = tf.distribute.get_replica_context()
+    is_first = tf.equal(context.replica_id_in_sync_group, 0)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(is_first, variable, tf.zeros_like(variable)))

@@ -166,7 +166,7 @@ def test_sources_of_images_can_change_between_fits(digits):
         vae = small_vae(digits)
         for first_epoch, batch_size in ((0, 128), (1, 128), (2, 256), (3, 128)):
             data = digits.train(batch_size, first_epoch=first_epoch)
-            vae.optimizer.iterations.assign(first_epoch * int(data.cardinality()))  # what fit starts from
+            vae.optimizer.iterations.assign(first_epoch * len(data))  # what fit starts from
             vae.fit(data if looped and first_epoch != 1 else data.map(tf.identity), epochs=1, verbose=0)
         weights.append(vae.get_weights())
     for first, other in zip(*weights, strict=True):

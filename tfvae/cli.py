@@ -1,12 +1,14 @@
 """The command line: `python -m tfvae train`, `resume`, `evaluate`, `export`, `serve-check`, `notebooks`.
 
-TensorFlow is imported by the commands, not here, so that `--help` answers at once.
+The commands import TensorFlow when they run, so that `--help` does not wait for it.
 """
 
 import contextlib
 import importlib
+import itertools
 import pathlib
 import runpy
+from typing import Any
 
 import click
 
@@ -27,7 +29,7 @@ class _Sizes(click.ParamType):
 
 
 class _Train(click.Command):
-    """A command with an option for each field of a recipe that the data do not fill in."""
+    """A command with an option for each field of a recipe, except those that the data fill in."""
 
     def get_params(self, ctx):
         chosen = {name: one for name, one in options().items() if name not in FILLED_IN}
@@ -65,12 +67,10 @@ _NO_EXPORT = click.option("--no-export", is_flag=True, help="Write no SavedModel
 _EVALUATION_SAMPLES = click.option(
     "--evaluation-samples", type=click.IntRange(2), default=5000, help="The card's samples of z per image [5000]."
 )
-
-
 _DISTRIBUTE = click.option(
     "--distribute", help="mirrored: all devices of this machine; multiworker: of all machines that TF_CONFIG names."
 )
-_DEVICES = click.option("--devices", type=int, help="With mirrored: so many parts of the processor, to try it out.")
+_DEVICES = click.option("--devices", type=int, help="With mirrored: splits the CPU into this many, to try it out.")
 
 
 @main.command(cls=_Train)
@@ -82,7 +82,7 @@ _DEVICES = click.option("--devices", type=int, help="With mirrored: so many part
 @click.option("--tensorboard", is_flag=True, help="Log curves and pictures to the run's tensorboard/.")
 @_DISTRIBUTE
 @_DEVICES
-@click.option("--go-on", is_flag=True, help="If --output holds a run of this recipe, go on with it.")
+@click.option("--go-on", is_flag=True, help="If --output holds a run of this recipe, resume it.")
 def train(config, output, export_to, no_export, evaluation_samples, tensorboard, distribute, devices, go_on, **choices):
     """Train a VAE, measure it, draw it, export it."""
     with _errors_in_one_line():
@@ -93,16 +93,17 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
 
         values = runs.read_recipe(config).to_dict() if config else {}
         values |= {name: value for name, value in choices.items() if value is not None}
-        # What the data tell is asked of them anew: an option may have changed them.
+        # The data fill these in anew, as an option may have changed the data.
         values |= dict.fromkeys(FILLED_IN)
         recipe = recipes.Recipe.from_dict(values)
         output = pathlib.Path(output) if output else _next_run(recipe.data)
         export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
-        callbacks = ()
+        callbacks = []
         if strategies.is_chief(strategy):
             if export_to is not None:
                 files.check_writable(export_to)
-            callbacks = _tensorboard_callbacks(output) if tensorboard else ()
+            if tensorboard:
+                callbacks.append(_modules("train.tensorboard")[0].Curves(output / "tensorboard"))
             click.echo(f"training {recipe.data} into {output}{_number_of_replicas(strategy)}")
         options = {"num_samples": evaluation_samples, "callbacks": callbacks}
         result = runs.start(recipe, output, strategy=strategy, go_on=go_on, **options)
@@ -118,7 +119,7 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
 @_DISTRIBUTE
 @_DEVICES
 def resume(run, export_to, no_export, evaluation_samples, distribute, devices):
-    """Go on with an interrupted RUN, to the same weights as if it had never stopped."""
+    """Resume an interrupted RUN, to the weights of an uninterrupted one."""
     with _errors_in_one_line():
         strategy = _strategy(distribute, devices)
         (runs,) = _modules("runs")
@@ -131,7 +132,7 @@ def resume(run, export_to, no_export, evaluation_samples, distribute, devices):
 @main.command()
 @_RUN
 @click.option("--num-samples", type=click.IntRange(2), default=5000, help="Samples of z per image [default: 5000].")
-@click.option("--seed", type=int, default=0, help="Of the noise [default: 0].")
+@click.option("--seed", type=int, default=0, help="Seed of the noise [default: 0].")
 def evaluate(run, num_samples, seed):
     """Measure a finished RUN on its test set and print the card."""
     with _errors_in_one_line():
@@ -146,8 +147,8 @@ def evaluate(run, num_samples, seed):
 @_RUN
 @click.option("--to", type=click.Path(file_okay=False), help="The model's directory [default: saved_models/DATA].")
 @click.option("--num-samples", type=click.IntRange(1), default=100, help="S of `elbo` and `log_evidence` [100].")
-@click.option("--keep", type=click.IntRange(1), help="Remove all but the newest so many versions.")
-@click.option("--licence", help="Of the model, for its card.")
+@click.option("--keep", type=click.IntRange(1), help="Keep this many versions, the newest; remove the others.")
+@click.option("--licence", help="The model's licence, for its card.")
 def export(run, to, num_samples, keep, licence):
     """Write a finished RUN as the next version of a SavedModel, with its card."""
     with _errors_in_one_line():
@@ -162,7 +163,7 @@ def export(run, to, num_samples, keep, licence):
 @main.command("serve-check")
 @click.option("--url", help="REST [http://localhost:8501, unless --grpc is given].")
 @click.option("--grpc", help="gRPC: HOST:PORT.")
-@click.option("--model", default="digits", help="The name under which the server has it [digits].")
+@click.option("--model", default="digits", help="The model's name on the server [digits].")
 @click.option("--export", type=click.Path(), help="The version's directory, to compare the server's numbers with.")
 @click.option("--timeout", type=float, default=10.0, help="Seconds for each request [10].")
 def serve_check(url, grpc, model, export, timeout):
@@ -170,12 +171,11 @@ def serve_check(url, grpc, model, export, timeout):
     with _errors_in_one_line():
         if export is not None and not (pathlib.Path(export) / "saved_model.pb").exists():
             raise FileNotFoundError(f"export must be a version's directory with a saved_model.pb, got {export}")
-        addresses = [url] if url else [] if grpc else ["http://localhost:8501"]
+        addresses = [url] if url or not grpc else []
         addresses += [f"grpc://{grpc.removeprefix('grpc://')}"] if grpc else []
         (serving,) = _modules("serving")
-        clients = [serving.Client(address, model, timeout=timeout) for address in addresses]
         findings = []
-        for client in clients:
+        for client in [serving.Client(a or "http://localhost:8501", model, timeout=timeout) for a in addresses]:
             click.echo(f"{client.address}, model {model}")
             for finding in serving.check(client, export):
                 word = {True: "ok", False: "FAIL", None: "--"}[finding.passed]
@@ -189,7 +189,7 @@ def serve_check(url, grpc, model, export, timeout):
 @main.command()
 @click.argument("names", nargs=-1)
 def notebooks(names):
-    """Run the notebooks (all, or those whose file NAMES start so) and refresh their stored outputs."""
+    """Run the notebooks (all, or those with NAMES as prefixes) and refresh their stored outputs."""
     with _errors_in_one_line():
         (module,) = _modules("notebooks")
         module.run(names)
@@ -216,19 +216,12 @@ def _export(vae, data, evaluation, directory, num_samples=100, **options):
 
 
 def _next_run(name):
-    number = 1
-    while pathlib.Path(f"runs/{name}-{number}").exists():
-        number += 1
-    return pathlib.Path(f"runs/{name}-{number}")
-
-
-def _tensorboard_callbacks(output):
-    (tensorboard,) = _modules("train.tensorboard")
-    return [tensorboard.Curves(pathlib.Path(output) / "tensorboard")]
+    paths = (pathlib.Path(f"runs/{name}-{number}") for number in itertools.count(1))
+    return next(path for path in paths if not path.exists())
 
 
 def _strategy(name, num_devices):
-    """What --distribute names; asked for first, as TensorFlow takes no devices or machines once it has computed."""
+    """The strategy of --distribute; made first, as TensorFlow fixes devices and workers at its first operation."""
     if num_devices is not None and name != "mirrored":
         raise ValueError(f"devices must be given with mirrored alone, got {num_devices} with {name}")
     if name is None:
@@ -244,8 +237,8 @@ def _number_of_replicas(strategy):
     return f", {number} replicas" if number > 1 else ", one replica: this is as without --distribute"
 
 
-def _modules(*names):
-    """Modules of the package that need TensorFlow, imported when a command runs; the first operation greets too."""
+def _modules(*names) -> list[Any]:
+    """Modules of the package that need TensorFlow, without the log lines of its import and first operation."""
     with quiet():
         importlib.import_module("tensorflow").zeros([])
         return [importlib.import_module(f"tfvae.{name}") for name in names]
@@ -253,7 +246,7 @@ def _modules(*names):
 
 @contextlib.contextmanager
 def _errors_in_one_line():
-    """Bad input, missing files and interruptions end in one line on stderr and an exit code, without a traceback."""
+    """Turns expected errors and interruptions into one line on stderr and an exit code, without a traceback."""
     try:
         yield
     except KeyboardInterrupt:

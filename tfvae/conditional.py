@@ -19,10 +19,10 @@ class ConditionalVAE(VAE):
     Sohn, Lee and Yan (2015, "Learning Structured Output Representation using Deep Conditional Generative Models"), with
     a prior that is the same for all labels, as Kingma et al. (2014, arXiv 1406.5298) have it.
 
-    The pieces are those of a `VAE`, for longer vectors: the decoder reads [y, z], and the encoder [y, x], with the
-    label as K numbers, one of them 1, and the image flat. `given(labels)` is the model of such images, which objectives
-    and measures take for a VAE: all that they say is then of log p(x|y). A batch of `fit`, `evaluate` and `predict` is
-    a pair of images and labels, as `ImageData.train(batch_size, labels=True)` gives it; arrays go as `fit(x, labels)`.
+    The decoder reads [y, z] and the encoder [y, x], with a one-hot label y and the image flattened. `given(labels)` is
+    the model for these labels, which objectives and measures take in place of a VAE: their numbers are then about
+    log p(x|y). A batch of `fit`, `evaluate` and `predict` is a pair of images and labels, as
+    `ImageData.train(batch_size, labels=True)` gives it; arrays are passed as `fit(x, labels)`.
 
     Args:
         encoder: as of a `VAE`, [B, K + size of an image] -> a `tfd.Distribution` over [D].
@@ -135,14 +135,14 @@ class ConditionalVAE(VAE):
 class Given:
     """A `ConditionalVAE` given labels, as objectives, measures and plots take a `VAE`: made by `given`.
 
-    A compiled function can take it as an argument: it is then traced once for all labels.
+    It can be an argument of a tf.function, which is then traced once for all labels.
 
     Attributes:
         model: the `ConditionalVAE`.
         label: int64 [B], one for each row of x and z; or [], one for all.
     """
 
-    num_classes = 0  # whose label is still to be given
+    num_classes = 0  # the labels are given
 
     def __init__(self, model, label):
         self.model = model
@@ -189,7 +189,7 @@ class Given:
         return Given(self.model, self.label[rows]) if self.label.shape.rank else self
 
     def beside(self, v):
-        """[y, v], the label as K numbers, one of them 1: [..., size] -> [..., K + size]."""
+        """Concatenates a one-hot label before v: [..., size] -> [..., K + size]."""
         if v.shape.rank > 1:
             self._check_number("x or z", v.shape[-2])
         size = self.model.num_classes

@@ -7,18 +7,13 @@ from tfvae.support import replicas
 
 
 class FiniteGuard(tf.Module):
-    """Applies gradients for as long as every loss and gradient has been finite.
-
-    Attributes:
-        bad_step: the first step that was not finite, from 0; -1 while there is none.
-        apply_if: `(good, optimizer, gradients)`: how an update is made conditional.
-    """
+    """Applies gradients while every loss and gradient is finite. `bad_step` is the first that was not, or -1."""
 
     def __init__(self):
         super().__init__()
         aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
         self.bad_step = tf.Variable(-1, False, dtype=tf.int64, name="first_nonfinite_step", aggregation=aggregation)
-        self.apply_if = replicas.apply_if
+        self.apply_if = replicas.apply_if  # how an update is made conditional
 
     def apply(self, optimizer, loss: tf.Tensor, gradients) -> tf.Tensor:
         """Applies the gradients if all has been finite so far; returns whether it has: a boolean []."""
@@ -36,19 +31,17 @@ class FiniteGuard(tf.Module):
 
     def check(self) -> None:
         """Raises FloatingPointError if a step was not finite."""
-        if (step := int(self.bad_step)) >= 0:
+        if (step := int(self.bad_step.numpy())) >= 0:
             raise FloatingPointError(
                 f"training turned non-finite at step {step} (counted from 0); the weights are those before that step. "
                 "Lower the learning rate, or look at that batch"
             )
 
-    def callback(self) -> tfk.callbacks.Callback:
-        """Checks every hundred batches, as a check waits for the device; the weights are frozen meanwhile."""
-        return _Check(self)
 
+class StopWhenNotFinite(tfk.callbacks.Callback):
+    """Checks a guard every hundred batches, as a check waits for the device; the weights are frozen meanwhile."""
 
-class _Check(tfk.callbacks.Callback):
-    def __init__(self, guard):
+    def __init__(self, guard: FiniteGuard):
         super().__init__()
         self.guard, self.last_batch = guard, 0
 

@@ -1,14 +1,16 @@
-"""Several layers of latents, z = [z_1, ..., z_L]: one vector to all that is around them, split in here.
+"""Several layers of latents, z = [z_1, ..., z_L]: one vector outside this module, split inside it.
 
     p(z) = p(z_L) prod_l p(z_l|z_l+1),   p(x|z) = p(x|z_1)
 
-    prior       p(z_L) = N(0, I), each p(z_l|z_l+1) a normal whose parameters a network makes of z_l+1
+    prior       p(z_L) = N(0, I), p(z_l|z_l+1) normal, its parameters a network of z_l+1
     bottom-up   q(z|x) = q(z_1|x) prod_l q(z_l+1|z_l)     Burda et al. (2015, arXiv 1509.00519, section 5)
     top-down    q(z|x) = q(z_L|x) prod_l q(z_l|z_l+1, x)  Sonderby et al. (2016, arXiv 1602.02282, eq. 17 to 19)
 
-Each is a `Pushforward`: z_l = loc_l + scale_l eps_l, one layer after the other, whose Jacobian is triangular. A decoder
-for it reads z_1 alone: `likelihoods.bernoulli(networks.first(body of z_1, of=sum(latent_sizes)), event_shape)`.
+Each is a `Pushforward`: z_l = loc_l + scale_l eps_l, layer by layer, with a triangular Jacobian. Its decoder reads only
+z_1: `likelihoods.bernoulli(networks.first(body of z_1, of=sum(latent_sizes)), event_shape)`.
 """
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras as tfk
@@ -23,11 +25,11 @@ def __dir__():
     return __all__
 
 
-def prior(networks, latent_sizes, *, seed=None):
+def prior(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> Pushforward:
     """p(z) = N(z_L; 0, I) prod_l N(z_l; loc(z_l+1), diag(scale(z_l+1)^2)); trainable.
 
     Args:
-        networks: Keras bodies [B, D_l+1] -> features, for l = 1, ..., L - 1: those of z_1's parameters first.
+        networks: Keras bodies [B, D_l+1] -> features, for l = 1, ..., L - 1, from z_1's parameters upwards.
         latent_sizes: D_1, ..., D_L, from the data upwards; at least two.
         seed: fixes the initial weights of the linear layers.
 
@@ -35,12 +37,12 @@ def prior(networks, latent_sizes, *, seed=None):
         ValueError: sizes below 1, or another number of networks.
     """
     _check(networks, latent_sizes, len(latent_sizes) - 1)
-    heads = _heads(networks, latent_sizes[:-1], seed)
-    chain = _Downwards(heads, latent_sizes)
+    heads = with_heads(networks, latent_sizes[:-1], seed)
+    chain = Downwards(heads, latent_sizes)
     return Pushforward(chain, sum(latent_sizes), dtype=chain.dtype, name="hierarchical_prior")
 
 
-def bottom_up(networks, latent_sizes, *, seed=None):
+def bottom_up(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> Posterior:
     """q(z|x) = N(z_1; loc(x), diag(scale(x)^2)) prod_l N(z_l+1; loc(z_l), diag(scale(z_l)^2)).
 
     Args:
@@ -48,30 +50,30 @@ def bottom_up(networks, latent_sizes, *, seed=None):
         latent_sizes, seed: as for `prior`.
     """
     _check(networks, latent_sizes, len(latent_sizes))
-    transform = _Upwards(_heads(networks[1:], latent_sizes[1:], seed), latent_sizes)
+    transform = Upwards(with_heads(networks[1:], latent_sizes[1:], seed), latent_sizes)
     layer = PushforwardLayer(transform, sum(latent_sizes))
     return Posterior(networks[0], sum(latent_sizes), 2 * latent_sizes[0], layer, seed=seed, name="encoder")
 
 
-def top_down(networks, latent_sizes, prior, *, seed=None):
-    """q(z|x) = q(z_L|x) prod_l q(z_l|z_l+1, x): what the image says of z_l and what the prior does, by precision.
+def top_down(networks, latent_sizes: Sequence[int], prior: Pushforward, *, seed: int | None = None) -> tfk.Model:
+    """q(z|x) = q(z_L|x) prod_l q(z_l|z_l+1, x): the encoder's and the prior's normal, weighted by precision.
 
-    With loc_d, scale_d of a deterministic pass upwards, d_1 = network_1(x), d_l+1 = network_l+1(d_l), and loc_p,
-    scale_p of p(z_l|z_l+1): 1 / scale^2 = 1 / scale_d^2 + 1 / scale_p^2, loc = scale^2 (loc_d / scale_d^2 + loc_p /
-    scale_p^2). z_L is that of x alone.
+    With loc_d, scale_d of a deterministic upward pass, d_1 = network_1(x), d_l+1 = network_l+1(d_l), and loc_p, scale_p
+    of p(z_l|z_l+1): 1 / scale^2 = 1 / scale_d^2 + 1 / scale_p^2, loc = scale^2 (loc_d / scale_d^2 + loc_p / scale_p^2).
+    z_L depends only on x.
 
     Args:
         networks: L Keras bodies -> features: of x [B, *event_shape], of d_1, ..., of d_L-1.
         latent_sizes, seed: as for `prior`.
-        prior: what `prior` made; its conditionals are shared, and stay the prior's.
+        prior: from `prior`; its conditionals are shared, and their variables belong to the prior.
     """
     _check(networks, latent_sizes, len(latent_sizes))
-    layer = PushforwardLayer(_TopDown(lambda: prior.transform.heads, latent_sizes), sum(latent_sizes))
+    layer = PushforwardLayer(TopDown(lambda: prior.transform.heads, latent_sizes), sum(latent_sizes))
     return _Ladder(networks, latent_sizes, layer, seed)
 
 
 class _Ladder(tfk.Model):
-    """The deterministic pass upwards, the parameters of every layer, the distribution."""
+    """The encoder of `top_down`: a deterministic upward pass, the parameters of each layer, the distribution."""
 
     def __init__(self, networks, latent_sizes, distribution_layer, seed):
         super().__init__(name="encoder")
@@ -89,10 +91,10 @@ class _Ladder(tfk.Model):
         return self.distribution(tf.cast(params, tfk.backend.floatx()))
 
 
-class _Chain(tf.Module):
-    """z_l = loc_l + scale_l eps_l, where loc_l and scale_l depend on the layers before: `push` and `pull`.
+class Chain(tf.Module):
+    """z_l = loc_l + scale_l eps_l, where loc_l and scale_l depend on the layers before.
 
-    A kind of chain says in which order the layers come, and which `parameters` a layer has, given those before it.
+    Subclasses define the `order` of the layers and the `parameters` of each, given those before it.
     """
 
     def __init__(self, heads, latent_sizes):
@@ -102,7 +104,7 @@ class _Chain(tf.Module):
         self.dtype = tfk.backend.floatx()
 
     def push(self, eps, context=None):
-        z, log_det = tf.split(eps, self.latent_sizes, axis=-1), 0.0  # z holds eps, until a layer's turn has come
+        z, log_det = tf.split(eps, self.latent_sizes, axis=-1), 0.0  # each z[i] holds eps[i] until it is pushed
         for i in self.order():
             loc, scale = self.parameters(i, z, context)
             z[i] = loc + scale * z[i]
@@ -118,8 +120,8 @@ class _Chain(tf.Module):
         return tf.concat(eps, axis=-1), log_det
 
 
-class _Upwards(_Chain):
-    """From z_1, whose parameters are the context, to z_L."""
+class Upwards(Chain):
+    """From z_1, whose parameters are the context, up to z_L."""
 
     def order(self):
         return range(len(self.latent_sizes))
@@ -128,7 +130,7 @@ class _Upwards(_Chain):
         return loc_scale(context) if i == 0 else _conditional(self.heads[i - 1], z[i - 1])
 
 
-class _Downwards(_Chain):
+class Downwards(Chain):
     """From z_L ~ N(0, I) to z_1."""
 
     def order(self):
@@ -140,14 +142,11 @@ class _Downwards(_Chain):
         return _conditional(self.heads[i], z[i + 1])
 
 
-class _TopDown(_Chain):
-    """From z_L to z_1, the context being what x says of each. `heads`: a function that gives the prior's networks.
+class TopDown(Downwards):
+    """From z_L down to z_1; the context holds the encoder's parameters of every layer.
 
-    A function, so that their variables are the prior's alone.
+    `heads` is a function that returns the prior's networks, so that tf.Module tracks their variables only there.
     """
-
-    def order(self):
-        return reversed(range(len(self.latent_sizes)))
 
     def parameters(self, i, z, context):
         loc, scale = loc_scale(tf.split(context, [2 * size for size in self.latent_sizes], axis=-1)[i])
@@ -160,13 +159,13 @@ class _TopDown(_Chain):
 
 
 def _conditional(head, z):
-    """loc, scale of the next layer: [..., D] each, whatever the leading axes of z."""
+    """loc, scale of the next layer, [..., D] each; leading axes are merged for the Keras head."""
     params = tf.cast(head(tf.reshape(z, [-1, z.shape[-1]])), tfk.backend.floatx())
     return loc_scale(tf.reshape(params, tf.concat([tf.shape(z)[:-1], params.shape[-1:]], axis=0)))
 
 
-def _heads(networks, sizes, seed):
-    """The bodies, each with a linear layer that gives loc and the scale before its softplus."""
+def with_heads(networks, sizes, seed):
+    """The bodies, each with a linear layer for loc and the scale before its softplus."""
     layers = enumerate(zip(networks, sizes, strict=True))
     return [tfk.Model(body.inputs, _linear(2 * size, seed, i + 1)(body.output)) for i, (body, size) in layers]
 

@@ -13,14 +13,14 @@ Rules = dict[str, Callable[[tf.Tensor], tf.Tensor]]
 
 @runtime_checkable
 class Supported(Protocol):
-    """A decoder that says which x have a probability: in words, and elementwise."""
+    """A decoder that says which x have a probability, in words and elementwise."""
 
     support: str
     in_support: Callable[[tf.Tensor], tf.Tensor]
 
 
 class Inputs:
-    """The images that a model accepts.
+    """The images that a model accepts; all else raises ValueError with the argument, the rule and the value.
 
     Args:
         event_shape: of one image.
@@ -41,11 +41,7 @@ class Inputs:
         return rules
 
     def checked(self, x, argument: str = "x", support: bool = False) -> tf.Tensor:
-        """x [B, *event_shape] as a tensor of the likelihood's dtype; outside a graph its values are checked too.
-
-        Raises:
-            ValueError: names the argument, the rule and the value.
-        """
+        """x [B, *event_shape] as a tensor of the likelihood's dtype; outside a graph its values are checked too."""
         x = tf.convert_to_tensor(x)
         if not x.dtype.is_floating:
             raise checks.InputTypeError(
@@ -67,12 +63,7 @@ class Inputs:
         return x
 
     def for_keras(self, x, labels=None, batch_size=None, argument: str = "x", support: bool = True):
-        """(x, labels): arrays, checked now; or a Dataset of images or pairs, checked in its graph as it is read.
-
-        Raises:
-            TypeError: neither an array nor a Dataset.
-            ValueError: bad arrays, labels or batch size.
-        """
+        """(x, labels): arrays, checked now; or a Dataset of images or pairs, checked in its graph as it is read."""
         if batch_size is not None:
             checks.batch_size(batch_size)
         if isinstance(x, tf.data.Dataset):

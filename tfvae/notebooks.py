@@ -1,4 +1,4 @@
-"""What the notebooks share: their second cell, and the one command that runs them all (`python -m tfvae notebooks`)."""
+"""The setup of every notebook (its second cell), and the command that runs them all (`python -m tfvae notebooks`)."""
 
 import importlib.metadata
 import importlib.util
@@ -7,11 +7,12 @@ import pathlib
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from tfvae.support.files import write_bytes
 from tfvae.support.quiet import quiet
 
-# Import name -> package, for a runtime that brings TensorFlow but not everything else.
+# {import name: package}, for a runtime that has TensorFlow but not everything else.
 _NEEDED = {
     "tf_keras": "tf_keras",
     "tensorflow_probability": "tensorflow-probability>=0.25,<0.26",
@@ -25,20 +26,18 @@ _NEEDED = {
 }
 
 
-def setup(seed=0):
-    """Makes a notebook ready: installs what is missing, imports quietly, seeds, says versions and device.
-
-    TensorFlow itself is never installed or replaced.
+def setup(seed: int = 0) -> str:
+    """Installs missing packages (never TensorFlow), imports quietly, seeds, prints versions and device.
 
     Args:
-        seed: of Python, NumPy and TensorFlow, for what draws no seed of its own (Keras' initial weights).
+        seed: of Python, NumPy and TensorFlow, for what takes no seed (Keras' initial weights).
 
     Returns:
-        "full" if the environment variable TFVAE_PROFILE says so (MNIST, minutes for each notebook), else
-        "quick" (digits, less than a minute).
+        The profile, the environment variable TFVAE_PROFILE: "quick", the default (digits, less than a minute for each
+        notebook), or "full" (MNIST, minutes).
 
     Raises:
-        ImportError: TensorFlow is not there.
+        ImportError: TensorFlow is missing.
         ValueError: TFVAE_PROFILE is neither "quick" nor "full".
     """
     profile = os.environ.get("TFVAE_PROFILE", "quick")
@@ -57,7 +56,11 @@ def setup(seed=0):
         tfk.utils.set_random_seed(seed)
         tf.zeros([]).numpy()
         gpus = tf.config.list_logical_devices("GPU")
-    _style()
+    import matplotlib.pyplot as plt
+
+    from tfvae import plots
+
+    plt.rcParams.update(plots.STYLE)
     versions = {"Python": platform.python_version(), "TensorFlow": tf.__version__, "tf_keras": tfk.__version__}
     versions |= {"TensorFlow Probability": tfp.__version__, "device": f"{len(gpus)} GPU" if gpus else "CPU"}
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
@@ -66,22 +69,13 @@ def setup(seed=0):
 
 def _install(packages):
     command = [sys.executable, "-m", "pip", "install", "--quiet"]
-    # Whatever is wanted must fit the TensorFlow that is there, to the minor version.
+    # Both follow TensorFlow's minor version, and must not replace the TensorFlow that is installed.
     version = ".".join(importlib.metadata.version("tensorflow").split(".")[:2])
     packages = [f"{p}=={version}.*" if p in ("tf_keras", "tensorflow-serving-api") else p for p in packages]
     subprocess.run([*command, *packages, f"tensorflow=={importlib.metadata.version('tensorflow')}"], check=True)
 
 
-def _style():
-    """Figures that a textbook could print: readable, colour-blind safe (Okabe and Ito's palette)."""
-    import matplotlib.pyplot as plt
-
-    from tfvae import plots
-
-    plt.rcParams.update(plots.STYLE)
-
-
-def folder():
+def folder() -> pathlib.Path:
     """The repository's `notebooks/`, beside the package.
 
     Raises:
@@ -93,18 +87,18 @@ def folder():
     return found
 
 
-def run(names=(), *, verbose=True):
-    """Runs notebooks from top to bottom and stores their outputs; one that fails keeps its old ones.
+def run(names: Sequence[str] = (), *, verbose: bool = True):
+    """Runs notebooks from top to bottom and stores their outputs; a notebook that fails keeps its stored ones.
 
     Args:
-        names: which, by the start of their file names ("03"); default: all.
+        names: prefixes of file names ("03"); default: all.
         verbose: shows a progress bar.
 
     Raises:
         ValueError: a name that fits no notebook, or a cell that fails; the message names it.
     """
     import nbformat
-    from nbclient import NotebookClient
+    from nbclient import execute
     from nbclient.exceptions import CellExecutionError
     from tqdm import tqdm
 
@@ -117,16 +111,16 @@ def run(names=(), *, verbose=True):
     for path in bar:
         bar.set_description(path.stem)
         notebook = nbformat.read(path, as_version=4)
-        resources = {"metadata": {"path": str(path.parent)}}
-        quietly = ["--log-level=ERROR"]
-        # Streams as one piece each: in how many they came depends on the machine's load, and would show in each diff.
-        client = NotebookClient(
-            notebook, timeout=None, resources=resources, extra_arguments=quietly, coalesce_streams=True
-        )
         try:
-            client.execute()
+            # What depends on the machine's load would show in each diff: wall-clock times, the pieces of a stream.
+            execute(
+                notebook,
+                cwd=str(path.parent),
+                timeout=None,
+                record_timing=False,
+                coalesce_streams=True,
+                extra_arguments=["--log-level=ERROR"],
+            )
         except CellExecutionError as error:
             raise ValueError(f"{path.name} must run from top to bottom, but a cell failed: {error}") from None
-        for cell in notebook.cells:
-            cell.metadata.pop("execution", None)  # wall-clock times
         write_bytes(path, nbformat.writes(notebook).encode())

@@ -1,7 +1,12 @@
 """Pictures, by matplotlib alone. Every function returns the `Figure`; none shows or writes it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from scipy.stats import norm
 
@@ -24,7 +29,7 @@ def __dir__():
     return __all__
 
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, safe for colour-blind readers.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 STYLE = {
     "axes.prop_cycle": plt.cycler(color=COLORS),
@@ -37,14 +42,24 @@ STYLE = {
 }
 
 
-def images(x, *, columns=10, titles=None, row_labels=None, scale=0.9):
-    """A grid of images [N, H, W, C] in [0, 1], row by row; one channel is shown with ink in black.
+def images(
+    x: Any,
+    *,
+    columns: int = 10,
+    titles: Sequence[str] | None = None,
+    row_labels: Sequence | None = None,
+    scale: float = 0.9,
+) -> Figure:
+    """A grid of images [N, H, W, C] in [0, 1], row by row; one channel is shown inverted, as ink on paper.
+
+        >>> len(tfvae.plots.images(np.zeros([6, 8, 8, 1]), columns=3).axes)
+        6
 
     Args:
-        titles: one for each image, or None.
-        row_labels: one for each row, to its left, or None.
+        titles: one for each image.
+        row_labels: one for each row, to its left.
     """
-    x = _array(x)
+    x = np.asarray(x)
     rows = -(-len(x) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(columns * scale, rows * scale * (1.3 if titles is not None else 1)), squeeze=False
@@ -62,14 +77,14 @@ def images(x, *, columns=10, titles=None, row_labels=None, scale=0.9):
     return figure
 
 
-def blocks(x, row_labels, column_labels, *, scale=1.6):
+def blocks(x: Any, row_labels: Sequence[str], column_labels: Sequence[str], *, scale: float = 1.6) -> Figure:
     """A table of small mosaics, each nearly square, say of models by their settings.
 
     Args:
         x: images [R, C, N, H, W, channels] in [0, 1], N for each of R x C cells.
-        row_labels, column_labels: R and C texts.
+        row_labels, column_labels: R and C labels.
     """
-    x = _array(x)
+    x = np.asarray(x)
     num_rows, num_columns, num = x.shape[:3]
     figure, axes = plt.subplots(
         num_rows, num_columns, figsize=(num_columns * scale, num_rows * scale), squeeze=False, layout="constrained"
@@ -78,8 +93,7 @@ def blocks(x, row_labels, column_labels, *, scale=1.6):
     for row, column in np.ndindex(num_rows, num_columns):
         axis = axes[row, column]
         _show(axis, _mosaic(x[row, column], across))
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
         if row == 0:
             axis.set_title(column_labels[column], fontsize=11)
         if column == 0:
@@ -87,16 +101,16 @@ def blocks(x, row_labels, column_labels, *, scale=1.6):
     return figure
 
 
-def reconstructions(vae, x, *, num=10):
+def reconstructions(vae, x: Any, *, num: int = 10) -> Figure:
     """Images and, under each, the mean of p(x|z) at the mean of q(z|x)."""
-    x = _array(x)[:num]
-    figure = images(np.concatenate([x, _array(vae.reconstruct(x))]), columns=len(x))
+    x = np.asarray(x)[:num]
+    figure = images(np.concatenate([x, vae.reconstruct(x)]), columns=len(x))
     _row_labels(figure, len(x), ["x", "x'"])
     return figure
 
 
-def samples(vae, *, num=100, columns=10, seed=0):
-    """Means of p(x|z) for z ~ p(z); of a conditional model one label a row and, whatever `num`, one z a column."""
+def samples(vae, *, num: int = 100, columns: int = 10, seed: int = 0) -> Figure:
+    """Means of p(x|z) for z ~ p(z); of a conditional model (`num` is ignored) one label a row and one z a column."""
     if not vae.num_classes:
         return images(vae.generate(num, seed=seed), columns=columns)
     rows = [vae.given(label).generate(columns, seed) for label in range(vae.num_classes)]
@@ -105,30 +119,30 @@ def samples(vae, *, num=100, columns=10, seed=0):
     return figure
 
 
-def traversals(vae, x, *, dimensions=None, reach=3.0, num=9):
-    """One row a latent: the mean of p(x|z) as that latent goes from -reach to reach, the others at the mean of q(z|x).
+def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: float = 3.0, num: int = 9) -> Figure:
+    """One row a latent: the mean of p(x|z) for values from -reach to reach, the other latents at the mean of q(z|x).
 
     Args:
         x: one image [H, W, C].
         dimensions: which latents; default: all.
     """
-    loc = _array(vae.encode(np.asarray(x)[np.newaxis]).mean())[0]
+    loc = np.asarray(vae.encode(np.asarray(x)[np.newaxis]).mean())[0]
     dimensions = range(len(loc)) if dimensions is None else dimensions
     values = np.linspace(-reach, reach, num, dtype=loc.dtype)
     z = np.tile(loc, (len(dimensions), num, 1))
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = values
-    figure = images(_array(vae.decode(z.reshape(-1, len(loc))).mean()), columns=num)
+    figure = images(vae.decode(z.reshape(-1, len(loc))).mean(), columns=num)
     _row_labels(figure, num, [f"z[{dimension}]" for dimension in dimensions])
     return figure
 
 
-def manifold(vae, *, num=15, dimensions=(0, 1), tail=0.02):
+def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: float = 0.02) -> Figure:
     """Means of p(x|z) on a grid of prior quantiles of two latents, the others at 0; needs at least two latents.
 
     Args:
         num: images a side.
-        tail: prior probability left out at each end.
+        tail: prior probability beyond each edge of the grid.
     """
     if vae.latent_size < 2:
         raise ValueError(f"vae must have at least 2 latents, got {vae.latent_size}")
@@ -136,7 +150,7 @@ def manifold(vae, *, num=15, dimensions=(0, 1), tail=0.02):
     z = np.zeros((num, num, vae.latent_size), np.float32)
     z[..., dimensions[0]] = values
     z[..., dimensions[1]] = values[::-1, np.newaxis]
-    x = _array(vae.decode(z.reshape(-1, vae.latent_size)).mean())
+    x = vae.decode(z.reshape(-1, vae.latent_size)).mean()
     x = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # a gap between neighbours
     height, width = x.shape[1:3]
     canvas = x.reshape(num, num, height, width, -1).swapaxes(1, 2).reshape(num * height, num * width, -1)
@@ -145,23 +159,30 @@ def manifold(vae, *, num=15, dimensions=(0, 1), tail=0.02):
     shown = np.linspace(0, num - 1, 5).round().astype(int)
     axis.set_xticks((shown + 0.5) * width - 1, [f"{values[i]:.1f}" for i in shown])
     axis.set_yticks((shown + 0.5) * height - 1, [f"{values[::-1][i]:.1f}" for i in shown])
-    axis.set_xlabel(f"z[{dimensions[0]}]")
-    axis.set_ylabel(f"z[{dimensions[1]}]")
+    axis.set(xlabel=f"z[{dimensions[0]}]", ylabel=f"z[{dimensions[1]}]")
     figure.tight_layout()
     return figure
 
 
-def latent_scatter(vae, x, labels=None, *, dimensions=(0, 1), num_ellipses=50, ax=None):
-    """Means of q(z|x) in two latents, and the one-standard-deviation ellipses of the first few.
+def latent_scatter(
+    vae,
+    x: Any,
+    labels: Any = None,
+    *,
+    dimensions: tuple[int, int] = (0, 1),
+    num_ellipses: int = 50,
+    ax: Axes | None = None,
+) -> Figure:
+    """Means of q(z|x) in two latents, with one-standard-deviation ellipses of the first few.
 
-    Dashed: two standard deviations of N(0, I). Labels are drawn as themselves, in colours besides.
+    Dashed: two standard deviations of N(0, I). Points with labels are coloured numerals.
 
     Args:
         labels: integers [N], or None.
-        ax: an axis to draw on, or None for a figure of its own.
+        ax: axes to draw on; a new figure if None.
     """
     qz_x = vae.encode(x)
-    loc, covariance = _array(qz_x.mean()), _array(qz_x.covariance())
+    loc, covariance = np.asarray(qz_x.mean()), np.asarray(qz_x.covariance())
     if loc.shape[1] < 2:
         raise ValueError(f"vae must have at least 2 latents, got {loc.shape[1]}")
     i, j = dimensions
@@ -170,7 +191,7 @@ def latent_scatter(vae, x, labels=None, *, dimensions=(0, 1), num_ellipses=50, a
     if labels is None:
         ax.scatter(loc[:, i], loc[:, j], s=8)
     else:
-        labels = _array(labels)
+        labels = np.asarray(labels)
         for k, label in enumerate(np.unique(labels)):
             of_label = loc[labels == label]
             color = plt.get_cmap("tab10")(k % 10)
@@ -179,14 +200,13 @@ def latent_scatter(vae, x, labels=None, *, dimensions=(0, 1), num_ellipses=50, a
         block = covariance[k][np.ix_([i, j], [i, j])]
         ax.add_patch(_ellipse(loc[k, [i, j]], block, edgecolor="0.4", linewidth=0.7))
     ax.add_patch(_ellipse(np.zeros(2), 4 * np.eye(2), edgecolor="black", linestyle="--"))
-    ax.set_xlabel(f"z[{i}]")
-    ax.set_ylabel(f"z[{j}]")
+    ax.set(xlabel=f"z[{i}]", ylabel=f"z[{j}]")
     ax.set_aspect("equal", adjustable="datalim")
     return ax.figure
 
 
-def rate_distortion(points):
-    """Models in the plane of rate and distortion; dashed: all that have the best one's ELBO.
+def rate_distortion(points: dict[Any, Any]) -> Figure:
+    """Models in the plane of rate and distortion; dashed: the contour of the best ELBO.
 
     Args:
         points: {name: point with `rate` and `distortion`}, as `diagnostics.rate_distortion` gives it.
@@ -205,12 +225,8 @@ def rate_distortion(points):
     return figure
 
 
-def training_curves(history):
-    """The objective's two terms and the ELBO against epochs, training (solid) and validation (dashed).
-
-    Args:
-        history: a dict of lists, as `fit(...).history`.
-    """
+def training_curves(history: dict[str, list[float]]) -> Figure:
+    """The ELBO and its two terms against epochs, training (solid) and validation (dashed), of `fit(...).history`."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
     names = {"elbo": "ELBO", "log_likelihood": "log-likelihood  E_q[log p(x|z)]", "kl": "KL(q(z|x) || p(z))"}
     for axis, (key, title) in zip(axes, names.items(), strict=True):
@@ -218,11 +234,9 @@ def training_curves(history):
             if prefix + key in history:
                 epochs = 1 + np.arange(len(history[prefix + key]))
                 axis.plot(epochs, history[prefix + key], line, label=label)
-        axis.set_title(title)
-        axis.set_xlabel("epoch")
-        axis.set_ylabel("nats per image")
+        axis.set(title=title, xlabel="epoch", ylabel="nats per image")
         values = np.concatenate([history[k] for k in (key, "val_" + key) if k in history])
-        # The first epochs would hide the rest.
+        # The lower limit ignores the first epochs, whose range dwarfs the rest.
         settled = np.concatenate([history[k][len(history[k]) // 20 :] for k in (key, "val_" + key) if k in history])
         low, high = (settled.min(), values.max()) if key != "kl" else (values.min(), values.max())
         axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.05 * (high - low) + 1e-3)
@@ -231,14 +245,14 @@ def training_curves(history):
     return figure
 
 
-def mutual_information(matrix, factor_names):
-    """Which latent tells of which factor: a heat map of `disentanglement.mutual_information`, in nats.
+def mutual_information(matrix: Any, factor_names: Sequence[str]) -> Figure:
+    """A heat map of `disentanglement.mutual_information`, in nats.
 
     Args:
         matrix: [D, F].
-        factor_names: F words.
+        factor_names: F names.
     """
-    matrix = _array(matrix)
+    matrix = np.asarray(matrix)
     if matrix.shape[1] != len(factor_names):
         raise ValueError(f"factor_names must be {matrix.shape[1]}, one a column, got {len(factor_names)}")
     figure, axis = plt.subplots(figsize=(1.5 + 0.8 * matrix.shape[1], 1 + 0.4 * matrix.shape[0]))
@@ -251,12 +265,8 @@ def mutual_information(matrix, factor_names):
     return figure
 
 
-def _array(x):
-    return np.asarray(x)
-
-
 def _mosaic(x, across):
-    """Images [N, H, W, C] in one, row by row, what is left over blank: [rows * H, across * W, C]."""
+    """Images [N, H, W, C] in one, row by row, padded with zeros: [rows * H, across * W, C]."""
     rows = -(-len(x) // across)
     x = np.concatenate([x, np.zeros([rows * across - len(x), *x.shape[1:]], x.dtype)])
     x = x.reshape(rows, across, *x.shape[1:]).swapaxes(1, 2)
@@ -277,7 +287,7 @@ def _row_labels(figure, columns, labels):
 
 
 def _ellipse(center, covariance, **style):
-    """Where N(center, covariance) lies within one standard deviation."""
+    """The one-standard-deviation contour of N(center, covariance)."""
     variances, directions = np.linalg.eigh(covariance)
     angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
     width, height = 2 * np.sqrt(variances[1]), 2 * np.sqrt(variances[0])

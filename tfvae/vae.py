@@ -1,13 +1,15 @@
 """The model: an encoder q(z|x), a decoder p(x|z), a prior p(z), and a training step that maximises an objective."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from tfvae.distributions.unmerged import decoded, unwrapped
-from tfvae.guard import FiniteGuard
+from tfvae.guard import FiniteGuard, StopWhenNotFinite
 from tfvae.inputs import Inputs
 from tfvae.objectives.bounds import elbo
 from tfvae.objectives.terms import Adaptive, Objective, Stateful, Terms
@@ -41,13 +43,13 @@ class VAE(tfk.Model):
     """
 
     num_classes = 0  # of the labels that the pieces read
-    condition = MappingProxyType({})  # {name: values} that a served signature takes besides
+    condition: Mapping = MappingProxyType({})  # {name: values} that a served signature takes besides
     check_labels = None  # labels are ignored
 
     def __init__(self, encoder, decoder, prior: tfd.Distribution, *, seed: int = 0, name: str = "vae", **kwargs):
         super().__init__(name=name, **kwargs)
         self.encoder, self.decoder, self.prior, self.seed = encoder, decoder, prior, seed
-        self.recipe = None
+        self.recipe: Any = None
         self._meters = [tfk.metrics.Mean(name=n) for n in ("loss", "elbo", "log_likelihood", "kl")]
         self._guard = FiniteGuard()
         self._build_pieces()
@@ -76,17 +78,12 @@ class VAE(tfk.Model):
     def encode(self, x) -> tfd.Distribution:
         """q(z|x): batch shape [B], event shape [D].
 
-        Args:
-            x: [B, *event_shape], finite; images (three axes) in [0, 1].
+        x is [B, *event_shape], finite; images (three axes) in [0, 1].
         """
         return unwrapped(self.encoder(self.inputs_accepted.checked(x)))
 
     def decode(self, z) -> tfd.Distribution:
-        """p(x|z): batch shape [...], event shape `event_shape`.
-
-        Args:
-            z: latents [..., D], any number of leading axes.
-        """
+        """p(x|z) of latents [..., D]: batch shape [...], event shape `event_shape`."""
         return decoded(self.decoder, tf.convert_to_tensor(z))
 
     def call(self, x, training=None, seed=None):
@@ -106,12 +103,11 @@ class VAE(tfk.Model):
         """As `tf_keras.Model.compile`, with an objective in place of a loss.
 
         Args:
-            optimizer: a tf_keras optimizer.
             objective: `(vae, x, *, seed, step) -> Terms`, to be maximised: see `tfvae.objectives`.
             **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`.
 
         Raises:
-            ValueError: losses or metrics beside the objective, or an objective that cannot be called.
+            ValueError: losses or metrics besides, or an objective that cannot be called.
         """
         if refused := sorted(set(kwargs) - {"jit_compile", "steps_per_execution", "run_eagerly"}):
             raise ValueError(f"compile must get no losses or metrics beside the objective, got {', '.join(refused)}")
@@ -164,17 +160,17 @@ class VAE(tfk.Model):
         """As `tf_keras.Model.fit` on images or a `tf.data.Dataset` of batches; `y` is ignored.
 
         Raises:
-            ValueError, TypeError: bad data or arguments, before the first update where they can be seen.
+            ValueError: bad data or arguments, before the first update where they can be seen.
             FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
         """
         if (given := kwargs.get("validation_data")) is not None:
-            x_y = given[:2] if isinstance(given, tuple) else (given,)
-            kwargs["validation_data"] = self._accepted(*x_y, argument="validation_data")
+            x_val, y_val = (*given, None)[:2] if isinstance(given, tuple) else (given, None)
+            kwargs["validation_data"] = self._accepted(x_val, y_val, argument="validation_data")
         x, y = self._accepted(x, y, batch_size)
-        callbacks = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+        callbacks = [StopWhenNotFinite(self._guard), *tf.nest.flatten(callbacks or [])]
         self._guard.bad_step.assign(-1)
         with checks.graph_errors():
-            return super().fit(x, y, batch_size, epochs, verbose, [self._guard.callback(), *callbacks], **kwargs)
+            return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""

@@ -51,7 +51,7 @@ def test_transitions_leave_their_density_unchanged():
     target = tfd.MultivariateNormalTriL(tf.zeros(2, tf.float64), np.linalg.cholesky(covariance))
     z = tf.identity(target.sample([20_000, 1], seed=[0, 0]))
     step = tf.fill(z.shape, tf.constant(0.9, z.dtype))
-    moved, acceptance = annealing._transition(target.log_prob, z, step, 3, tf.constant([0, 1]))
+    moved, acceptance = annealing.transition(target.log_prob, z, step, 3, tf.constant([0, 1]))
     assert 0.3 < np.mean(acceptance) < 0.9 and np.mean(moved != z) > 0.3
     np.testing.assert_allclose(np.cov(moved[:, 0], rowvar=False), covariance, atol=0.1)
     np.testing.assert_allclose(np.mean(moved, axis=(0, 1)), np.zeros(2), atol=0.05)

@@ -110,7 +110,7 @@ def test_narrow_correlated_normals_keep_their_scale(digits):
     vae = small_vae(digits, posterior="full_normal")
     tril = np.array([[0.9, 0.0], [0.9, 1.2e-4]], np.float32)
     qz_x = tfd.MultivariateNormalTriL(tf.zeros([3, 2]), np.tile(tril, (3, 1, 1)))
-    _, log_diagonal, lower = inference_gap._parameters(qz_x)
+    _, log_diagonal, lower = inference_gap.parameters(qz_x)
     np.testing.assert_allclose(np.exp(log_diagonal), np.tile(np.diag(tril), (3, 1)), rtol=1e-5)
     np.testing.assert_allclose(lower, np.tile(tril, (3, 1, 1)), rtol=1e-6)
     vae.encoder = lambda x: qz_x

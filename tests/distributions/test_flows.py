@@ -30,13 +30,13 @@ def double_precision():
 def chain(kind):
     """A hierarchical map of D = 3 + 2 latents with what it depends on, [4, ...]."""
     sizes = (3, 2)
-    heads = hierarchical._heads([networks.mlp((2,), [6], seed=3)], sizes[:-1], 4)
+    heads = hierarchical.with_heads([networks.mlp((2,), [6], seed=3)], sizes[:-1], 4)
     if kind == "upwards":
-        heads = hierarchical._heads([networks.mlp((3,), [6], seed=3)], sizes[1:], 4)
-        return hierarchical._Upwards(heads, sizes), context(2 * sizes[0])
+        heads = hierarchical.with_heads([networks.mlp((3,), [6], seed=3)], sizes[1:], 4)
+        return hierarchical.Upwards(heads, sizes), context(2 * sizes[0])
     if kind == "downwards":
-        return hierarchical._Downwards(heads, sizes), None
-    return hierarchical._TopDown(lambda: heads, sizes), context(2 * sum(sizes))
+        return hierarchical.Downwards(heads, sizes), None
+    return hierarchical.TopDown(lambda: heads, sizes), context(2 * sum(sizes))
 
 
 def context(size):

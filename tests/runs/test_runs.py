@@ -169,6 +169,11 @@ def test_no_run_is_no_run(tmp_path):
             call(tmp_path / "nowhere")
 
 
+def test_the_name_of_a_data_set_is_no_run_but_says_what_loads_it():
+    with pytest.raises(FileNotFoundError, match=r"got mnist, .*: tfvae.data.load\('mnist'\) loads the data"):
+        tfvae.load("mnist")
+
+
 def train_command(path, models):
     return [
         *(*COMMAND, "train", "--output", str(path), "--export-to", str(models), "--evaluation-samples", "20"),

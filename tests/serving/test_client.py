@@ -9,6 +9,7 @@ from conftest import TESTS
 from served import GrpcDouble, JsonServer, RestDouble, Served
 
 from tfvae import serving
+from tfvae.serving.transports import Rest
 
 TRANSCRIPTS = json.loads((TESTS / "serving_transcripts.json").read_text())
 RECORDED = {entry["name"]: entry for entry in TRANSCRIPTS}
@@ -95,10 +96,10 @@ def test_rows_and_columns_say_the_same(recorded):
 
 @pytest.mark.parametrize("entry", [e for e in TRANSCRIPTS if e["status"] != 200], ids=lambda e: e["name"])
 def test_recorded_refusals_are_errors_with_the_servers_words(entry):
-    client = serving.Client(JsonServer(lambda *request: (entry["status"], entry["answer"])).address, "digits")
-    request = entry["request"]
+    address = JsonServer(lambda *request: (entry["status"], entry["answer"])).address
+    rest, request = Rest(address, "digits", version=None, timeout=10, retries=0), entry["request"]
     with pytest.raises(serving.ServingError) as caught:
-        client._transport.call(request["method"], client._transport.url, request.get("raw", "{}"))
+        rest.call(request["method"], rest.url, request.get("raw", "{}"))
     assert caught.value.code == {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}[entry["status"]]
     assert entry["answer"]["error"].startswith(str(caught.value).split(": ", 1)[1])
     assert "{{" not in str(caught.value)

@@ -14,7 +14,7 @@ from conftest import small_vae
 from served import GrpcDouble, RestDouble, Served
 
 from tfvae import cli, serving
-from tfvae.serving.contract import check
+from tfvae.serving.contract import check, largest_difference
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,12 @@ def test_a_server_that_breaks_it_is_found(export, change, found):
     double = GrpcDouble(Changed(Served(export), change))
     failed = [f.about for f in check(serving.Client(double.address, "digits")) if f.passed is False]
     assert found in failed
+
+
+def test_a_difference_is_not_a_number_if_any_element_is_not():
+    arrays = {"loc": np.zeros(3), "scale": np.array([1, np.nan])}
+    assert np.isnan(largest_difference(arrays, {"loc": np.zeros(3), "scale": np.ones(2)}))
+    assert largest_difference({"x": np.array([0.5, 11])}, {"x": np.array([0.0, 10])}) == 0.5
 
 
 def test_another_model_is_found(double, digits, tmp_path):

@@ -194,9 +194,9 @@ def test_shards_and_strategies_are_not_mixed(tmp_path):
 
 
 def test_the_manifest_gives_each_pod_its_task(tmp_path):
-    """The README's YAML, and the shell in it with a `python` that says what it was given."""
+    """The YAML of docs/machines.md, and the shell in it with a `python` that says what it was given."""
     yaml = pytest.importorskip("yaml")
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "machines.md").read_text()
     (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "multiworker" in b)
     service, job = yaml.safe_load_all(block)
     pod, name = job["spec"]["template"]["spec"], job["metadata"]["name"]

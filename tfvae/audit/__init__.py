@@ -1,4 +1,4 @@
-"""The audit of a loss that somebody else wrote: which terms it has, with which weights. It trains nothing."""
+"""The audit of a loss by any author: which terms it has, with which weights, without training."""
 
 from tfvae.audit.audit import audit_loss
 from tfvae.audit.words import LossAudit

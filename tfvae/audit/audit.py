@@ -1,18 +1,20 @@
-"""What a loss really weighs: `audit_loss` finds unstated betas, KLs counted twice, sums beside means, by measuring.
+"""The weights of a loss, measured: `audit_loss` finds unstated betas, doubled KLs, sums mixed with means.
 
     loss(x) = constant + log_likelihood_weight * -E_q[log p(x|z)] + kl_weight * KL(q(z|x) || p(z))
 
-A loss is called as it is, under many changes of the weights of its encoder and decoder, which move both terms; the
-terms are measured aside (`audit_terms`), and the loss is regressed on them (`audit_fit`). What is read off the fit
-(`audit_words`): both weights with their errors; which likelihood and which reading of the encoder's scale explain the
-loss; and, from two batch sizes, what is summed over the batch.
+The loss is called at many random perturbations of the encoder's and decoder's weights, which change both terms. The
+terms are measured separately (`terms`) and the loss is regressed on them (`fit`). The fit yields (`words`) both weights
+with their errors, the likelihood and the reading of the encoder's scale that explain the loss, and, from two batch
+sizes, what is summed over the batch.
 """
 
 import contextlib
 import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfvae.audit.fit import explanations
 from tfvae.audit.terms import latent_size, terms
@@ -20,35 +22,47 @@ from tfvae.audit.words import OWN, LossAudit, describe
 from tfvae.seeds import fold_in
 from tfvae.support import checks
 
+tfd = tfp.distributions
+
 
 def audit_loss(
-    loss, encoder, decoder, x, *, prior=None, beta=1.0, variables=None, num_points=24, num_seeds=32, seed=0
+    loss: Callable,
+    encoder: Callable,
+    decoder: Callable,
+    x: np.ndarray,
+    *,
+    prior: tfd.Distribution | None = None,
+    beta: float = 1.0,
+    variables: Sequence | None = None,
+    num_points: int = 24,
+    num_seeds: int = 32,
+    seed: int = 0,
 ) -> LossAudit:
-    """How a loss weighs log-likelihood and KL, measured: a `LossAudit`, whose `findings` say it in words.
+    """Measures the weights of log-likelihood and KL in a loss; `findings` lists the mistakes.
 
         print(audit_loss(lambda x, seed: my_loss(model, x), model.encoder, model.decoder, x_train[:64]))
 
-    For any model: the loss is only called, never read. Its weights are moved meanwhile and put back. A loss that is no
-    weighted sum of the two terms, and a term that hardly moves with the weights, are reported as what cannot be told.
+    For any model: the loss is a black box. The model's weights are perturbed meanwhile and restored. A loss that is not
+    a weighted sum of the two terms, and a term that hardly changes with the weights, are reported as "cannot tell".
 
     Args:
-        loss: `loss(x, seed)`, to be minimised: a number, or one an example [B]. `seed` is an integer for its noise; a
-            loss may ignore it and draw anew at each call.
-        encoder: x -> `(mean, s)` or `(mean, s, z)`, where s says the standard deviation (a log variance, say; which,
-            is found out), or a `tfd.Distribution` over [D].
+        loss: `loss(x, seed)`, to be minimised: a number, or [B]. `seed` is an integer for its noise, which a loss may
+            ignore.
+        encoder: x -> `(mean, s)` or `(mean, s, z)`, where s parameterizes the standard deviation (which way, the audit
+            determines), or a `tfd.Distribution` over [D].
         decoder: z [B, D] -> logits, probabilities or means in the shape of x, or a `tfd.Distribution`.
         x: a batch as the loss takes it, [B, ...] with B at least 4.
         prior: p(z); N(0, I) if None.
-        beta: what the KL is meant to be multiplied with.
-        variables: what to move, where encoder and decoder are no Keras models or modules: a list of `tf.Variable`, or
-            a pair of lists, (encoder's, decoder's), which separates the two terms better.
-        num_points: sets of weights, at least 12.
-        num_seeds: calls of the loss at each; half as many again on half the batch. A `tf.function` makes them quick.
-        seed: of the weights and of the terms' noise.
+        beta: the intended weight of the KL.
+        variables: the weights, where encoder and decoder are not Keras models or modules: a list of `tf.Variable`, or a
+            pair of lists, (encoder's, decoder's), which separates the two terms better.
+        num_points: perturbations, at least 12.
+        num_seeds: calls of the loss at each, and at every second one on half the batch: a `tf.function` is faster.
+        seed: for perturbations and the terms' noise.
 
     Raises:
         ValueError: too small a batch, no variables, a loss that is not finite, a prior that does not fit the latents,
-            outputs that are none of the above.
+            or other outputs of encoder and decoder.
     """
     x = tf.convert_to_tensor(x)
     if not x.dtype.is_floating or not x.shape.rank or len(x) < 4:
@@ -75,7 +89,7 @@ def audit_loss(
             _move(groups, start, i, num_points, seed, lambda: abs(_value(loss, x)) < 1e3 * (1 + abs(before)))
             whole.append(_observe(loss, x, compiled(x, fold_in(seed, i)), num_seeds))
             if i % 2:
-                # Twice the half has the shape of the whole: nothing is traced again.
+                # Tiled to the whole batch's shape, so that `compiled` is not retraced.
                 half.append(_observe(loss, x_half, compiled(tf.tile(x_half, twice), fold_in(seed, i)), num_seeds))
     candidates = explanations(whole, half)
     if not candidates:
@@ -84,7 +98,7 @@ def audit_loss(
 
 
 def _variables(encoder, decoder, variables):
-    """The variables to move, the encoder's and the decoder's, and all that are to be kept."""
+    """The variables to perturb, ([encoder's], [decoder's]), and all that must be restored."""
     if variables is None:
         groups = [list(getattr(piece, "trainable_variables", ())) for piece in (encoder, decoder)]
     else:
@@ -111,10 +125,10 @@ def _restored(variables):
 
 
 def _move(groups, start, i, num_points, seed, small_enough):
-    """Moves the encoder's weights, the decoder's, or both, in turn, ever further; less where the loss explodes."""
+    """Perturbs both networks, the encoder, the decoder, in turn, further with i; less if the loss diverges."""
     rng = np.random.default_rng([seed % 2**64, i])
     which = [(True, True), (True, False), (False, True)][i % 3] if all(groups) else (True, True)
-    # The encoder's further: the KL has to stand out from the noise of the log-likelihood.
+    # Larger steps for the encoder, so that the KL exceeds the noise of the log-likelihood.
     steps = [
         [move * far * rng.normal(size=v.shape) * _size(v) for v in values]
         for move, far, values in zip(which, (2, 1), start, strict=True)
@@ -129,13 +143,13 @@ def _move(groups, start, i, num_points, seed, small_enough):
 
 
 def _size(value):
-    """How large a weight is; biases start at 0, and are moved all the same."""
+    """The root mean square of a weight; at least 0.5 for biases, which start at 0."""
     size = np.sqrt(np.mean(np.square(value)))
     return size if value.ndim > 1 else max(size, 0.5)
 
 
 def _observe(loss, x, measured, num_seeds):
-    """The loss, its variance, and the terms as numbers, at the present weights."""
+    """The loss, its variance and the terms at the current weights, in float64."""
     values = np.array([_value(loss, x, i) for i in range(num_seeds)])
     log_px_z, kl, in_unit_interval = tf.nest.map_structure(lambda t: t.numpy().astype(np.float64), measured)
     return {

@@ -1,7 +1,9 @@
-"""What a loss may be made of, for `audit`: log p(x|z) and KL, under each reading of the encoder and the decoder.
+"""The candidate terms of a loss: log p(x|z) and KL under each reading of the encoder's and the decoder's outputs.
 
 Shapes: S samples, B batch, D latent.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +14,7 @@ from tfvae.audit.words import LOGITS, OWN, PROBABILITIES, SQUARED
 
 tfd = tfp.distributions
 
-# What z's standard deviation may be, given the encoder's second output s, or the s of its distribution.
+# Candidates for z's standard deviation, given the encoder's second output s, or its distribution's scale s.
 _OF_OUTPUT = {
     "exp(s / 2)": lambda s: tf.exp(s / 2),
     "exp(s)": tf.exp,
@@ -23,10 +25,10 @@ _OF_OUTPUT = {
 _OF_SCALE = {"s": tf.identity, "s^2": tf.square, "sqrt(s)": tf.sqrt}
 
 
-def terms(encoder, decoder, prior, x, seed, num_samples=32):
+def terms(encoder: Callable, decoder: Callable, prior, x: tf.Tensor, seed: tf.Tensor, num_samples: int = 32) -> tuple:
     """{likelihood: [readings, 2]}, {reading: [2]}, whether outputs lie in [0, 1].
 
-    Pairs are the batch's mean of log p(x|z), or of the KL, and the variance of that estimate.
+    Pairs are the batch mean of log p(x|z), or of the KL, and the variance of that estimate.
     """
     z, kls = _readings(encoder(x), prior, num_samples, seed)  # z: {reading: [S, B, D]}
     output = decoder(tf.concat([tf.reshape(a, [-1, a.shape[-1]]) for a in z.values()], axis=0))
@@ -38,17 +40,13 @@ def terms(encoder, decoder, prior, x, seed, num_samples=32):
             doubt = tf.reshape(_clipped_away(output, repeated), [len(z), -1])
             variance += tf.cast(tf.reduce_mean(doubt, axis=1) ** 2, tf.float64)
         log_px_z[likelihood] = tf.stack([mean, variance], axis=1)
-    # Outputs that are no numbers come of readings that are wrong, such as the root of what is negative.
+    # NaN compares False: a wrong reading, such as the root of a negative number, does not count as outside.
     outside = _is_distribution(output) or tf.reduce_any((output < 0) | (output > 1))
     return log_px_z, kls, tf.logical_not(outside)
 
 
-def latent_size(encoded, prior):
-    """D, of what the encoder gives.
-
-    Raises:
-        ValueError: an output that cannot be read, or a prior that is not over [D].
-    """
+def latent_size(encoded, prior: tfd.Distribution | None) -> int:
+    """D of the encoder's output; ValueError for unknown outputs and priors that are not over [D]."""
     if isinstance(encoded, list | tuple) and len(encoded) > 1:
         shape = encoded[0].shape[1:]
     elif _is_distribution(encoded):
@@ -68,7 +66,7 @@ def _is_over(prior, shape):
 
 
 def _estimate(values):
-    """Mean [...] over samples and batch, and its variance over the samples, of values [..., S, B]; in float64."""
+    """The mean of values [..., S, B] over S and B, and the Monte Carlo variance of this mean: [...] each, float64."""
     values = tf.cast(values, tf.float64)
     variance = tf.reduce_mean(tf.math.reduce_variance(values, axis=-2), axis=-1)
     return tf.reduce_mean(values, axis=[-2, -1]), variance / np.prod(values.shape[-2:])
@@ -101,7 +99,7 @@ def _is_diagonal_normal(qz_x):
 
 
 def _known(prior, z):
-    """The prior, N(0, I) if None; a normal as the kind whose KL TFP has in closed form."""
+    """The prior, N(0, I) if None; normals as MultivariateNormalDiag, for which TFP has a closed-form KL."""
     if prior is None:
         return tfd.MultivariateNormalDiag(tf.zeros(z.shape[-1], z.dtype), tf.ones(z.shape[-1], z.dtype))
     if isinstance(prior, tfd.Independent) and isinstance(prior.distribution, tfd.Normal):
@@ -110,7 +108,7 @@ def _known(prior, z):
 
 
 def _kl(qz_x, pz, z):
-    """The batch's mean KL(q || p), and the variance of its estimate, 0 where TFP has the closed form: [2]."""
+    """The batch mean of KL(q || p) and its Monte Carlo variance, 0 where TFP has a closed form: [2]."""
     try:
         kl = tf.cast(tf.reduce_mean(tfd.kl_divergence(qz_x, pz)), tf.float64)
         return tf.stack([kl, tf.zeros_like(kl)])
@@ -119,7 +117,7 @@ def _kl(qz_x, pz, z):
 
 
 def _likelihoods(output, x):
-    """{name: log p(x|z) up to a constant, [B]} for all that a loss may make of the decoder's output."""
+    """{name: log p(x|z) up to a constant, [B]} for each reading of the decoder's output."""
     if _is_distribution(output):
         own = {OWN: _summed(output.log_prob(tf.cast(x, output.dtype) if output.dtype.is_floating else x))}
         try:
@@ -141,14 +139,14 @@ def _errors(mean, x, suffix, cross=True):
         f"absolute error{suffix}": -_summed(tf.abs(x - mean)),
     }
     if cross:
-        # Clipped as Keras clips; no number where the mean is no probability.
+        # Clipped as in Keras; NaN where the mean is not a probability.
         by_pixel = tf.where((mean >= 0) & (mean <= 1), tfk.backend.binary_crossentropy(x, mean), np.nan)
         found[PROBABILITIES] = -_summed(by_pixel)
     return found
 
 
 def _clipped_away(output, x):
-    """How much of the cross-entropy lies beyond p = 1e-5, [B]: each code clips elsewhere, so that much is unsure."""
+    """The share of the cross-entropy beyond p = 1e-5, [B]: uncertain, as codes clip at different values."""
     p = tf.cast(tf.reshape(output.mean() if _is_distribution(output) else output, tf.shape(x)), x.dtype)
     clipped = tf.clip_by_value(p, 1e-5, 1 - 1e-5)
     return _summed(tfk.backend.binary_crossentropy(x, p) - tfk.backend.binary_crossentropy(x, clipped))

@@ -1,4 +1,4 @@
-"""What a fitted loss means, in words: the explanation that `audit` chooses, and what is to be said of its weights."""
+"""The verdict on a fitted loss: chooses an explanation and describes its weights in words."""
 
 import dataclasses
 import math
@@ -7,24 +7,24 @@ import numpy as np
 
 OWN, SQUARED = "the decoder's", "squared error"
 LOGITS, PROBABILITIES = "cross-entropy of logits", "cross-entropy of probabilities"
-# A worse fit by this much is no accident: five standard errors, squared.
+# Significantly worse fit: five standard errors, squared.
 _CLEARLY_WORSE = 25.0
 
 
 @dataclasses.dataclass(frozen=True)
 class LossAudit:
-    """What was found; print it for a table.
+    """The result of `audit_loss`; print it for a table.
 
     Attributes:
         log_likelihood_weight, log_likelihood_weight_error: of -E_q[log p(x|z)], summed over x, in the loss, at the
             batch given; 1 in the negative ELBO. Standard errors; NaN where it cannot be told.
         kl_weight, kl_weight_error: of KL(q(z|x) || p(z)), summed over the latents; 1 in the negative ELBO.
         effective_beta, effective_beta_error: kl_weight / log_likelihood_weight.
-        likelihood: which log p(x|z) the loss takes: the decoder's, or a cross-entropy, or an error; the squared error
-            stands for a normal of variance 1, the absolute error for a Laplace distribution of scale 1.
-        sampler_std, kl_std: as what the sampler and the KL read the encoder's scale s.
-        unexplained: the share of the loss's variance over the weights' changes that the two terms do not explain.
-        findings: sentences, the mistakes first.
+        likelihood: the log p(x|z) in the loss: the decoder's, cross-entropy, squared error (a normal of variance 1) or
+            absolute error (a Laplace distribution of scale 1).
+        sampler_std, kl_std: the standard deviation in sampler and KL, as a function of the encoder's scale s.
+        unexplained: the share of the loss's variance over the perturbations that the two terms do not explain.
+        findings: sentences, mistakes first.
         right: whether the loss is minus the ELBO (with the beta asked for), up to a constant and a positive factor.
     """
 
@@ -56,8 +56,10 @@ class LossAudit:
         return "\n".join(["weights in the loss", *lines, *(f"* {finding}" for finding in self.findings)])
 
 
-def describe(candidates, shape, latent_size, beta, facts):
-    """The `LossAudit` of the best candidate; shape: of the batch."""
+def describe(
+    candidates: list, shape: tuple[int, ...], latent_size: int, beta: float, facts: dict[str, bool]
+) -> LossAudit:
+    """The audit of the best candidate; `shape` is the batch's."""
     best = min(candidates, key=_badness)
     margin = _CLEARLY_WORSE * max(1.0, _badness(best)) / best.degrees
     tied = [c for c in candidates if _badness(c) - _badness(best) < margin]
@@ -67,13 +69,9 @@ def describe(candidates, shape, latent_size, beta, facts):
     findings, notes = _findings(chosen, shape, latent_size, beta, facts)
     if not findings:
         notes = ["the loss is right (up to a constant)", *notes]
+    beta_error = math.hypot(effective_beta * errors[0], errors[1]) / abs(log_likelihood)
     return LossAudit(
-        float(log_likelihood),
-        float(errors[0]),
-        float(kl),
-        float(errors[1]),
-        float(effective_beta),
-        float(math.hypot(effective_beta * errors[0], errors[1]) / abs(log_likelihood)),
+        *map(float, (log_likelihood, errors[0], kl, errors[1], effective_beta, beta_error)),
         chosen.likelihood,
         chosen.sampler_std,
         chosen.kl_std,
@@ -88,7 +86,7 @@ def _badness(candidate):
 
 
 def _preference(candidate, shape):
-    """Among explanations as good as each other: the decoder's own likelihood, known weights, one reading of s."""
+    """The sort key among equally good fits: first the decoder's likelihood, known weights, one reading of s."""
     own = candidate.likelihood == OWN
     explained = any(
         _is(candidate.weights[0, 0], candidate.errors[0, 0], unit / size * batch)
@@ -101,12 +99,12 @@ def _preference(candidate, shape):
 
 
 def _units(likelihood):
-    """Weights that a likelihood has by itself: the squared error is written with and without its 1/2."""
+    """The usual weights of a likelihood: squared error is written with and without 1/2."""
     return (1, 2) if likelihood.startswith(SQUARED) else (1,)
 
 
 def _averages(shape):
-    """[(n, what)]: what a mean over some axes of x divides by."""
+    """[(n, what)]: the divisors of means over some axes of x."""
     pixels, last = math.prod(shape[1:]), shape[-1]
     named = [(pixels, "pixels" if len(shape) > 2 else "dimensions")]
     if len(shape) > 2:
@@ -119,7 +117,7 @@ def _is(value, error, target):
 
 
 def _findings(candidate, shape, latent_size, beta, facts):
-    """Mistakes, and remarks that are none."""
+    """Mistakes and remarks."""
     if candidate.unexplained > 1e-3 and _badness(candidate) > 8:
         return [
             "cannot tell: the loss is no weighted sum of a log-likelihood and a KL that fit encoder and decoder; "
@@ -150,7 +148,7 @@ def _findings(candidate, shape, latent_size, beta, facts):
 
 
 def _unknown(candidate, shape, latent_size):
-    """What cannot be told: an error too large to tell the weight from none, or from a mean over all axes."""
+    """Weights whose errors are too large to distinguish them from 0 or from a mean over all axes."""
     found = []
     for j, (name, size) in enumerate((("log-likelihood", math.prod(shape[1:])), ("KL", latent_size))):
         weight, error = candidate.weights[0, j], candidate.errors[:, j].max()
@@ -162,7 +160,7 @@ def _unknown(candidate, shape, latent_size):
 
 
 def _power(candidate, j, batch):
-    """How a weight grows with the batch: 1 for a sum over it, 0 for a mean, -1 for a mean divided by its size again."""
+    """The power of the batch size in a weight: 1 for a sum, 0 for a mean, -1 for a mean divided by the size again."""
     (whole, half), (error, half_error) = candidate.weights[:, j], candidate.errors[:, j]
     growth = batch / (batch // 2)
     return min((0, 1, -1), key=lambda p: abs(whole - half * growth**p) / np.hypot(error, half_error * growth**p))
@@ -221,7 +219,7 @@ def _about_std(candidate, facts):
 
 
 def _about_outputs(candidate, facts):
-    """Mistakes and remarks about what the cross-entropy is given."""
+    """Mistakes and remarks about the cross-entropy's arguments."""
     found = []
     if candidate.likelihood == LOGITS and facts["outputs_in_unit_interval"]:
         found = ["the loss takes the decoder's outputs for logits, but all lie in [0, 1]: they are probabilities"]

@@ -11,7 +11,8 @@ from tfvae.data.epochs import Epochs
 from tfvae.data.factors import FactorData, dsprites, from_factors
 from tfvae.data.images import ImageData
 from tfvae.data.loading import from_arrays, load
-from tfvae.data.streams import Stream, from_image_folder, from_tfrecords, to_tfrecords
+from tfvae.data.readers import from_image_folder, from_tfrecords, to_tfrecords
+from tfvae.data.streams import Stream
 
 __all__ = [
     "Batches",

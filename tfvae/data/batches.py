@@ -10,10 +10,14 @@ from tfvae.support import checks
 
 
 class Batches:
-    """The batches of a training set: iterating gives an epoch, a second time the next one, each in a new order.
+    """The batches of a training set: each iteration is one epoch, in a new order.
 
-    `VAE.fit` starts from the epoch that the optimizer's count of updates tells, so that 2 + 2 epochs are 4. What `map`
-    and `take` give keeps that; Dataset's other methods are refused. `dataset` is a `tf.data.Dataset` that forgets it.
+    `VAE.fit` derives the epoch from the optimizer's count of updates, so that 2 + 2 epochs are 4, also after `map` and
+    `take`. Other Dataset methods would break that and are refused; `dataset` is a plain `tf.data.Dataset`.
+
+    >>> batches = tfvae.data.load("digits").train(100)
+    >>> len(batches), [x.shape[0] for x in batches.take(2)]
+    (13, [100, 100])
 
     Args:
         pipeline: a Dataset of epoch numbers -> the Dataset of their batches.
@@ -39,7 +43,7 @@ class Batches:
 
     @functools.cached_property
     def dataset(self) -> tf.data.Dataset:
-        """A `tf.data.Dataset` of one epoch, a second time of the next, for what takes nothing else."""
+        """A `tf.data.Dataset` whose every iteration is the next epoch."""
         epoch = tf.Variable(self.first_epoch - 1, dtype=tf.int64, trainable=False)
         batches = self._pipeline(tf.data.Dataset.from_tensors(0).map(lambda _: epoch.assign_add(1)))
         if self.num_steps is None:
@@ -53,16 +57,16 @@ class Batches:
         return len(self.dataset)
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> Any:
         return self.dataset.element_spec
 
     def from_epoch(self, first: int) -> tf.data.Dataset:
-        """All epochs from the `first` in one Dataset without end."""
+        """An infinite Dataset of the epochs from `first` on."""
         batches = self._pipeline(tf.data.Dataset.counter(first))
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     def map(self, function: Callable) -> "Batches":
-        """These batches, each through a function of [B, H, W, C] (and labels [B])."""
+        """Applies a function of [B, H, W, C] (and labels [B]) to each batch."""
 
         def mapped(batches):
             return batches.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -1,7 +1,7 @@
-"""Published data sets as Keras gives them, checked against their published sums: (x, y) of training and test set.
+"""Published data sets by Keras' loaders, verified by checksum: (x, y) of training and test set.
 
 Raises:
-    OSError: the files are not here and cannot be downloaded; the message says what to put where.
+    OSError: the files are missing and cannot be downloaded; the message says which to put where.
     ValueError: a file that is not the published one.
 """
 
@@ -39,13 +39,15 @@ _FILES_MD5 = {
 }
 
 
-def mnist(path=None):
+_Pair = tuple[np.ndarray, np.ndarray]
+
+
+def mnist(path: str | pathlib.Path | None = None) -> tuple[_Pair, _Pair]:
     """MNIST, from a file, or from the folder that TFVAE_DATA names, or by Keras' download."""
     path = path or os.environ.get("TFVAE_DATA")
     if path is None:
-        arrays = _downloaded("mnist")
-        arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), (*arrays[0], *arrays[1]), strict=True))
-        source = "Keras' mnist.npz"
+        train, test = _downloaded("mnist")
+        arrays, source = dict(zip(_MNIST_SHA256, (*train, *test), strict=True)), "Keras' mnist.npz"
     else:
         source = pathlib.Path(path)
         source = source / "mnist.npz" if source.is_dir() else source
@@ -57,14 +59,14 @@ def mnist(path=None):
         except Exception as error:  # whatever zip, zlib or NumPy make of broken bytes
             raise ValueError(f"path must hold MNIST's four arrays, got {source}, which is corrupt: {error}") from None
     for key, sha256 in _MNIST_SHA256.items():
-        if hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest() != sha256:
+        if hashlib.sha256(arrays[key].tobytes()).hexdigest() != sha256:
             raise ValueError(f"{key} must be MNIST's published array, got other content in {source}")
     return (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
 
 
-def keras(name):
+def keras(name: str) -> tuple[_Pair, _Pair]:
     """Fashion-MNIST or CIFAR-10, by Keras' download."""
-    _check_files(name)  # before they are read, and again what a download brought
+    _check_files(name)  # before Keras unpickles them, and again after a download
     (x_train, y_train), (x_test, y_test) = _downloaded(name)
     _check_files(name)
     return (x_train, y_train.ravel()), (x_test, y_test.ravel())
@@ -82,18 +84,15 @@ def _downloaded(name):
         return getattr(tfk.datasets, name).load_data()
     except Exception as error:  # Keras raises bare exceptions for the network, others for broken files
         files = ", ".join(file for file in _FILES_MD5.get(name, ["mnist.npz"]) if "." in file)
+        reason = " ".join(str(error).split())[:200]
         by_hand = f"put {files} into {_keras_folder()} by hand"
         if name == "mnist":
             by_hand += ", or name a file or folder in TFVAE_DATA"
         raise OSError(
-            f"name must be a data set that can be had here, got {name!r}: Keras' download failed ({_one_line(error)}). "
+            f"name must be a data set that can be had here, got {name!r}: Keras' download failed ({reason}). "
             f"Without a network, {by_hand}; 'digits' needs no download"
         ) from None
 
 
 def _keras_folder():
     return pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras")) / "datasets"
-
-
-def _one_line(error):
-    return " ".join(str(error).split())[:200]

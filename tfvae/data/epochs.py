@@ -1,10 +1,11 @@
 """Training images in memory: in what order an epoch takes them, and how a batch of them is read.
 
-Both are functions of (seed, epoch, step) made of TensorFlow operations, so that they run in a `tf.data` pipeline, for
-whoever iterates, and inside the compiled training step, where nothing is copied or waited for, for `VAE.fit`.
+Both are functions of (seed, epoch, step) made of TensorFlow operations. So they run in a `tf.data` pipeline, for
+whoever iterates, and inside the compiled training step, where `VAE.fit` neither copies nor waits.
 """
 
 import functools
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -12,23 +13,34 @@ import tensorflow as tf
 from tfvae.data.batches import Batches
 
 
+class Source(Protocol):
+    """What holds or draws images, integers up to a max_level or float32 in [0, 1]: [N, H, W, C]."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, indices: tf.Tensor) -> tf.Tensor:
+        """The images at these indices: [B] -> [B, H, W, C]."""
+
+    def levels(self) -> np.ndarray:
+        """Every grey level that can be read: float32 [L]."""
+
+
 class Stored:
-    """A source of images that are in memory; any other has these methods too.
+    """A `Source` in memory.
 
     Args:
-        images: [N, H, W, C]; integers that count up to max_level, or float32 in [0, 1].
+        images: [N, H, W, C]; integers up to max_level, or float32 in [0, 1].
     """
 
     def __init__(self, images: np.ndarray, max_level: int):
         self._images, self._max_level = images, max_level
-        # A tensor, captured by reference: an array would be copied into each graph that reads it.
+        # A tensor is captured by reference; an array would be copied into each graph that reads it.
         self._tensor = tf.constant(images)
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def gather(self, indices) -> tf.Tensor:
-        """The images at these places, as they are stored: [B] -> [B, H, W, C]."""
+    def gather(self, indices: tf.Tensor) -> tf.Tensor:
         return tf.gather(self._tensor, indices)
 
     @functools.cached_property
@@ -38,7 +50,6 @@ class Stored:
         return self._images.ravel()
 
     def levels(self) -> np.ndarray:
-        """Every grey level that can be read: in one dimension, float32."""
         return self._levels
 
     def total(self) -> np.ndarray:
@@ -46,40 +57,57 @@ class Stored:
         return self._images.sum(axis=0, dtype=np.float64)
 
 
+class Part:
+    """A `Source` of the images at some places, [n], of another."""
+
+    def __init__(self, source: Source, places: np.ndarray):
+        self._source, self._places, self.levels = source, tf.constant(places), source.levels
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def gather(self, indices: tf.Tensor) -> tf.Tensor:
+        return self._source.gather(tf.gather(self._places, indices))
+
+    def total(self) -> np.ndarray:
+        """The sum of the images: float64 [H, W, C]. Read in blocks, as they need not fit into memory."""
+        blocks = tf.data.Dataset.range(len(self)).batch(10_000)
+        return sum(np.sum(self.gather(block), axis=0, dtype=np.float64) for block in blocks)
+
+
 class Epochs:
     """Epochs of images in memory.
 
     Args:
-        source: a `Stored`, or what else has its methods.
+        source: the images.
         max_level: the integer that means 1.
         stochastic: draw x ~ Bernoulli(grey) anew at each reading.
         seed: of order and binarization.
-        labels: int64 [N], to be read with the images; or None.
+        labels: int64 [N], read with the images; or None.
     """
 
-    def __init__(self, source, *, max_level: int, stochastic: bool, seed: int, labels=None):
+    def __init__(self, source: Source, *, max_level: int, stochastic: bool, seed: int, labels: Any = None):
         self._source, self.num_images, self.max_level = source, len(source), max_level
         self.stochastic, self.seed = stochastic, seed
         self.labels = None if labels is None else tf.constant(labels, tf.int64)
 
-    def with_labels(self, labels) -> "Epochs":
-        """These epochs, with labels."""
+    def with_labels(self, labels: np.ndarray) -> "Epochs":
         options = {"max_level": self.max_level, "stochastic": self.stochastic, "seed": self.seed}
         return Epochs(self._source, **options, labels=labels)
 
     def levels(self) -> np.ndarray:
-        """Every grey level that can be read: in one dimension, float32."""
+        """Every grey level that can be read: float32 [L]."""
         return np.array([0, 1], np.float32) if self.stochastic else self._source.levels()
 
-    def order(self, epoch) -> tf.Tensor:
+    def order(self, epoch: tf.Tensor) -> tf.Tensor:
         """A permutation of the images: [N]."""
         return tf.random.experimental.stateless_shuffle(tf.range(self.num_images), seed=self._seed(epoch))
 
-    def read(self, epoch, step, indices, part=None):
-        """A batch, the `step`-th of an epoch: [B] -> float32 [B, H, W, C]; with labels, (images, labels).
+    def read(self, epoch: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, part: tuple | None = None) -> Any:
+        """The batch at `step` of an epoch: [B] -> float32 [B, H, W, C]; with labels, (images, labels).
 
         Args:
-            part: (first, end), to read these images of the batch alone; they are the same as in the whole of it.
+            part: (first, end), to read only these images of the batch, with the same bits as in the whole.
         """
         first, end = (0, None) if part is None else part
         x = self._images(epoch, step, indices, first, end)
@@ -92,7 +120,7 @@ class Epochs:
         seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), step)
         if not x.dtype.is_integer:
             return draw(self._source.gather(indices), seed)[first:end]
-        # Bits against integers, no floats in between: P(1) is x to max_level / 2^32.
+        # Compares random bits with integers, without floats: P(1) is x to max_level / 2^32.
         shape = tf.shape(x)
         bits = random_bits(shape, seed, tf.cast(first, tf.int32) * tf.reduce_prod(shape[1:]))
         return tf.cast(bits < tf.cast(x, tf.uint32) * (tf.uint32.max // self.max_level), tf.float32)
@@ -109,12 +137,11 @@ class Epochs:
             return batches.prefetch(tf.data.AUTOTUNE)
 
         def parts(first, context):
-            def mine(epoch, step, indices):
-                ends = bounds(tf.size(indices), replicas_of(context), context.num_replicas_in_sync)
-                ends = tf.data.Dataset.from_tensor_slices((ends[:-1], ends[1:]))
-                return ends.map(lambda *part: self.read(epoch, step, indices, part))
+            def of_replicas(epoch, step, indices):
+                spans = replica_spans(tf.size(indices), context)
+                return spans.map(lambda *span: self.read(epoch, step, indices, span))
 
-            return tf.data.Dataset.counter(first).flat_map(numbered).flat_map(mine).prefetch(tf.data.AUTOTUNE)
+            return tf.data.Dataset.counter(first).flat_map(numbered).flat_map(of_replicas).prefetch(tf.data.AUTOTUNE)
 
         num_steps = -(-self.num_images // batch_size)
         return Batches(pipeline, batch_size, num_steps, first_epoch=first_epoch, in_memory=self, parts=parts)
@@ -123,7 +150,7 @@ class Epochs:
         return tf.stack([tf.constant(self.seed, tf.int64), epoch])
 
 
-def draw(x: tf.Tensor, seed) -> tf.Tensor:
+def draw(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """x ~ Bernoulli(grey), as 0 and 1, of grey levels in [0, 1]: float32, the shape of x."""
     return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
 
@@ -139,16 +166,18 @@ def bounds(size, replicas: range, num_replicas: int):
     return size * np.arange(replicas.start, replicas.stop + 1) // num_replicas
 
 
-def random_bits(shape, seed, first=0) -> tf.Tensor:
-    """Uniform 32-bit words, a hash of their position and the seed: uint32 [*shape].
+def replica_spans(size: tf.Tensor, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """A Dataset of (first, end), one for each replica of a worker, out of a batch of `size` images."""
+    ends = bounds(size, replicas_of(context), context.num_replicas_in_sync)
+    return tf.data.Dataset.from_tensor_slices((ends[:-1], ends[1:]))
 
-    The same from every compiler and on every device, and good enough to draw pixels by: two rounds of multiplication
-    and shift (Wellons' "lowbias32"), keyed by the seed before each. Not for cryptography. TensorFlow's Philox takes 4.5
-    times as long, under XLA 24 times.
 
-    Args:
-        seed: a stateless pair.
-        first: the position of the first word.
+def random_bits(shape: Any, seed: Any, first: Any = 0) -> tf.Tensor:
+    """Uniform 32-bit words, a hash of (seed, position): uint32 [*shape].
+
+    The same from every compiler and on every device: two rounds of multiplication and shift (Wellons' "lowbias32"),
+    keyed by the stateless seed before each; not for cryptography. TensorFlow's Philox takes 4.5 times as long, under
+    XLA 24 times. `first` is the position of the first word.
     """
     keys = tf.bitcast(tf.random.experimental.stateless_fold_in(seed, 0), tf.uint32)
     words = tf.cast(first + tf.range(tf.reduce_prod(shape)), tf.uint32) * 0x9E3779B9 + keys[0]
@@ -159,7 +188,7 @@ def random_bits(shape, seed, first=0) -> tf.Tensor:
     return tf.reshape(words, shape)
 
 
-def grey(images, max_level: int):
+def grey(images: Any, max_level: int) -> Any:
     """Images as grey levels in [0, 1]: float32."""
     if images.dtype in (tf.float32, np.float32):
         return images

@@ -1,72 +1,85 @@
 """Images whose generating factors are known: to draw by their factors, and to train on.
 
-Factors are integers from 0, one column each: [N, F]. A combination also has a number: its place on the full grid.
+Factors are integers from 0, one column each: [N, F]. A combination also has a number: its index in the full grid, where
+the last factor changes quickest.
 """
 
 import math
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tfvae.data.epochs import Stored, grey
+from tfvae.data.epochs import Part, Source, Stored, grey
 from tfvae.data.images import ImageData
 from tfvae.data.sprites import FACTOR_NAMES, Sprites
 from tfvae.support import checks
 
 
 class FactorData:
-    """Images of known factors; each row of factors has one image, and not every combination need be there.
+    """Images of known factors; each row of factors has one image, and combinations may be missing.
 
     Training, validation and test set are disjoint: images drawn at random, not factor values held out. So test
-    images are new combinations of values that were all seen; of the sprites, a symmetric shape can have a twin in
-    another set, turned into itself.
+    images are new combinations of values that were all seen; a symmetric sprite can have an identical twin, turned,
+    in another set.
+
+    >>> sprites = tfvae.data.load("sprites", image_size=32, factor_sizes=(3, 6, 8, 8, 8))
+    >>> factors = sprites.sample_given_factors(5, {"shape": 2})
+    >>> factors.shape, sprites.images(factors).shape
+    ((5, 5), (5, 32, 32, 1))
 
     Args:
         splits: the `data.ImageData` of the three sets.
-        source: all images, in the order of `numbers`, with the methods of `epochs.Stored`.
+        source: all images, in the order of `numbers`.
         numbers: [N], ascending: which combinations there are.
         factor_sizes, factor_names: how many values each factor has, and what it is called.
-        places: {split: [n]}, where in `numbers` the images of a split are.
+        places: {split: [n]}, indices into `numbers` of the images of a split.
+        categorical: indices of the factors whose values have no order.
 
     Attributes:
-        factor_sizes, factor_names: as above.
-        categorical: indices of the factors whose values have no order.
+        factor_sizes, factor_names, categorical: as above.
         num_images: N, over the three sets; `train_size` is that of the training set.
         factors_train, factors_validation, factors_test: [n, F], row by row the factors of the split's images.
         name, event_shape, num_levels, binarize, seed, x_validation, x_test, y_train, y_validation, y_test, train,
             validation, test, mean_image: as in `data.ImageData`; there are no labels.
     """
 
-    def __init__(self, splits, source, numbers, factor_sizes, factor_names, places):
-        self.categorical = ()
-        self.factor_sizes = tuple(factor_sizes)
-        self.factor_names = tuple(factor_names)
-        self.num_images = len(numbers)
+    y_train = y_validation = y_test = None
+
+    def __init__(
+        self,
+        splits: ImageData,
+        source: Source,
+        numbers: np.ndarray,
+        factor_sizes: Sequence[int],
+        factor_names: Sequence[str],
+        places: dict[str, np.ndarray],
+        categorical: tuple[int, ...] = (),
+    ):
+        self.factor_sizes, self.factor_names, self.categorical = tuple(factor_sizes), tuple(factor_names), categorical
         self._splits, self._source, self._numbers = splits, source, numbers
+        self.num_images, self.train_size = len(numbers), splits.train_size
         self.name, self.event_shape, self.seed = splits.name, splits.event_shape, splits.seed
-        self.num_levels, self.binarize = splits.num_levels, splits.binarize
-        self.train_size = splits.train_size
+        self.num_levels, self.binarize, self.mean_image = splits.num_levels, splits.binarize, splits.mean_image
         self.train, self.validation, self.test = splits.train, splits.validation, splits.test
-        self.mean_image = splits.mean_image
         self.x_validation, self.x_test = splits.x_validation, splits.x_test
-        self.y_train = self.y_validation = self.y_test = None
         self.factors_train, self.factors_validation, self.factors_test = (
             self._factors(numbers[places[split]]) for split in ("train", "validation", "test")
         )
 
     @property
-    def x_train(self):
-        """float32 [N, H, W, C], made anew at each call: 12 GB of the full sprites."""
+    def x_train(self) -> np.ndarray:
+        """float32 [N, H, W, C], drawn anew at each access: 12 GB for all sprites."""
         return self.images(self.factors_train)
 
-    def images(self, factors):
+    def images(self, factors: np.ndarray) -> np.ndarray:
         """The images that have these factors: integers [n, F] -> float32 [n, H, W, C].
 
         Raises:
-            ValueError: other shapes or dtypes, values out of range, a combination that is not there.
+            ValueError: other shapes or dtypes, values out of range, a combination that has no image.
         """
-        numbers = numbered(self._checked(factors), self.factor_sizes)
+        numbers = np.ravel_multi_index(tuple(self._checked(factors).T), self.factor_sizes)
         rows = np.minimum(np.searchsorted(self._numbers, numbers), self.num_images - 1)
         missing = np.flatnonzero(self._numbers[rows] != numbers)
         if len(missing):
@@ -75,16 +88,12 @@ class FactorData:
             )
         return grey(self._source.gather(tf.constant(rows)), self._splits.max_level).numpy()
 
-    def sample_factors(self, n, seed=0):
+    def sample_factors(self, n: int, seed: int = 0) -> np.ndarray:
         """Factors of n images, drawn uniformly and independently from all there are: int64 [n, F]."""
         return self.sample_given_factors(n, {}, seed)
 
-    def sample_given_factors(self, n, given, seed=0):
-        """Factors of n images, drawn uniformly and independently from those that have the given values: int64 [n, F].
-
-        Args:
-            given: {factor's name: value}.
-            seed: an integer of at least 0.
+    def sample_given_factors(self, n: int, given: dict[str, int], seed: int = 0) -> np.ndarray:
+        """As `sample_factors`, from the images that have the `given` values, {factor's name: value}: int64 [n, F].
 
         Raises:
             ValueError: n below 1, an unknown factor, a value that no image has, seed below 0.
@@ -95,7 +104,7 @@ class FactorData:
             checks.check_name("given", name, self.factor_names)
         columns = [self.factor_names.index(name) for name in given]
         rng = np.random.default_rng(seed)
-        if self.num_images == math.prod(self.factor_sizes):  # all combinations: no need to look which
+        if self.num_images == math.prod(self.factor_sizes):  # the grid is full: no search
             factors = self._factors(rng.integers(self.num_images, size=n))
             factors[:, columns] = list(given.values())
             return self._checked(factors)
@@ -108,55 +117,17 @@ class FactorData:
         return np.stack(np.unravel_index(numbers, self.factor_sizes), axis=1).astype(np.int64)
 
     def _checked(self, factors):
-        factors = checked(factors, len(self.factor_sizes))
-        wrong = (factors < 0) | (factors >= self.factor_sizes)
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
+        factors = _integers(factors, len(self.factor_sizes))
+        wrong = np.argwhere((factors < 0) | (factors >= self.factor_sizes))
+        if len(wrong):
+            row, column = wrong[0]
             size, name = self.factor_sizes[column], self.factor_names[column]
             raise ValueError(f"factors must be in [0, {size - 1}] for {name}, got {factors[row, column]}")
         return factors
 
 
-class Part:
-    """Some of a source's images, as a source of their own.
-
-    Args:
-        source: with the methods of `epochs.Stored`.
-        places: [n], in the source.
-    """
-
-    def __init__(self, source, places):
-        self._source, self._places = source, tf.constant(places)
-
-    def __len__(self):
-        return len(self._places)
-
-    def levels(self):
-        """Every grey level that can be read."""
-        return self._source.levels()
-
-    def gather(self, indices):
-        """The images at these places, as the source has them: [B] -> [B, H, W, C]."""
-        return self._source.gather(tf.gather(self._places, indices))
-
-    def total(self):
-        """Their sum: float64 [H, W, C]. Read in parts, as not all need fit into memory."""
-        size, step = len(self), 10_000
-        parts = (self.gather(tf.range(first, min(first + step, size))) for first in range(0, size, step))
-        return sum(np.sum(part, axis=0, dtype=np.float64) for part in parts)
-
-
-def numbered(factors, factor_sizes):
-    """The place of each combination on the full grid, where the last factor changes quickest: [N, F] -> int64 [N]."""
-    return np.ravel_multi_index(tuple(np.transpose(factors)), factor_sizes).astype(np.int64)
-
-
-def checked(factors, num_factors=None):
-    """factors as int64 [N, F].
-
-    Raises:
-        ValueError: not integers, or other shapes.
-    """
+def _integers(factors, num_factors=None):
+    """factors as int64 [N, F]."""
     factors = np.asarray(factors)
     if factors.ndim != 2 or factors.shape[1] == 0 or num_factors not in (None, factors.shape[1]):
         raise ValueError(f"factors must have shape [N, {num_factors or 'F'}], got {list(factors.shape)}")
@@ -165,8 +136,17 @@ def checked(factors, num_factors=None):
     return factors.astype(np.int64)
 
 
-def from_factors(images, factors, *, factor_names=None, max_level=255, validation_size=None, seed=0, name="factors"):
-    """The user's own images whose factors are known: a `factors.FactorData`.
+def from_factors(
+    images: np.ndarray,
+    factors: np.ndarray,
+    *,
+    factor_names: Sequence[str] | None = None,
+    max_level: int = 255,
+    validation_size: int | None = None,
+    seed: int = 0,
+    name: str = "factors",
+) -> FactorData:
+    """The user's own images whose factors are known.
 
     Args:
         images: [N, H, W] or [N, H, W, C]; uint8 in 0 ... max_level, or floats in [0, 1].
@@ -177,9 +157,9 @@ def from_factors(images, factors, *, factor_names=None, max_level=255, validatio
         seed: of shuffling.
 
     Raises:
-        ValueError: bad images; factors that are no such integers, or not as many as images, or repeated.
+        ValueError: bad images; factors that are not such integers, do not match the images in number, or repeat.
     """
-    images, rows = checks.images("images", images), checked(factors)
+    images, rows = checks.images("images", images), _integers(factors)
     if len(rows) != len(images):
         raise ValueError(f"factors must hold a row for each of the {len(images)} images, got {len(rows)}")
     if rows.min() < 0:
@@ -190,8 +170,8 @@ def from_factors(images, factors, *, factor_names=None, max_level=255, validatio
     if images.dtype == np.uint8 and images.max() > max_level:
         raise ValueError(f"images must be at most max_level, {max_level}, got {images.max()}")
     sizes = (rows.max(axis=0) + 1).tolist()
-    numbers = numbered(rows, sizes)
-    if not np.all(numbers[1:] > numbers[:-1]):
+    numbers = np.ravel_multi_index(tuple(rows.T), sizes)
+    if not np.all(numbers[1:] > numbers[:-1]):  # sorting copies the images
         order = np.argsort(numbers, kind="stable")
         numbers, rows, images = numbers[order], rows[order], images[order]
     repeated = np.flatnonzero(numbers[1:] == numbers[:-1])
@@ -203,10 +183,10 @@ def from_factors(images, factors, *, factor_names=None, max_level=255, validatio
     return FactorData(splits, source, numbers, sizes, names, places)
 
 
-def dsprites(path, *, validation_size=None, seed=0):
-    """dSprites from its published file, dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz: a `factors.FactorData`.
+def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) -> FactorData:
+    """dSprites from its published file, dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz: 3 GB in memory.
 
-    Its images are 3 GB in memory. Its first factor, the colour, has one value and is left out.
+    Its first factor, the colour, has one value and is left out.
 
     Raises:
         OSError: no such file.
@@ -217,47 +197,32 @@ def dsprites(path, *, validation_size=None, seed=0):
             images, classes = file["imgs"], file["latents_classes"]
     except (KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"path must hold imgs and latents_classes, got {path}: {error}") from None
-    found = from_factors(
-        images,
-        classes[:, 1:],
-        factor_names=FACTOR_NAMES,
-        max_level=1,
-        validation_size=validation_size,
-        seed=seed,
-        name="dsprites",
-    )
+    options = {"validation_size": validation_size, "seed": seed, "name": "dsprites"}
+    found = from_factors(images, classes[:, 1:], factor_names=FACTOR_NAMES, max_level=1, **options)
     found.categorical = (FACTOR_NAMES.index("shape"),)
     return found
 
 
-def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor_sizes=None):
+def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor_sizes=None) -> FactorData:
+    """The sprites: see `data.load`."""
     if binarize is not None:
         raise ValueError(f"binarize must be None for sprites, which are binary, got {binarize!r}")
     options = {"image_size": image_size, "factor_sizes": factor_sizes}
     source = Sprites(**{name: value for name, value in options.items() if value is not None})
     splits, places = _drawn_splits("sprites", source, validation_size, 1, 1, seed)
-    found = FactorData(splits, source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES, places)
-    found.categorical = (FACTOR_NAMES.index("shape"),)
-    return found
+    shape = (FACTOR_NAMES.index("shape"),)
+    return FactorData(splits, source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES, places, shape)
 
 
 def _drawn_splits(name, source, validation_size, max_level, num_levels, seed):
-    """An `ImageData` whose sets are drawn at random, the same whatever the seed, and their places: {split: [n]}."""
+    """An `ImageData` whose sets are drawn at random, the same for every seed, and their indices: {split: [n]}."""
     size_of_test = max(1, min(1000, len(source) // 10))
     size = size_of_test if validation_size is None else validation_size
     if not 0 <= size < len(source) - size_of_test:
         raise ValueError(f"validation_size must be in [0, {len(source) - size_of_test - 1}], got {size}")
     drawn = np.split(np.random.default_rng(0).permutation(len(source)), [size, size + size_of_test])
     places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), drawn, strict=True)}
-    held_out = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
-    splits = ImageData(
-        name=name,
-        event_shape=tuple(int(size) for size in held_out["test"].shape[1:]),
-        num_levels=num_levels,
-        binarize=None,
-        seed=seed,
-        images={"train": Part(source, places["train"]), **held_out},
-        labels={"train": None, "validation": None, "test": None},
-        max_level=max_level,
-    )
-    return splits, places
+    images = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
+    event_shape = tuple(int(size) for size in images["test"].shape[1:])
+    images["train"], labels = Part(source, places["train"]), dict.fromkeys(("train", "validation", "test"))
+    return ImageData(name, event_shape, num_levels, None, seed, images, labels, max_level), places

@@ -6,13 +6,17 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfvae.data.epochs import Epochs, Stored, grey
+from tfvae.data.epochs import Epochs, Source, Stored, grey
 from tfvae.support import checks
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageData:
     """A training, a validation and a test set of images.
+
+    >>> digits = tfvae.data.load("digits")
+    >>> digits.x_test.shape, digits.num_levels, next(iter(digits.train(100))).shape
+    ((360, 8, 8, 1), 16, TensorShape([100, 8, 8, 1]))
 
     Attributes:
         name: what was loaded.
@@ -21,82 +25,67 @@ class ImageData:
             continuous. 1 once binarized.
         binarize: None, "static" or "stochastic".
         seed: of binarization and shuffling.
+        x_train, x_validation, x_test: float32 [N, H, W, C]; binarized once, by the seed, also where `train` draws anew.
         y_train, y_validation, y_test: labels, or None.
+        num_images, train_size: of the training set.
     """
 
     name: str
-    event_shape: tuple
+    event_shape: tuple[int, ...]
     num_levels: int | None
     binarize: str | None
     seed: int
-    images: dict = dataclasses.field(repr=False)  # split -> grey images, [N, H, W, C], integers up to max_level
-    labels: dict = dataclasses.field(repr=False)
+    images: dict[str, np.ndarray | Source] = dataclasses.field(repr=False)  # [N, H, W, C], up to max_level
+    labels: dict[str, np.ndarray | None] = dataclasses.field(repr=False)
     max_level: int = 1
 
-    @functools.cached_property
-    def x_train(self):
-        """float32 [N, H, W, C]; under stochastic binarization one draw of what `train` draws anew."""
-        return self._split("train")
-
-    @functools.cached_property
-    def x_validation(self):
-        """float32 [N, H, W, C]; binarized once, by the seed."""
-        return self._split("validation")
-
-    @functools.cached_property
-    def x_test(self):
-        """float32 [N, H, W, C]; binarized once, by the seed."""
-        return self._split("test")
+    x_train = functools.cached_property(lambda self: self._split("train"))
+    x_validation = functools.cached_property(lambda self: self._split("validation"))
+    x_test = functools.cached_property(lambda self: self._split("test"))
+    y_train = property(lambda self: self.labels["train"])
+    y_validation = property(lambda self: self.labels["validation"])
+    y_test = property(lambda self: self.labels["test"])
+    num_images = train_size = property(lambda self: len(self.images["train"]))
 
     @property
-    def num_images(self):
-        """In the training set."""
-        return len(self.images["train"])
-
-    train_size = num_images
-
-    @property
-    def num_classes(self):
-        """The labels' number of values: one more than the largest.
-
-        Raises:
-            ValueError: no labels, or labels that are no integers from 0.
-        """
+    def num_classes(self) -> int:
+        """One more than the largest label; ValueError unless labels are integers from 0."""
         return 1 + max(int(self._integer_labels(split).max(initial=0)) for split in self.labels)
 
-    @property
-    def y_train(self):
-        return self.labels["train"]
-
-    @property
-    def y_validation(self):
-        return self.labels["validation"]
-
-    @property
-    def y_test(self):
-        return self.labels["test"]
-
-    def mean_image(self):
+    def mean_image(self) -> np.ndarray:
         """The mean grey levels of the training images: float64 [H, W, C]."""
         return self._train_source.total() / self.num_images / self.max_level
 
-    def train(self, batch_size, *, first_epoch=0, labels=False):
+    def train(self, batch_size: int, *, first_epoch: int = 0, labels: bool = False):
         """`Batches` of [B, H, W, C], the last of an epoch smaller; each iteration is one epoch, in a new order.
 
         Order and stochastic binarization are functions of (seed, epoch); iterating a second time gives epoch
-        `first_epoch + 1`. `VAE.fit` starts from the epoch that the optimizer's count of updates tells, so that an
-        interrupted training resumes where it was.
+        `first_epoch + 1`. `VAE.fit` derives the epoch from the optimizer's count of updates, and so resumes exactly.
 
         Args:
-            labels: gives pairs of images and their labels, int64 [B], as a `ConditionalVAE` wants them.
+            labels: pairs of images and their labels, int64 [B], as a `ConditionalVAE` takes them.
 
         Raises:
             ValueError: batch_size out of [1, number of images], first_epoch below 0, labels that are no integers.
         """
         checks.batch_size(batch_size, self.num_images)
         checks.count("first_epoch", first_epoch, 0)
-        epochs = self._epochs_with_labels if labels else self._epochs
-        return epochs.batches(batch_size, first_epoch)
+        return (self._epochs_with_labels if labels else self._epochs).batches(batch_size, first_epoch)
+
+    def validation(self, batch_size: int, *, labels: bool = False) -> tf.data.Dataset:
+        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
+        if len(self.x_validation) == 0:
+            raise ValueError("validation_size must be at least 1 to have a validation set, got 0")
+        return self._fixed("validation", self.x_validation, batch_size, labels)
+
+    def test(self, batch_size: int, *, labels: bool = False) -> tf.data.Dataset:
+        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
+        return self._fixed("test", self.x_test, batch_size, labels)
+
+    @functools.cached_property
+    def _train_source(self):
+        images = self.images["train"]
+        return Stored(images, self.max_level) if isinstance(images, np.ndarray) else images
 
     @functools.cached_property
     def _epochs(self):
@@ -108,21 +97,6 @@ class ImageData:
     @functools.cached_property
     def _epochs_with_labels(self):
         return self._epochs.with_labels(self._integer_labels("train"))
-
-    @functools.cached_property
-    def _train_source(self):
-        images = self.images["train"]
-        return Stored(images, self.max_level) if isinstance(images, np.ndarray) else images
-
-    def validation(self, batch_size, *, labels=False):
-        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
-        if len(self.x_validation) == 0:
-            raise ValueError("validation_size must be at least 1 to have a validation set, got 0")
-        return self._fixed("validation", self.x_validation, batch_size, labels)
-
-    def test(self, batch_size, *, labels=False):
-        """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
-        return self._fixed("test", self.x_test, batch_size, labels)
 
     def _fixed(self, split, x, batch_size, labels):
         checks.batch_size(batch_size, len(x))
@@ -136,5 +110,5 @@ class ImageData:
         x = np.asarray(grey(self.images[split], self.max_level))
         if self.binarize is None:
             return x
-        salt = ("train", "validation", "test").index(split)
-        return (np.random.default_rng([self.seed, salt]).random(x.shape, np.float32) < x).astype(np.float32)
+        rng = np.random.default_rng([self.seed, ("train", "validation", "test").index(split)])
+        return (rng.random(x.shape, np.float32) < x).astype(np.float32)

@@ -1,28 +1,42 @@
 """Data sets by name, and the user's own arrays."""
 
+import os
+import pathlib
+from typing import Any
+
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from tfvae.data import downloads, factors, streams
+from tfvae.data import downloads, factors, readers
+from tfvae.data.factors import FactorData
 from tfvae.data.images import ImageData
+from tfvae.data.streams import Stream
 from tfvae.support import checks, pieces
 from tfvae.support.fields import BINARIZATIONS
 from tfvae.support.pieces import option, piece
 
-_DIGITS_TEST_SIZE = 360
 
-
-def load(name, binarize=None, seed=0, *, validation_size=None, path=None, **options):
+def load(
+    name: str,
+    binarize: str | None = None,
+    seed: int = 0,
+    *,
+    validation_size: int | None = None,
+    path: str | pathlib.Path | None = None,
+    **options: Any,
+) -> ImageData | FactorData | Stream:
     """A named data set.
 
-        digits = tfvae.data.load("digits", binarize="static")
+    >>> digits = tfvae.data.load("digits", binarize="static")
+    >>> digits.x_train.shape, digits.event_shape
+    ((1293, 8, 8, 1), (8, 8, 1))
 
     Args:
-        name: "digits" (bundled with scikit-learn, no download); "sprites" (binary, made from known factors as they are
-            read: a `FactorData`); "mnist", "fashion_mnist" or "cifar10" (Keras' loaders); one that `pieces.piece`
-            declares; "tfds:<name>" for a data set of tensorflow_datasets (its train, validation and test splits),
-            which needs that package and gives a `Stream`.
+        name: "digits" (bundled with scikit-learn, no download); "sprites" (binary, drawn from known factors as they
+            are read: a `FactorData`); "mnist", "fashion_mnist" or "cifar10" (Keras' loaders); one that `pieces.piece`
+            declares; "tfds:<name>" for the train, validation and test splits of tensorflow_datasets, which must be
+            installed: a `Stream`.
         binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
             fresh draw each time a training image is read (validation and test are drawn once, by the seed).
         seed: of binarization and shuffling; the split into training and validation does not depend on it.
@@ -44,8 +58,12 @@ def load(name, binarize=None, seed=0, *, validation_size=None, path=None, **opti
             "data.dsprites(path) reads its published file, with the factors"
         )
     if str(name).startswith("tfds:"):
-        return streams.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
+        return readers.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
     found = pieces.of_kind("data")
+    if name not in found and name and (os.sep in str(name) or os.path.exists(str(name))):
+        raise ValueError(
+            f"name must be one of {', '.join(found)}, got {str(name)!r}: `tfvae.load` reads a run's folder"
+        )
     checks.check_name("name", name, list(found))
     chosen = found[name]
     for argument, value in options.items():
@@ -63,8 +81,8 @@ def digits(binarize=None, seed=0, validation_size=None):
     """The digits of scikit-learn: 1,797 images of 8 x 8 pixels, ink counted from 0 to 16."""
     found = load_digits()
     x, y = found.images.astype(np.uint8)[..., np.newaxis], found.target
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=_DIGITS_TEST_SIZE, stratify=y, random_state=0)
-    return _assemble("digits", x_train, x_test, y_train, y_test, validation_size, 144, 16, binarize, seed)
+    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=360, stratify=y, random_state=0)
+    return _split("digits", (x_train, y_train), (x_test, y_test), validation_size, 144, 16, binarize, seed)
 
 
 @piece(
@@ -80,31 +98,37 @@ def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor
 @piece("data")
 def mnist(binarize=None, seed=0, validation_size=None, path=None):
     """MNIST, 28 x 28, in Keras' download or in the folder that TFVAE_DATA names."""
-    (x_train, y_train), (x_test, y_test) = downloads.mnist(path)
-    return _assemble("mnist", x_train, x_test, y_train, y_test, validation_size, 5000, 255, binarize, seed)
+    return _split("mnist", *downloads.mnist(path), validation_size, 5000, 255, binarize, seed)
 
 
 @piece("data")
 def fashion_mnist(binarize=None, seed=0, validation_size=None):
     """Fashion-MNIST, 28 x 28, by Keras' download."""
-    return _downloaded("fashion_mnist", binarize, seed, validation_size)
+    return _split("fashion_mnist", *downloads.keras("fashion_mnist"), validation_size, 5000, 255, binarize, seed)
 
 
 @piece("data")
 def cifar10(binarize=None, seed=0, validation_size=None):
     """CIFAR-10, 32 x 32 x 3, by Keras' download."""
-    return _downloaded("cifar10", binarize, seed, validation_size)
-
-
-def _downloaded(name, binarize, seed, validation_size):
-    (x_train, y_train), (x_test, y_test) = downloads.keras(name)
-    return _assemble(name, x_train, x_test, y_train, y_test, validation_size, 5000, 255, binarize, seed)
+    return _split("cifar10", *downloads.keras("cifar10"), validation_size, 5000, 255, binarize, seed)
 
 
 def from_arrays(
-    x_train, x_test, y_train=None, y_test=None, *, validation_size=None, binarize=None, seed=0, name="arrays"
-):
+    x_train: np.ndarray,
+    x_test: np.ndarray,
+    y_train: np.ndarray | None = None,
+    y_test: np.ndarray | None = None,
+    *,
+    validation_size: int | None = None,
+    binarize: str | None = None,
+    seed: int = 0,
+    name: str = "arrays",
+) -> ImageData:
     """The user's own images.
+
+    >>> x = np.zeros([20, 6, 5], np.uint8)
+    >>> tfvae.data.from_arrays(x, x).x_train.shape
+    (18, 6, 5, 1)
 
     Args:
         x_train, x_test: [N, H, W] or [N, H, W, C]; uint8 in 0 ... 255, or floats in [0, 1].
@@ -126,31 +150,25 @@ def from_arrays(
             raise ValueError(f"{argument} must hold a label for each of the {len(x)} images, got {len(y)}")
     max_level = 255 if x_train.dtype == np.uint8 else None
     tenth = len(x_train) // 10
-    return _assemble(name, x_train, x_test, y_train, y_test, validation_size, tenth, max_level, binarize, seed)
+    return _split(name, (x_train, y_train), (x_test, y_test), validation_size, tenth, max_level, binarize, seed)
 
 
-def _assemble(name, x_train, x_test, y_train, y_test, validation_size, default_size, max_level, binarize, seed):
+def _split(name, train, test, validation_size, default_size, max_level, binarize, seed):
+    """`ImageData` of (images, labels) for training, of which some are held out, and for the test."""
+    (x, y), (x_test, y_test) = train, test
     checks.check_name("binarize", binarize, BINARIZATIONS)
     size = default_size if validation_size is None else validation_size
-    if not 0 <= size < len(x_train):
-        raise ValueError(f"validation_size must be in [0, {len(x_train) - 1}], got {size}")
-    if x_train.ndim == 3:
-        x_train, x_test = x_train[..., np.newaxis], x_test[..., np.newaxis]
-    train, held_out = np.arange(len(x_train)), np.arange(0)
+    if not 0 <= size < len(x):
+        raise ValueError(f"validation_size must be in [0, {len(x) - 1}], got {size}")
+    if x.ndim == 3:
+        x, x_test = x[..., np.newaxis], x_test[..., np.newaxis]
+    kept, held_out = np.arange(len(x)), np.arange(0)
     if size:
-        train, held_out = train_test_split(train, test_size=size, stratify=y_train, random_state=0)
-    images = {"train": x_train[train], "validation": x_train[held_out], "test": x_test}
-    labels = {"train": None, "validation": None, "test": None if y_test is None else np.asarray(y_test)}
-    if y_train is not None:
-        y_train = np.asarray(y_train)
-        labels |= {"train": y_train[train], "validation": y_train[held_out]}
-    return ImageData(
-        name=name,
-        event_shape=tuple(int(size) for size in x_train.shape[1:]),
-        num_levels=1 if binarize else max_level,
-        binarize=binarize,
-        seed=seed,
-        images=images,
-        labels=labels,
-        max_level=max_level or 1,
-    )
+        kept, held_out = train_test_split(kept, test_size=size, stratify=y, random_state=0)
+    y, y_test = (None if labels is None else np.asarray(labels) for labels in (y, y_test))
+    images = {"train": x[kept], "validation": x[held_out], "test": x_test}
+    y_kept, y_held_out = (None, None) if y is None else (y[kept], y[held_out])
+    labels = {"train": y_kept, "validation": y_held_out, "test": y_test}
+    event_shape = tuple(int(size) for size in x.shape[1:])
+    num_levels = 1 if binarize else max_level
+    return ImageData(name, event_shape, num_levels, binarize, seed, images, labels, max_level or 1)

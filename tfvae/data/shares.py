@@ -1,38 +1,35 @@
 """What each of several workers reads: its part of every batch, so that all step together as one device would."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from tfvae.data.batches import Batches
-from tfvae.data.epochs import bounds, replicas_of
+from tfvae.data.epochs import replica_spans
 from tfvae.support import checks
 
 
-def several_workers(strategy):
+def several_workers(strategy: tf.distribute.Strategy) -> bool:
     """Whether more than one device steps, and other processes may hold some of them."""
     several = strategy.num_replicas_in_sync > 1
     return several and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def parts(dataset, context):
-    """Of each batch of a dataset that every worker reads whole, what this one's replicas take, in turn."""
+def parts(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """Cuts each batch of a dataset, which every worker reads whole, into the parts of this worker's replicas."""
 
-    def mine(*batch):
-        first_to_end = bounds(tf.shape(batch[0])[0], replicas_of(context), context.num_replicas_in_sync)
-        pairs = tf.data.Dataset.from_tensor_slices((first_to_end[:-1], first_to_end[1:]))
+    def of_replicas(*batch):
         images_or_pair = batch if len(batch) > 1 else batch[0]
-        return pairs.map(lambda first, end: tf.nest.map_structure(lambda part: part[first:end], images_or_pair))
+        spans = replica_spans(tf.shape(batch[0])[0], context)
+        return spans.map(lambda first, end: tf.nest.map_structure(lambda part: part[first:end], images_or_pair))
 
-    return dataset.flat_map(mine).prefetch(tf.data.AUTOTUNE)
+    return dataset.flat_map(of_replicas).prefetch(tf.data.AUTOTUNE)
 
 
-def training(x, first_epoch, strategy):
-    """What each worker reads of a training set: a function of a `tf.distribute.InputContext` that gives a Dataset.
-
-    Raises:
-        ValueError: an x that the workers cannot share.
-    """
+def training(x: Batches | tf.data.Dataset, first_epoch: int, strategy: tf.distribute.Strategy) -> Callable:
+    """`tf.distribute.InputContext` -> the Dataset that one worker reads; ValueError if workers cannot share x."""
     least = strategy.num_replicas_in_sync
     if not isinstance(x, Batches):
         return functools.partial(parts, x.repeat())
@@ -43,12 +40,8 @@ def training(x, first_epoch, strategy):
     return functools.partial(x.parts, first_epoch)
 
 
-def num_steps(x, given, argument, steps):
-    """How many batches workers read that wait for each other.
-
-    Raises:
-        ValueError: an x that is no Dataset, or does not know its length where `steps` is not given.
-    """
+def num_steps(x: Any, given: int | None, argument: str, steps: str) -> int:
+    """How many batches each worker reads; ValueError unless x is a Dataset, of known length if `steps` is missing."""
     if isinstance(x, Batches):
         known = x.num_steps
     elif isinstance(x, tf.data.Dataset):

@@ -1,21 +1,20 @@
 """Files of images: which there are, and how a record of them becomes an image."""
 
-import collections.abc
 import dataclasses
 import math
 import pathlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfvae.support import checks
 
-# Files that are read at the same time, their images in turn.
-_CYCLE_LENGTH = 16
+_CYCLE_LENGTH = 16  # files that are interleaved
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Files:
     """One split's files, numbered from 0.
 
     Attributes:
@@ -26,11 +25,11 @@ class Source:
     """
 
     num_files: int
-    records: collections.abc.Callable | None
-    decode: collections.abc.Callable
-    counts: tuple | None
+    records: Callable | None
+    decode: Callable
+    counts: tuple[int, ...] | None
 
-    def num_images(self, index=0, count=1):
+    def num_images(self, index: int = 0, count: int = 1) -> int | None:
         """In one of `count` shards; None if not counted."""
         if self.counts is None:
             return None
@@ -38,8 +37,10 @@ class Source:
             return sum(self.counts[index::count])
         return sum(len(range(index, size, count)) for size in self.counts)
 
-    def items(self, seed=None, index=0, count=1, deterministic=True):
-        """A Dataset of (file, place in the file, record): in turn from files in a new order, or as they lie."""
+    def items(
+        self, seed: tf.Tensor | None = None, index: int = 0, count: int = 1, deterministic: bool = True
+    ) -> tf.data.Dataset:
+        """A Dataset of (file, index in the file, record): interleaved from shuffled files; without a seed, in order."""
         numbers = tf.range(self.num_files, dtype=tf.int64)
         if self.num_files >= count:
             numbers = numbers[index::count]
@@ -56,25 +57,23 @@ class Source:
             return records.map(lambda place, record: (file, place, record))
 
         cycle_length = 1 if seed is None else min(_CYCLE_LENGTH, self.num_files)
-        if deterministic:  # one reader: parallel ones were slower on a local disk, and their buffers grow
+        if deterministic:  # one reader, as parallel ones were slower on a local disk and their buffers grew
             return numbers.interleave(items_of, cycle_length)
         return numbers.interleave(items_of, cycle_length, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
 
 
-def of_tfrecords(paths, decode, count):
-    """The `Source` of TFRecord files; `count`: reads them all once, to know how many images there are."""
+def of_tfrecords(paths: list[str], decode: Callable, count: bool) -> Files:
+    """TFRecord files; `count` reads them all once, to count their images."""
     table = tf.constant(paths)
-    counts = None
-    if count:
-        sizes = tf.data.Dataset.from_tensor_slices(table).map(
-            lambda path: tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
-        )
-        counts = tuple(int(size) for size in sizes)
-    return Source(len(paths), lambda file: tf.data.TFRecordDataset(table[file]), decode, counts)
+    sizes = tf.data.Dataset.from_tensor_slices(table).map(
+        lambda path: tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
+    )
+    counts = tuple(int(size) for size in sizes) if count else None
+    return Files(len(paths), lambda file: tf.data.TFRecordDataset(table[file]), decode, counts)
 
 
-def of_image_files(paths, event_shape):
-    """The `Source` of PNG and JPEG files, resized to `event_shape`."""
+def of_image_files(paths: list[str], event_shape: tuple[int, ...]) -> Files:
+    """PNG and JPEG files, resized to `event_shape`."""
     table = tf.constant(paths)
 
     def decode(file):
@@ -82,17 +81,17 @@ def of_image_files(paths, event_shape):
         resized = tf.image.resize(image, event_shape[:2], antialias=True)
         return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
-    return Source(len(paths), None, decode, (1,) * len(paths))
+    return Files(len(paths), None, decode, (1,) * len(paths))
 
 
-def from_raw(feature, raw, event_shape):
+def from_raw(feature: str, raw: tf.Tensor, event_shape: tuple[int, ...]) -> tf.Tensor:
     """uint8 [H, W, C] of H * W * C bytes."""
     size, got = math.prod(event_shape), tf.strings.length(raw)
     raw = checks.after(got == size, [f"{feature} must be the {size} bytes of an image {event_shape}, got", got], raw)
     return tf.reshape(tf.io.decode_raw(raw, tf.uint8), event_shape)
 
 
-def from_file(feature, encoded, event_shape):
+def from_file(feature: str, encoded: tf.Tensor, event_shape: tuple[int, ...]) -> tf.Tensor:
     """uint8 [H, W, C] of the bytes of a PNG or JPEG file of just that size."""
     image = tf.io.decode_image(encoded, channels=event_shape[2], expand_animations=False)
     got = tf.shape(image)
@@ -100,10 +99,10 @@ def from_file(feature, encoded, event_shape):
     return checks.after(tf.reduce_all(got == event_shape), [rule, got], image)
 
 
-def matched(argument, patterns):
+def matched(argument: str, patterns: str | pathlib.Path | Sequence[str | pathlib.Path]) -> list[str]:
     """The files that match any of the patterns, sorted."""
     patterns = [patterns] if isinstance(patterns, str | pathlib.Path) else patterns
-    found = set()
+    found: set[str] = set()
     for pattern in patterns:
         matches = [path for path in tf.io.gfile.glob(str(pattern)) if not tf.io.gfile.isdir(path)]
         if not matches:
@@ -112,10 +111,10 @@ def matched(argument, patterns):
     return sorted(found)
 
 
-def image_files(argument, folder):
+def image_files(argument: str, folder: str | pathlib.Path) -> list[str]:
     """The PNG and JPEG files in a folder and below it, sorted."""
-    paths = (path for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    paths = sorted(str(path) for path in paths)
+    suffixes = (".png", ".jpg", ".jpeg")
+    paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in suffixes)
     if not paths:
         raise ValueError(f"{argument} must be a folder with PNG or JPEG files, got {str(folder)!r}")
     return paths

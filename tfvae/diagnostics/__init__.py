@@ -1,7 +1,6 @@
 """Measuring a trained VAE: bounds on log p(x) with their errors, gaps, active units, the card, the audit of a loss.
 
-Everything takes fixed seeds and says how many samples: asked twice, it answers the same. How latents compare with
-known factors is in `disentanglement`.
+All results are reproducible from their seeds. Scores against known factors are in `disentanglement`.
 """
 
 from tfvae.audit import LossAudit, audit_loss

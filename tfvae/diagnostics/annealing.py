@@ -1,16 +1,19 @@
-"""log p(x) by annealed importance sampling: where one step from q(z|x) to p(z|x) is too far, many small ones.
+"""log p(x) by annealed importance sampling, for a q(z|x) too far from p(z|x) for importance sampling.
 
     f_t(z) = p0(z)^(1 - beta_t) p(x, z)^beta_t,   0 = beta_0 < ... < beta_T = 1
     log w  = sum_t (beta_t - beta_(t-1)) (log p(x, z_(t-1)) - log p0(z_(t-1))),   z_t ~ K_t(. | z_(t-1))
 
-K_t leaves f_t unchanged: Hamiltonian Monte Carlo. Neal (2001, physics/9803008), eq. 3 and section 2; for decoders, with
-the schedule and the acceptance rate used here, Wu et al. (2017, arXiv 1611.04273). Shapes: S chains, B batch, D latent.
+K_t is Hamiltonian Monte Carlo, which leaves f_t invariant. Neal (2001, physics/9803008), eq. 3 and section 2; for
+decoders, with this schedule and acceptance rate, Wu et al. (2017, arXiv 1611.04273). Shapes: S chains, B batch,
+D latent.
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfvae.diagnostics.blocks import blocks
 from tfvae.diagnostics.evidence import Evidence
@@ -23,21 +26,28 @@ _PILOT, _RUN = 0, 1
 
 
 def annealed_log_evidence(
-    vae, x, num_samples=16, num_steps=500, *, num_leapfrogs=10, from_posterior=False, seed=0, progress=False
-):
-    """log 1/S sum_s w_s of each example, from S annealed chains: an `Evidence`.
+    vae,
+    x: np.ndarray,
+    num_samples: int = 16,
+    num_steps: int = 500,
+    *,
+    num_leapfrogs: int = 10,
+    from_posterior: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> Evidence:
+    """log 1/S sum_s w_s of each example, from S annealed chains.
 
-    A lower bound on log p(x) in expectation, as importance sampling's, which tightens with `num_steps` and with S. The
-    step sizes, one an example and temperature, are tuned by a first run whose draws are thrown away: w is unbiased.
+    A lower bound on log p(x) in expectation, which tightens with `num_steps` and with S. A pilot run, whose draws are
+    discarded so that w stays unbiased, tunes one step size for each example and temperature.
 
     Args:
         x: [N, *event_shape], in the likelihood's support.
         num_samples: S, at least 2, chains for each example.
-        num_steps: T, temperatures above 0; one transition at each.
-        num_leapfrogs: gradients of a transition.
-        from_posterior: chains start at q(z|x) instead of p(z): fewer steps where the encoder is good.
-        seed: an integer.
-        progress: shows a bar.
+        num_steps: T, temperatures above 0, with one transition each.
+        num_leapfrogs: leapfrog steps of a transition.
+        from_posterior: start at p0 = q(z|x) instead of p(z), which takes fewer steps if the encoder is good.
+        progress: shows a progress bar.
 
     Raises:
         ValueError: num_samples below 2, another number below 1, bad x, a prior without a standard deviation.
@@ -68,16 +78,16 @@ def annealed_log_evidence(
 
 
 def _schedule(num_steps):
-    """beta_0 to beta_T, close to each other near 0 and 1: a piece of a sigmoid."""
+    """beta_0 to beta_T, a sigmoid, so that steps are smallest near 0 and 1: [T + 1]."""
     s = 1 / (1 + np.exp(-np.linspace(-4, 4, num_steps + 1)))
     return (s - s[0]) / (s[-1] - s[0])
 
 
 def _anneal(vae, x, betas, step_sizes, tuning, seed, *, num_samples, num_leapfrogs, from_posterior):
-    """log w [S, B], and the step sizes [T, B]: those given, or, if `tuning`, one after the other by the acceptance."""
+    """log w [S, B] and the step sizes [T, B] used: those given or, if `tuning`, adapted to the acceptance rate."""
     p0 = vae.encode(x) if from_posterior else vae.prior
     z = p0.sample(num_samples if from_posterior else [num_samples, len(x)], seed=fold_in(seed, 0))
-    z = tf.identity(z)  # TFP remembers how it made a draw, and its log_prob there would have no gradient
+    z = tf.identity(z)  # TFP's bijectors cache their samples, and log_prob of a cached one has no gradient in z
     scale = tf.broadcast_to(p0.stddev(), tf.shape(z))
 
     def log_ratio(z):  # log p(x, z) - log p0(z)
@@ -91,43 +101,25 @@ def _anneal(vae, x, betas, step_sizes, tuning, seed, *, num_samples, num_leapfro
         log_w += (betas[t + 1] - betas[t]) * log_ratio(z)
         step_size = tf.where(tuning, step_size, step_sizes[t])
         used = used.write(t, step_size)
-        # Where all steps have one length, trajectories of a normal can close on themselves (Neal 2011, section 5.3.3).
+        # Jittered: with equal steps, trajectories of a normal can be periodic (Neal 2011, section 5.3.3).
         jitter = tf.random.stateless_uniform(tf.shape(log_w), fold_in(seed, 2, t), 0.5, 1, z.dtype)
         beta = betas[t + 1]
-        z, acceptance = _transition(
-            lambda z: p0.log_prob(z) + beta * log_ratio(z),  # noqa: B023 (called before the next turn)
+        z, acceptance = transition(
+            lambda z: p0.log_prob(z) + beta * log_ratio(z),  # noqa: B023 (called within this iteration)
             z,
             (step_size * jitter)[..., tf.newaxis] * scale,
             num_leapfrogs,
             fold_in(seed, 1, t),
         )
         step_size *= tf.exp(0.2 * (tf.reduce_mean(acceptance, axis=0) - _ACCEPTANCE))
-        step_size = tf.minimum(step_size, 1)  # in units of p0's scale; beyond, momentum turns every step around
+        step_size = tf.minimum(step_size, 1)  # in units of p0's scale; leapfrog is unstable from 2 on
     return log_w, used.stack()
 
 
-def _transition(log_density, z, step, num_leapfrogs, seed):
-    """One of Hamiltonian Monte Carlo, with steps [S, B, D]: z [S, B, D] and its probabilities of acceptance [S, B].
-
-    Neal (2011, arXiv 1206.1901), section 5.3.2.
-    """
-
-    def value_and_gradient(z):
-        with tf.GradientTape() as tape:
-            tape.watch(z)
-            value = log_density(z)
-        return value, tape.gradient(value, z)
-
-    momentum = tf.random.stateless_normal(tf.shape(z), fold_in(seed, 0), dtype=z.dtype)
-    before, gradient = value_and_gradient(z)
-    energy = before - tf.reduce_sum(momentum**2, axis=-1) / 2
-    proposal, after = z, before
-    for _ in tf.range(num_leapfrogs):
-        momentum += step * gradient / 2
-        proposal += step * momentum
-        after, gradient = value_and_gradient(proposal)
-        momentum += step * gradient / 2
-    log_accept = after - tf.reduce_sum(momentum**2, axis=-1) / 2 - energy
-    log_accept = tf.where(tf.math.is_finite(log_accept), log_accept, -np.inf)  # a trajectory that flew away
-    log_u = tf.math.log(tf.random.stateless_uniform(tf.shape(log_accept), fold_in(seed, 1), dtype=z.dtype))
-    return tf.where((log_u < log_accept)[..., tf.newaxis], proposal, z), tf.exp(tf.minimum(log_accept, 0))
+def transition(
+    log_density: Callable, z: tf.Tensor, step: tf.Tensor, num_leapfrogs: int, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One of Hamiltonian Monte Carlo, with steps [S, B, D]: z [S, B, D] and its acceptance probabilities [S, B]."""
+    kernel = tfp.mcmc.HamiltonianMonteCarlo(log_density, step, num_leapfrogs)
+    z, results = kernel.one_step(z, kernel.bootstrap_results(z), seed=seed)
+    return z, tf.exp(tf.minimum(results.log_accept_ratio, 0))

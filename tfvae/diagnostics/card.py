@@ -1,4 +1,6 @@
-"""The evaluation card: what there is to say about a trained model, for programs and for people."""
+"""The evaluation card of a trained model, as a dict for programs and as a table for people."""
+
+from typing import Any
 
 import numpy as np
 
@@ -7,26 +9,25 @@ from tfvae.diagnostics.blocks import error_of_mean
 from tfvae.diagnostics.evidence import measure
 from tfvae.diagnostics.latents import ACTIVE_THRESHOLD, posterior_mean_variances
 
-# What the card draws for the scores of disentanglement, for each of so many seeds: seconds, not the published sizes.
+# Smaller than the published sizes, so that the scores take seconds.
 _SCORE_SIZES = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
 _SCORE_SEEDS = 3
 
 
-def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
-    """What there is to say about a trained model, measured on the test set: a dict that JSON can hold.
+def evaluation_card(vae, data, num_samples: int = 5000, seed: int = 0, *, progress: bool = False) -> dict[str, Any]:
+    """The model's measurements on the test set, as a dict that JSON can hold.
 
     Args:
-        vae: a `VAE`; of a `ConditionalVAE` all is given the labels: log p(x|y), and so on.
+        vae: a `VAE`, or a `ConditionalVAE`, which is conditioned on the labels: log p(x|y), and so on.
         data: a `data.ImageData`.
-        num_samples: of q(z|x) for each image.
-        seed: of the noise.
+        num_samples, seed, progress: as for `log_evidence`.
 
     Returns:
         At its top level: `elbo`, `log_likelihood`, `kl`, `log_evidence` (means over the test images, nats per image),
         `mc_standard_error` (of log_evidence, over the noise), `elbo_mc_standard_error`, `data_standard_error` (of
         log_evidence, over the images), `bits_per_dim`, `active_units`, `inactive_latents`, `posterior_collapse`, and
-        under `how` what was measured and with which samples and seeds. Where the data's factors are known, also
-        `disentanglement`, {score: [mean, standard deviation over draws]}.
+        under `how` the data, samples and seeds. For data with known factors also `disentanglement`,
+        {score: [mean, standard deviation over draws]}.
     """
     given = vae.for_labels(data.y_test)
     measured = measure(given, data.x_test, num_samples, seed, progress=progress)
@@ -66,7 +67,7 @@ def evaluation_card(vae, data, num_samples=5000, seed=0, *, progress=False):
 
 
 def _scores(vae, data, seed):
-    """Every score of disentanglement, quickly: {score: [mean, standard deviation over draws]}."""
+    """{score: [mean, standard deviation over draws]}."""
     encode = disentanglement.means(vae)
     seeds = range(seed, seed + _SCORE_SEEDS)
     found = disentanglement.spread(lambda s: disentanglement.scores(encode, data, seed=s, **_SCORE_SIZES), seeds)
@@ -81,8 +82,8 @@ def _collapse(active, kl):
     return "no collapse"
 
 
-def format_card(card):
-    """The card as a table for people."""
+def format_card(card: dict[str, Any]) -> str:
+    """The card as a table."""
     how = card["how"]
     rows = [
         ("log evidence  log p(x)", f"{card['log_evidence']:.2f}", f"+- {card['data_standard_error']:.2f} over images, "

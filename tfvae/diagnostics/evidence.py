@@ -37,7 +37,7 @@ class Measurement(NamedTuple):
     log_evidence_standard_error: np.ndarray
 
 
-def log_evidence(vae, x, num_samples=5000, seed=0, *, progress=False):
+def log_evidence(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, progress: bool = False) -> Evidence:
     """Importance-sampled log p(x) of each example.
 
     Rezende et al. (2014, arXiv 1401.4082, appendix E); Burda et al. (2015, arXiv 1509.00519, section 5.1).
@@ -45,8 +45,7 @@ def log_evidence(vae, x, num_samples=5000, seed=0, *, progress=False):
     Args:
         x: [N, *event_shape], in the likelihood's support.
         num_samples: S, at least 2, samples of q(z|x) for each example.
-        seed: an integer.
-        progress: shows a bar.
+        progress: shows a progress bar.
 
     Raises:
         ValueError: num_samples below 2, or bad x.
@@ -55,11 +54,8 @@ def log_evidence(vae, x, num_samples=5000, seed=0, *, progress=False):
     return Evidence(measured.log_evidence, measured.log_evidence_standard_error)
 
 
-def measure(vae, x, num_samples=5000, seed=0, *, progress=False):
-    """ELBO, its two terms and log p(x) of each example, from the same samples: a `Measurement`.
-
-    Memory is bounded whatever N and S: examples and samples are taken in chunks. Arguments as for `log_evidence`.
-    """
+def measure(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, progress: bool = False) -> Measurement:
+    """ELBO, its two terms and log p(x) of each example, from the same samples; arguments as for `log_evidence`."""
     checks.count("num_samples", num_samples, 2)
     x = vae.check_support(x)
     size = int(np.prod(vae.event_shape))
@@ -75,20 +71,20 @@ def measure(vae, x, num_samples=5000, seed=0, *, progress=False):
 
 
 def _compiled(vae):
-    """`_measure_chunk` of a model as a graph, traced once for its pieces."""
+    """`_measure_chunk` as a graph, retraced only when the model's pieces change."""
     pieces = (vae.encoder, vae.decoder, vae.prior)
     traced_for, function = vae.__dict__.get("_measure_cache", (None, None))
     if traced_for is None or any(a is not b for a, b in zip(traced_for, pieces, strict=True)):
         function = tf.function(_measure_chunk, reduce_retracing=True)
-        # Past Keras, which would wrap and track the tuple.
+        # Not by attribute: Keras would wrap and track the tuple.
         vae.__dict__["_measure_cache"] = (pieces, function)
     return function
 
 
 def _measure_chunk(vae, x, num_samples, seed):
-    """[B] each: means of log p(x|z), the KL and its part of the ELBO, squares about that, log sums of w and w^2."""
+    """[B] each: log p(x|z), KL, mean of the ELBO's noisy term, squares about it, log sums of w and w^2."""
     drawn = draw(vae, x, seed, num_samples)
-    # With an exact KL only log p(x|z) makes the ELBO's estimate noisy, else all of log w.
+    # With an exact KL the only noise in the ELBO is that of log p(x|z).
     noisy = drawn.log_w if drawn.closed_form_kl is None else drawn.log_px_z
     mean = tf.reduce_mean(noisy, axis=0)
     return (
@@ -102,7 +98,7 @@ def _measure_chunk(vae, x, num_samples, seed):
 
 
 def _combined(chunks, counts):
-    """The columns of a `Measurement` from what the chunks gave, [6, chunks, B]; `counts` [chunks, 1] samples each."""
+    """The columns of a `Measurement` from the chunks' statistics [6, chunks, B] and sample counts [chunks, 1]."""
     num_samples = counts.sum()
     log_px_z, kl, mean, squares, log_sum, log_sum_squares = chunks
     log_likelihood, kl, overall = ((counts * a).sum(0) / num_samples for a in (log_px_z, kl, mean))

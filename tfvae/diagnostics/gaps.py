@@ -1,9 +1,9 @@
-"""Where log p(x) - ELBO comes from: the family of q, or one encoder for all x.
+"""The two causes of log p(x) - ELBO: the family of q, and one encoder shared by all x.
 
     log p(x) - ELBO[q(z|x)] = log p(x) - ELBO[q*_x]  +  ELBO[q*_x] - ELBO[q(z|x)]
                               approximation gap         amortization gap
 
-q*_x is the family's best member for this x alone, found by gradient. Cremer, Li and Duvenaud (2018, arXiv 1801.03558),
+q*_x is the family's best member for one x, found by gradient ascent. Cremer, Li and Duvenaud (2018, arXiv 1801.03558),
 eq. 5 and 6. Shapes: S samples, B batch, D latent.
 """
 
@@ -30,13 +30,13 @@ class InferenceGap(NamedTuple):
     """Per-example estimates in nats, [N] each, of the same samples for both q.
 
     Attributes:
-        log_evidence: as given, or importance-sampled with q*_x, a better proposal than q(z|x). A lower bound still,
-            whose errors tell too little where q*_x is much narrower than p(z|x).
+        log_evidence: as given, or importance-sampled with q*_x, a better proposal than q(z|x). A lower bound, whose
+            errors are too small where q*_x is much narrower than p(z|x).
         elbo: of q(z|x).
         best_elbo, best_elbo_standard_error: of q*_x.
         approximation: log_evidence - best_elbo.
         amortization: best_elbo - elbo; below 0 where the search for q*_x fell short.
-        approximation_standard_error, amortization_standard_error: Monte Carlo errors, as the other one.
+        approximation_standard_error, amortization_standard_error: Monte Carlo errors, as best_elbo_standard_error.
     """
 
     log_evidence: np.ndarray
@@ -50,19 +50,26 @@ class InferenceGap(NamedTuple):
 
 
 def inference_gap(
-    vae, x, num_samples=2000, *, evidence=None, num_steps=300, learning_rate=0.05, seed=0, progress=False
-):
-    """Both parts of the gap between log p(x) and the ELBO, for each example: an `InferenceGap`.
+    vae,
+    x: np.ndarray,
+    num_samples: int = 2000,
+    *,
+    evidence: Evidence | None = None,
+    num_steps: int = 300,
+    learning_rate: float = 0.05,
+    seed: int = 0,
+    progress: bool = False,
+) -> InferenceGap:
+    """The approximation and amortization gaps of each example.
 
     Args:
-        vae: its encoder gives diagonal or full normals; q*_x is of the same kind.
+        vae: a model whose encoder gives diagonal or full normals; q*_x is of the same kind.
         x: [N, *event_shape], in the likelihood's support.
-        num_samples: of each q, at least 2, for what is measured.
-        evidence: an `Evidence` for log p(x), as `annealed_log_evidence` gives it, in place of importance sampling.
-        num_steps: of Adam for each q*_x, from q(z|x) on, each with 16 samples; the rate falls along a cosine.
-        learning_rate: its start, in units of z and of the logarithm of its scale.
-        seed: an integer.
-        progress: shows a bar.
+        num_samples: of each q, at least 2, for the measurement.
+        evidence: log p(x), say by `annealed_log_evidence`, in place of importance sampling.
+        num_steps: of Adam with cosine decay for each q*_x, from q(z|x) on, with 16 samples a step.
+        learning_rate: the initial one, in units of z and of its log scale.
+        progress: shows a progress bar.
 
     Raises:
         ValueError: a number out of range, an encoder of another family, evidence of another number of x, or bad x.
@@ -73,11 +80,11 @@ def inference_gap(
     x = vae.check_support(x)
     if evidence is not None:
         if not isinstance(evidence, Evidence):
-            raise ValueError(f"evidence must be an Evidence, got {type(evidence).__name__}")
+            raise checks.InputTypeError(f"evidence must be an Evidence, got {type(evidence).__name__}")
         for values in evidence:
             if np.shape(values) != (len(x),):
                 raise ValueError(f"evidence must be of {len(x)} examples, got shape {np.shape(values)}")
-    _parameters(vae.rows(slice(1)).encode(x[:1]))  # refuses other families
+    parameters(vae.rows(slice(1)).encode(x[:1]))  # raises for other families
     at_once = 16
     search = {"num_samples": at_once, "num_steps": num_steps, "learning_rate": learning_rate}
     optimize = tf.function(functools.partial(_optimize, **search), reduce_retracing=True)
@@ -99,18 +106,18 @@ def inference_gap(
     return gap._replace(log_evidence=evidence.value, approximation=approximation, approximation_standard_error=error)
 
 
-def _parameters(qz_x):
-    """loc [B, D], the logarithm of the Cholesky factor's diagonal [B, D] and, of full normals, its rest [B, D, D]."""
+def parameters(qz_x: tfd.Distribution) -> list[tf.Tensor]:
+    """loc [B, D], log diagonal of the Cholesky factor [B, D] and, of full normals, the factor [B, D, D]."""
     if isinstance(qz_x, tfd.MultivariateNormalDiag):
         return [qz_x.mean(), tf.math.log(qz_x.stddev())]
     if isinstance(qz_x, tfd.MultivariateNormalTriL):
-        tril = qz_x.scale.to_dense()  # the covariance's own factor would have lost small diagonals to rounding
+        tril = qz_x.scale.to_dense()  # a Cholesky factorization of the covariance would round small diagonals away
         return [qz_x.mean(), tf.math.log(tf.linalg.diag_part(tril)), tril]
     raise ValueError(f"encoder must give diagonal or full normals, got {type(qz_x).__name__}")
 
 
-def _normal(parameters):
-    loc, log_scale, *rest = parameters
+def _normal(params):
+    loc, log_scale, *rest = params
     if not rest:
         return tfd.MultivariateNormalDiag(loc, tf.exp(log_scale))
     lower = tf.linalg.band_part(rest[0], -1, 0)
@@ -118,32 +125,30 @@ def _normal(parameters):
 
 
 def _optimize(vae, x, seed, *, num_samples, num_steps, learning_rate):
-    """The parameters of q*_x, by Adam on -ELBO, each example's on its own."""
-    parameters = _parameters(vae.encode(x))
-    means, squares = ([tf.zeros_like(p) for p in parameters] for _ in range(2))
+    """The parameters of q*_x, by Adam (written out: a Keras optimizer needs variables, here B differs by block)."""
+    params = parameters(vae.encode(x))
+    means, squares = ([tf.zeros_like(p) for p in params] for _ in range(2))
     for step in tf.range(num_steps):
         with tf.GradientTape() as tape:
-            tape.watch(parameters)
-            q = _normal(parameters)
+            tape.watch(params)
+            q = _normal(params)
             z = q.sample(num_samples, seed=fold_in(seed, step))  # [S, B, D]
-            # Without the score, whose mean is 0: no noise is left where q* = p(z|x) (Roeder et al. 2017, 1703.09194).
-            log_q = _normal([tf.stop_gradient(p) for p in parameters]).log_prob(z)
+            # Without the score term, of mean 0, the gradient is exact at q* = p(z|x) (Roeder et al. 2017, 1703.09194).
+            log_q = _normal([tf.stop_gradient(p) for p in params]).log_prob(z)
             elbo = tf.reduce_mean(Draw(q, vae.prior, z, vae.decode(z).log_prob(x), log_qz_x=log_q).log_w, axis=0)
-        gradients = tape.gradient(elbo, parameters)
+        gradients = tape.gradient(elbo, params)
         done = tf.cast(step, x.dtype)
         rate = learning_rate * (1 + tf.cos(math.pi * done / num_steps)) / 2
         means = [0.9 * m + 0.1 * g for m, g in zip(means, gradients, strict=True)]
         squares = [0.99 * s + 0.01 * g**2 for s, g in zip(squares, gradients, strict=True)]
         means_hat = [m / (1 - 0.9 ** (done + 1)) for m in means]
         squares_hat = [s / (1 - 0.99 ** (done + 1)) for s in squares]
-        parameters = [
-            p + rate * m / (tf.sqrt(s) + 1e-8) for p, m, s in zip(parameters, means_hat, squares_hat, strict=True)
-        ]
-    return parameters
+        params = [p + rate * m / (tf.sqrt(s) + 1e-8) for p, m, s in zip(params, means_hat, squares_hat, strict=True)]
+    return params
 
 
 def _log_weights(vae, x, best, num_samples, seed):
-    """log p(x, z) - log q(z): [2, S, B], of q(z|x) and of q*_x, by the same noise."""
+    """log p(x, z) - log q(z): [2, S, B], of q(z|x) and of q*_x, from the same noise."""
     log_w = []
     for q in (vae.encode(x), _normal(best)):
         z = q.sample(num_samples, seed=seed)
@@ -156,7 +161,7 @@ def _gaps(log_w, best_log_w):
     num_samples = len(log_w)
     elbo, best_elbo = log_w.mean(axis=0), best_log_w.mean(axis=0)
     log_evidence = np.logaddexp.reduce(best_log_w) - np.log(num_samples)
-    # What one sample adds to log mean w - mean log w, to first order.
+    # Influence function of log mean w - mean log w.
     influence = np.exp(best_log_w - log_evidence) - best_log_w
     best_error, approximation_error, amortization_error = (
         a.std(axis=0, ddof=1) / np.sqrt(num_samples) for a in (best_log_w, influence, best_log_w - log_w)

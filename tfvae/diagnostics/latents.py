@@ -1,6 +1,6 @@
-"""What the latents of a trained model do: which are active, what they cost, where they lie together."""
+"""The latents of a trained model: rate and distortion, active units, the aggregate posterior."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,10 +15,10 @@ ACTIVE_THRESHOLD = 0.01
 
 
 class RateDistortion(NamedTuple):
-    """A model's place in the plane of rate and distortion, means over examples in nats, each with its standard error.
+    """Rate and distortion of a model, means over examples in nats.
 
     Attributes:
-        rate: KL(q(z|x) || p(z)), what z tells of x at most.
+        rate: KL(q(z|x) || p(z)), an upper bound on the mutual information of x and z.
         distortion: -E_q[log p(x|z)]; rate + distortion = -ELBO.
         rate_standard_error, distortion_standard_error: over the examples.
     """
@@ -29,20 +29,22 @@ class RateDistortion(NamedTuple):
     distortion_standard_error: float
 
 
-def rate_distortion(vaes, x, num_samples=100, seed=0):
+def rate_distortion(
+    vaes: dict[Any, Any], x: np.ndarray, num_samples: int = 100, seed: int = 0
+) -> dict[Any, RateDistortion]:
     """{name: `RateDistortion`} of each model, say of one recipe under several betas.
 
     Alemi et al. (2018, "Fixing a Broken ELBO", arXiv 1711.00464), eq. 4 and 5. `plots.rate_distortion` draws it.
 
     Args:
-        vaes: {name: VAE}, of the same x and likelihood, so that distortions compare.
-        x, num_samples, seed: as for `log_evidence`; the same noise for all. N is at least 2.
+        vaes: {name: VAE}, with the same likelihood, so that distortions are comparable.
+        x, num_samples, seed: as for `log_evidence`, with N at least 2; the same noise for all models.
 
     Raises:
-        ValueError: `log_evidence`'s, a single example, or no dict.
+        ValueError: as `log_evidence`; a single example; vaes that are not a dict.
     """
     if not isinstance(vaes, dict):
-        raise ValueError(f"vaes must be a dict, {{name: VAE}}, got {type(vaes).__name__}")
+        raise checks.InputTypeError(f"vaes must be a dict, {{name: VAE}}, got {type(vaes).__name__}")
     if len(x) < 2:
         raise ValueError(f"x must hold at least 2 examples for an error over them, got {len(x)}")
     points = {}
@@ -54,10 +56,14 @@ def rate_distortion(vaes, x, num_samples=100, seed=0):
     return points
 
 
-def active_units(vae, x, threshold=ACTIVE_THRESHOLD):
-    """Which latents are active: booleans [D], True where Var_x(E_q[z|x]) exceeds the threshold.
+def active_units(vae, x: np.ndarray, threshold: float = ACTIVE_THRESHOLD) -> np.ndarray:
+    """Var_x(E_q[z|x]) > threshold: booleans [D].
 
     Burda et al. (2015, arXiv 1509.00519, section 5.2), with their threshold of 0.01.
+
+        >>> model = tfvae.linear.LinearGaussian(np.eye(3, 2), np.zeros(3), 0.5)
+        >>> tfvae.diagnostics.active_units(tfvae.VAE(model.posterior, model.likelihood, model.prior), np.eye(3))
+        array([ True,  True])
 
     Raises:
         ValueError: fewer than 2 examples, a threshold that is not above 0, or bad x.
@@ -66,18 +72,19 @@ def active_units(vae, x, threshold=ACTIVE_THRESHOLD):
     return posterior_mean_variances(vae, x) > threshold
 
 
-def posterior_mean_variances(vae, x, batch_size=1024):
+def posterior_mean_variances(vae, x: np.ndarray) -> np.ndarray:
+    """Var_x(E_q[z|x]): [D]."""
     x = vae.check_support(x)
     if len(x) < 2:
         raise ValueError(f"x must hold at least 2 examples for a variance over them, got {len(x)}")
-    parts = [slice(first, first + batch_size) for first in range(0, len(x), batch_size)]
+    parts = [slice(first, first + 1024) for first in range(0, len(x), 1024)]
     return np.concatenate([vae.rows(part).encode(x[part]).mean().numpy() for part in parts]).var(axis=0)
 
 
-def aggregate_posterior(vae, x):
-    """q(z) = 1/N sum_n q(z|x_n), a mixture with one component an example: a `tfd.Distribution` over [D].
+def aggregate_posterior(vae, x: np.ndarray) -> tfd.Distribution:
+    """q(z) = 1/N sum_n q(z|x_n), a mixture over [D].
 
-    Where p(x) is the data's distribution and q(z|x) the exact posterior, q(z) = p(z); a collapsed model has that too.
+    q(z) = p(z) where p(x) is the data's distribution and q(z|x) the exact posterior, but also under posterior collapse.
     """
     qz_x = vae.encode(x)
     return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(len(x), qz_x.dtype)), qz_x)

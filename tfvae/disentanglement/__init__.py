@@ -1,10 +1,8 @@
 """Scores that compare latents with known factors, by their published definitions.
 
-Of points, latents [N, D] and factors [N, F]: `mig`, `modularity`, `sap`, `dci`. Of an encoder and data, from which they
-draw their own images: `beta_vae_score`, `factor_vae_score`. Data with known factors have `factor_sizes` (F integers),
-`factor_names`, `sample_factors(n, seed)` -> int64 [n, F] and `images(factors)` -> float32 [n, H, W, C]; where some
-factors' values have no order, also `categorical`, their indices. One draw gives one number: `spread` tells how much it
-depends on the draw. How much it depends on the training's seed, only other trainings tell.
+`mig`, `modularity`, `sap` and `dci` take points: latents [N, D] and factors [N, F]. `beta_vae_score` and
+`factor_vae_score` take an encoder and `points.FactorData`, and draw their own images. `spread` repeats a score over
+seeds; it measures the variation between draws, not between trainings.
 """
 
 from tfvae.disentanglement.information import mig, modularity, mutual_information

@@ -1,4 +1,4 @@
-"""Disentanglement by holding one factor fixed while the others vary. Shapes: L images a set, D latents, F factors."""
+"""Disentanglement by fixing one factor while the others vary. Shapes: L images a set, D latents, F factors."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -7,22 +7,29 @@ from tfvae.disentanglement import points
 from tfvae.support.checks import count
 
 
-def beta_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size=64, seed=0):
-    """How well a linear classifier tells which factor two images share: its accuracy on sets that it has not seen.
+def beta_vae_score(
+    encode: points.Encode,
+    data: points.FactorData,
+    *,
+    num_train: int = 10_000,
+    num_test: int = 5_000,
+    set_size: int = 64,
+    seed: int = 0,
+) -> float:
+    """Test accuracy of a linear classifier that predicts which factor the images of a pair share.
 
-    Higgins et al. (2017, "beta-VAE", section 3). For each set: L pairs of images whose factor k is equal within the
-    pair, all others random; the mean of |z - z'| over the pairs is classified, by logistic regression. A score of
-    1 / F is chance.
+    Higgins et al. (2017, "beta-VAE", section 3). A set is L pairs of images that share factor k, all others random;
+    logistic regression predicts k from the mean of |z - z'| over the pairs. Chance is 1 / F.
 
     Args:
         encode: images [n, H, W, C] -> latents [n, D], say means of q(z|x).
-        data: with `factor_sizes`, `sample_factors(n, seed)` -> [n, F] and `images(factors)` -> [n, H, W, C].
-        num_train, num_test: sets; 2 L images each. The defaults are those of Locatello et al. (2019, arXiv 1811.12359).
+        data: has known factors.
+        num_train, num_test: sets, of 2 L images. The defaults are those of Locatello et al. (2019, arXiv 1811.12359).
         set_size: L.
-        seed: of all that is drawn.
+        seed: for factors and sets.
 
     Raises:
-        ValueError: data whose factors are not known, a number below 1, too few sets for the factors.
+        ValueError: data without known factors, a number below 1, fewer than 10 training sets a factor.
     """
     rng, varying = _checked(data, num_train, num_test, set_size, seed)
 
@@ -38,16 +45,25 @@ def beta_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size=6
     return float(classifier.score(*draw(num_test)))
 
 
-def factor_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size=64, least_deviation=0.05, seed=0):
-    """How often the latent that varies least tells which factor was held fixed: a majority vote's accuracy.
+def factor_vae_score(
+    encode: points.Encode,
+    data: points.FactorData,
+    *,
+    num_train: int = 10_000,
+    num_test: int = 5_000,
+    set_size: int = 64,
+    least_deviation: float = 0.05,
+    seed: int = 0,
+) -> float:
+    """Test accuracy of a majority vote that predicts the fixed factor from the latent that varies least.
 
-    Kim and Mnih (2018, arXiv 1802.05983, section 4). For each set: L images that share factor k, all others random;
-    the latent whose variance over the set, relative to its variance over the data, is least casts a vote for k. A score
-    of 1 / F is chance. Arguments and errors as for `beta_vae_score` (a set here has L images), and:
+    Kim and Mnih (2018, arXiv 1802.05983, section 4). A set is L images that share factor k, all others random; the
+    latent with the least variance over the set, relative to its variance over the data, votes for k. Chance is 1 / F.
+    Arguments and errors as for `beta_vae_score`, and:
 
     Args:
-        least_deviation: latents whose standard deviation over the data is below it are left out, as inactive. If all
-            are, the score is 0.
+        least_deviation: latents with a smaller standard deviation over the data are left out as inactive. If all are,
+            the score is 0.
     """
     rng, varying = _checked(data, num_train, num_test, set_size, seed)
     num = min(10_000, num_train * set_size)
@@ -72,7 +88,7 @@ def factor_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size
 
 
 def _checked(data, num_train, num_test, set_size, seed):
-    """A generator of random numbers and the indices of the varying factors, once the arguments are checked."""
+    """A random generator and the indices of the varying factors; checks the arguments."""
     varying = points.varying(data)
     for name, value in (("num_train", num_train), ("num_test", num_test), ("set_size", set_size)):
         count(name, value)
@@ -82,7 +98,7 @@ def _checked(data, num_train, num_test, set_size, seed):
 
 
 def _balanced(num, num_factors, rng):
-    """Which factor each set holds fixed: all of them equally often, or nearly, in random order."""
+    """The fixed factor of each set: [num], balanced, in random order."""
     return rng.permutation(np.arange(num) % num_factors)
 
 

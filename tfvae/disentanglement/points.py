@@ -1,14 +1,31 @@
-"""Latents beside the known factors of the images they encode. Shapes: N points, D latents, F factors."""
+"""Latents and the known factors of the images they encode. Shapes: N points, D latents, F factors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
+Encode = Callable[[np.ndarray], Any]  # images [n, H, W, C] -> latents [n, D], an array or a tensor
 
-def checked(latents, factors, least=100):
+
+class FactorData(Protocol):
+    """Data with known factors. Optional: `categorical`, the indices of factors whose values have no order."""
+
+    factor_sizes: Sequence[int]  # F
+
+    def sample_factors(self, num: int, seed: int) -> np.ndarray:
+        """int64 [num, F]."""
+
+    def images(self, factors: np.ndarray) -> np.ndarray:
+        """[n, F] -> float32 [n, H, W, C]."""
+
+
+def checked(latents, factors, categorical=()) -> tuple[np.ndarray, np.ndarray]:
     """latents as float64 [N, D] and factors as integers [N, F].
 
     Raises:
         ValueError: factors missing, not integers or constant; shapes that do not fit; latents that are not finite;
-            fewer than `least` points.
+            fewer than 100 points; `categorical` that are not indices of factors.
     """
     if factors is None:
         raise ValueError("factors must be known, an array [N, F], got None")
@@ -19,22 +36,21 @@ def checked(latents, factors, least=100):
         raise ValueError(f"factors must have shape [N, F] with N {len(latents)}, got {list(factors.shape)}")
     if not np.issubdtype(factors.dtype, np.integer):
         raise ValueError(f"factors must hold integers, got {factors.dtype}")
-    if len(latents) < least:
-        raise ValueError(f"latents must hold at least {least} points for this score, got {len(latents)}")
+    if len(latents) < 100:
+        raise ValueError(f"latents must hold at least 100 points for this score, got {len(latents)}")
     if not np.isfinite(latents).all():
         raise ValueError(f"latents must be finite, got {latents[~np.isfinite(latents)][0]}")
     constant = np.flatnonzero(factors.min(axis=0) == factors.max(axis=0))
     if len(constant):
         raise ValueError(f"factors must vary, got one value alone in column {constant[0]}")
+    for k in categorical:
+        if not 0 <= k < factors.shape[1]:
+            raise ValueError(f"categorical must hold indices of the {factors.shape[1]} factors, got {k}")
     return latents, factors
 
 
-def varying(data):
-    """The indices of the factors that have more than one value: [F].
-
-    Raises:
-        ValueError: `data` does not know its factors, or none varies.
-    """
+def varying(data: FactorData) -> np.ndarray:
+    """The indices of the factors with more than one value; ValueError if there are none, or no known factors."""
     for name in ("factor_sizes", "sample_factors", "images"):
         if getattr(data, name, None) is None:
             raise ValueError(f"data must have known factors, got {type(data).__name__}, which has no {name}")
@@ -44,13 +60,13 @@ def varying(data):
     return found
 
 
-def encoded(encode, data, factors, batch_size=1024):
-    """The latents of the images that have these factors: [n, F] -> float64 [n, D]."""
-    blocks = (factors[i : i + batch_size] for i in range(0, len(factors), batch_size))
+def encoded(encode: Encode, data: FactorData, factors: np.ndarray) -> np.ndarray:
+    """The latents of the images with these factors: [n, F] -> float64 [n, D]."""
+    blocks = (factors[i : i + 1024] for i in range(0, len(factors), 1024))
     return np.concatenate([np.asarray(encode(data.images(block)), np.float64) for block in blocks])
 
 
-def two_largest(scores):
-    """The largest and the next of each column of scores [D, F], all at least 0: [F] each; one latent's next is 0."""
+def two_largest(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two largest of each column of nonnegative scores [D, F]: [F] each; the second is 0 if D = 1."""
     ordered = np.sort(np.vstack([np.zeros(scores.shape[1]), scores]), axis=0)
     return ordered[-1], ordered[-2]

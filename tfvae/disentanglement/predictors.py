@@ -1,5 +1,6 @@
 """Disentanglement by predicting factors from latents. Shapes: N points, D latents, F factors."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,19 +15,23 @@ from tfvae.support.checks import count
 
 
 class DCI(NamedTuple):
-    """What `dci` gives, each in [0, 1]."""
+    """The three scores of `dci`, each in [0, 1]."""
 
     disentanglement: float
     completeness: float
     informativeness: float
 
 
-def sap(latents, factors, *, categorical=()):
+def sap(latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] = ()) -> float:
     """The separated attribute predictability: 1/F sum_k (S_j*k - max_{j != j*} S_jk), in [0, 1].
 
-    Kumar et al. (2018, arXiv 1711.00848). S_jk says how well latent j alone predicts factor k: the R^2 of a linear
-    regression; for a categorical factor the balanced accuracy of thresholds, one fewer than the factor has
-    values, by a decision tree. As chance gives 1 / values, a perfect categorical factor counts 1 - 1 / values.
+    Kumar et al. (2018, arXiv 1711.00848). S_jk is the R^2 of a linear regression of factor k on latent j; for a
+    categorical factor the balanced accuracy of a decision tree with one leaf a value. There, chance is 1 / values, so a
+    perfect latent scores 1 - 1 / values.
+
+        >>> factors = np.random.default_rng(0).integers(0, 4, [1000, 2])
+        >>> round(tfvae.disentanglement.sap(factors.astype(float), factors), 2)
+        1.0
 
     Args:
         latents: [N, D].
@@ -36,33 +41,38 @@ def sap(latents, factors, *, categorical=()):
     Raises:
         ValueError: bad arrays or indices, fewer than 100 points.
     """
-    latents, factors = points.checked(latents, factors)
-    _check_categorical(categorical, factors)
+    latents, factors = points.checked(latents, factors, categorical)
     predicted = [
-        _by_thresholds(latents, factor) if k in categorical else r_regression(latents, factor) ** 2
+        _tree_accuracy(latents, factor) if k in categorical else r_regression(latents, factor) ** 2
         for k, factor in enumerate(factors.T)
     ]
     first, second = points.two_largest(np.transpose(predicted))
     return float(np.mean(first - second))
 
 
-def dci(latents, factors, *, categorical=(), num_trees=10, test_fraction=0.2, seed=0):
+def dci(
+    latents: np.ndarray,
+    factors: np.ndarray,
+    *,
+    categorical: Sequence[int] = (),
+    num_trees: int = 10,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> DCI:
     """Disentanglement, completeness and informativeness: a `DCI`.
 
     Eastwood and Williams (2018, "A framework for the quantitative evaluation of disentangled representations", section
-    2), with random forests, one of the paper's two kinds of regressors. R_jk is the importance of latent j in the
-    forest for factor k.
+    2), with random forests. R_jk is the importance of latent j in the forest for factor k.
 
-    Disentanglement: over latents, weighted by their share of all importance, the mean of 1 - entropy (to base F) of how
-    a latent's importance falls upon the factors. Completeness: over factors, the mean of 1 - entropy (to base D) of how
-    a factor's falls upon the latents. Informativeness: over factors, the mean of 1 - RMSE / standard deviation of the
-    factor on points held out, at least 0; of a categorical factor, the accuracy.
+    Disentanglement: the mean over latents, weighted by importance, of 1 - H_F(R_j. / sum_k R_jk), H_F the entropy to
+    base F. Completeness: the mean over factors of 1 - H_D(R_.k / sum_j R_jk). Informativeness: the mean over factors of
+    1 - RMSE / standard deviation on held-out points, at least 0; for a categorical factor, the accuracy.
 
     Args:
         latents, factors, categorical: as for `sap`.
-        num_trees: of each forest.
-        test_fraction: of the points, held out.
-        seed: of the split and the forests.
+        num_trees: in each forest.
+        test_fraction: share of the points to hold out.
+        seed: for the split and the forests.
 
     Raises:
         ValueError: bad arrays or arguments, fewer than 100 points.
@@ -70,8 +80,7 @@ def dci(latents, factors, *, categorical=(), num_trees=10, test_fraction=0.2, se
     count("num_trees", num_trees)
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
-    latents, factors = points.checked(latents, factors)
-    _check_categorical(categorical, factors)
+    latents, factors = points.checked(latents, factors, categorical)
     split = train_test_split(latents, factors, test_size=test_fraction, random_state=seed)
     found = [_forest(*split, k, k in categorical, num_trees, seed) for k in range(factors.shape[1])]
     importance = np.array([forest.feature_importances_ for forest, _ in found]).T  # [D, F]
@@ -83,15 +92,15 @@ def dci(latents, factors, *, categorical=(), num_trees=10, test_fraction=0.2, se
     )
 
 
-def _by_thresholds(latents, factor):
-    """How well cuts of each latent tell the factor's classes: balanced accuracy, [D]."""
+def _tree_accuracy(latents, factor):
+    """Balanced accuracy of a one-latent decision tree, [D]."""
     tree = DecisionTreeClassifier(max_leaf_nodes=len(np.unique(factor)), class_weight="balanced", random_state=0)
     columns = latents.T[..., np.newaxis]
     return [balanced_accuracy_score(factor, tree.fit(column, factor).predict(column)) for column in columns]
 
 
 def _forest(z_train, z_test, v_train, v_test, k, categorical, num_trees, seed):
-    """A forest for factor k, and how well it predicts what was held out, in [0, 1]."""
+    """A forest for factor k, and its score on the held-out points, in [0, 1]."""
     kind = RandomForestClassifier if categorical else RandomForestRegressor
     forest = kind(num_trees, max_features=1.0, random_state=seed).fit(z_train, v_train[:, k])
     score = forest.score(z_test, v_test[:, k])  # accuracy, or R^2 = 1 - (RMSE / standard deviation)^2
@@ -99,14 +108,8 @@ def _forest(z_train, z_test, v_train, v_test, k, categorical, num_trees, seed):
 
 
 def _concentration(importance):
-    """1 - entropy, to the base of their number, of each row's shares; 0 for a row of zeros: [rows]."""
+    """1 - the normalized entropy of each row's shares; 0 for a row of zeros: [rows]."""
     total = importance.sum(axis=1, keepdims=True)
     shares = np.where(total > 0, importance / np.where(total > 0, total, 1), 1 / importance.shape[1])
     entropy = -np.sum(shares * np.log(np.where(shares > 0, shares, 1)), axis=1)
     return 1 - entropy / np.log(max(importance.shape[1], 2))
-
-
-def _check_categorical(categorical, factors):
-    for k in categorical:
-        if not 0 <= k < factors.shape[1]:
-            raise ValueError(f"categorical must hold indices of the {factors.shape[1]} factors, got {k}")

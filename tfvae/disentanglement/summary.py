@@ -1,5 +1,6 @@
-"""Several scores of an encoder at once, and how much they depend on what was drawn."""
+"""Several scores of an encoder at once, and their spread over draws."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,42 +16,50 @@ NAMES = ("mig", "sap", "dci", "modularity", "beta_vae_score", "factor_vae_score"
 
 
 class Spread(NamedTuple):
-    """Of a number over seeds: its mean, and the standard deviation of one draw."""
+    """The mean of a score over seeds, and the standard deviation of one draw."""
 
     mean: float
     standard_deviation: float
 
 
-def means(vae):
-    """The encoder whose latents are scored: images [n, *event_shape] -> means of q(z|x) [n, D], compiled."""
+def means(vae) -> points.Encode:
+    """The encoder to score: images [n, *event_shape] -> means of q(z|x) [n, D], compiled."""
     signature = [tf.TensorSpec([None, *vae.event_shape], tf.float32)]
     return tf.function(lambda x: vae.encode(x).mean(), input_signature=signature)
 
 
-def draw(encode, data, num_points=10_000, seed=0):
-    """Latents [N, D] and factors [N, F] of images drawn at random; factors of a single value are left out.
-
-    Raises:
-        ValueError: data whose factors are not known.
-    """
+def draw(
+    encode: points.Encode, data: points.FactorData, num_points: int = 10_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Latents [N, D] and factors [N, F] of random images, without constant factors; ValueError if none are known."""
     varying = points.varying(data)
     factors = data.sample_factors(num_points, seed)
     return points.encoded(encode, data, factors), factors[:, varying]
 
 
-def scores(encode, data, names=NAMES, *, num_points=10_000, num_train=10_000, num_test=5_000, set_size=64, seed=0):
+def scores(
+    encode: points.Encode,
+    data: points.FactorData,
+    names: Sequence[str] = NAMES,
+    *,
+    num_points: int = 10_000,
+    num_train: int = 10_000,
+    num_test: int = 5_000,
+    set_size: int = 64,
+    seed: int = 0,
+) -> dict[str, float]:
     """The named scores of an encoder: {name: score}; `dci` gives three.
 
     Args:
         encode: images [n, H, W, C] -> latents [n, D]; of a model, `means(vae)`.
-        data: with known factors, see above.
+        data: has known factors.
         names: some of `NAMES`.
-        num_points: for the scores of points.
-        num_train, num_test, set_size: for the scores that draw their own images, as there.
-        seed: of all that is drawn.
+        num_points: for `mig`, `modularity`, `sap` and `dci`.
+        num_train, num_test, set_size: as for `beta_vae_score`.
+        seed: for images, splits and forests.
 
     Raises:
-        ValueError: an unknown name, data whose factors are not known, too few points for a score.
+        ValueError: an unknown name, data without known factors, too few points for a score.
     """
     for name in names:
         check_name("names", name, NAMES)
@@ -72,8 +81,11 @@ def scores(encode, data, names=NAMES, *, num_points=10_000, num_train=10_000, nu
     return {name: value for chosen in names for name, value in calls[chosen]().items()}
 
 
-def spread(score, seeds=range(5)):
-    """How much a score depends on what was drawn: a `Spread`, or {name: `Spread`} of a dict of scores.
+def spread(score: Callable, seeds: Sequence[int] = range(5)) -> Spread | dict[str, Spread]:
+    """The variation of a score between draws: a `Spread`, or {name: `Spread`} of a dict of scores.
+
+        >>> tfvae.disentanglement.spread(lambda seed: seed, range(3))
+        Spread(mean=1.0, standard_deviation=1.0)
 
     Args:
         score: seed -> a number or a dict of numbers, such as `lambda seed: scores(encode, data, seed=seed)`.

@@ -1,4 +1,4 @@
-"""Distributions that TFP lacks, and the invertible maps behind flows. Those of pixels live in `likelihoods`."""
+"""Distributions that TFP lacks, and the invertible maps behind flows. Distributions of pixels are in `likelihoods`."""
 
 from tfvae.distributions.flows import Coupling, Flow, InverseAutoregressive, stacked
 from tfvae.distributions.pushforward import Pushforward

@@ -1,19 +1,21 @@
-"""Invertible maps of latents whose Jacobian has a cheap determinant: what flow posteriors and a flow prior are made of.
+"""Invertible maps of latents with a cheap Jacobian determinant, for flow posteriors and the flow prior.
 
-Each has `push(eps, context) -> z, log|det dz/deps|` and the inverse `pull(z, context) -> eps, log|det dz/deps|`, over
-[..., D]; `context` [B, C] or None. They compute in Keras' `floatx`, whatever the mixed precision of the networks below.
+Each is a `pushforward.Transform`, and computes in Keras' `floatx` whatever the mixed precision of the networks below.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras as tfk
+from tensorflow_probability import distributions as tfd
 
 from tfvae.support import checks
 
 tfb = tfp.bijectors
-tfd = tfp.distributions
 
-# Bias of the gate: a step starts by keeping sigmoid(2) = 0.88 of its input.
+# Bias of the gate: initially a step keeps sigmoid(2) = 0.88 of its input.
 _GATE = 2.0
 
 
@@ -21,19 +23,19 @@ class Flow(tf.Module):
     """Steps after a diagonal normal: z_0 = loc + scale eps, z_t = step_t(z_t-1).
 
     Args:
-        steps: maps with `push` and `pull`.
-        latent_size: D. A context [B, 2 D + C] is split into loc, the scale before its softplus, and what the steps
-            depend on; without one, the flow starts from N(0, I).
+        steps: each a `Transform`.
+        latent_size: D. A context [B, 2 D + C] is split into loc, the scale before its softplus, and the context of the
+            steps; without one, the flow starts from N(0, I).
         loc_scale: [..., 2 D] -> loc and scale, [..., D] each.
     """
 
-    def __init__(self, steps, latent_size, loc_scale=None):
+    def __init__(self, steps: Sequence, latent_size: int, loc_scale: Any = None):
         super().__init__()
         self._loc_scale = loc_scale
         self.steps = steps
         self.latent_size = latent_size
 
-    def base(self, context):
+    def base(self, context: tf.Tensor | None) -> tfd.MultivariateNormalDiag:
         """N(loc, diag(scale^2)): batch shape [B]."""
         loc, scale, _ = self._split(context)
         return tfd.MultivariateNormalDiag(loc, scale)
@@ -65,14 +67,15 @@ class Flow(tf.Module):
 class InverseAutoregressive(tf.Module):
     """z_i = g_i eps_i + (1 - g_i) m_i, where the gate g and m depend on eps_<i and the context.
 
-    Kingma et al. (2016, arXiv 1606.04934, eq. 13 and 14). `push` is one pass of the network; `pull`, which the density
-    of anything but own samples needs, is D of them. It is `tfb.Invert` of a `tfb.MaskedAutoregressiveFlow`.
+    Kingma et al. (2016, arXiv 1606.04934, eq. 13 and 14). `push` is one pass of the network, `pull` is D passes. It is
+    `tfb.Invert` of a `tfb.MaskedAutoregressiveFlow`, which passes its network three times more for the density of its
+    own samples.
 
     Args:
         latent_size: D, at least 2.
         context_size: C, at least 1.
-        hidden_sizes: of the masked network (`tfb.AutoregressiveNetwork`), at least one.
-        reverse: whether i counts from the last latent to the first.
+        hidden_sizes: of the masked `tfb.AutoregressiveNetwork`, at least one.
+        reverse: whether i runs from the last latent to the first.
         seed: fixes the initial weights.
     """
 
@@ -92,7 +95,7 @@ class InverseAutoregressive(tf.Module):
         )
         self.network.build((None, latent_size))
 
-    def parameters(self, eps, context):
+    def parameters(self, eps: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """log g, m: [..., D] each."""
         raw_gate, m = tf.unstack(self.network(eps, conditional_input=context), axis=-1)
         return tf.math.log_sigmoid(raw_gate + _GATE), m
@@ -107,7 +110,7 @@ class InverseAutoregressive(tf.Module):
             log_gate, m = self.parameters(eps, context)
             return m + (z - m) * tf.exp(-log_gate), log_gate
 
-        # Each pass makes one more latent right, in their order; a gate needs those before its own alone.
+        # Each pass solves one more latent, in autoregressive order: a gate depends only on earlier latents.
         start = (z, tf.zeros_like(z))
         eps, log_gate = tf.while_loop(lambda *_: True, improved, start, maximum_iterations=self.latent_size)
         return eps, tf.reduce_sum(log_gate, axis=-1)
@@ -116,8 +119,8 @@ class InverseAutoregressive(tf.Module):
 class Coupling(tf.Module):
     """z_a = eps_a, z_b = scale eps_b + shift, where scale and shift depend on eps_a and the context.
 
-    Dinh et al. (2016, arXiv 1605.08803, eq. 4 and 5), with log scale = tanh(.). One pass either way. It starts near
-    the identity.
+    Dinh et al. (2016, arXiv 1605.08803, eq. 4 and 5), with log scale = tanh(.). One pass in either direction; the
+    initial weights make it near the identity.
 
     Args:
         latent_size: D, at least 2; the halves a and b differ by one where it is odd.
@@ -134,11 +137,10 @@ class Coupling(tf.Module):
         kept, changed = reversed(self.sizes) if reverse else self.sizes
         sizes = [kept, *hidden_sizes, 2 * changed]
         gains = [1.0] * len(hidden_sizes) + [1e-2]
-        self.layers = [
-            _dense(*layer, seed, i) for i, layer in enumerate(zip(sizes[:-1], sizes[1:], gains, strict=True))
-        ]
-        # Added after the first layer, so that a context is not copied for each of the samples of eps.
-        self.of_context = _dense(context_size, hidden_sizes[0], 1.0, seed, len(sizes)) if context_size else None
+        layers = enumerate(zip(sizes[:-1], sizes[1:], gains, strict=True))
+        self.layers = [_dense(*layer, seed, i) for i, layer in layers]
+        # Added after the first layer, so that a context is not tiled over samples of eps.
+        self.of_context: Any = _dense(context_size, hidden_sizes[0], 1.0, seed, len(sizes)) if context_size else None
         self.activation = tfk.activations.get(activation)
 
     def push(self, eps, context=None):
@@ -168,16 +170,16 @@ class Coupling(tf.Module):
 
 
 def stacked(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed, loc_scale=None):
-    """A `Flow` of several steps of one kind, each in the reverse order of the one before."""
+    """A `Flow` of num_steps steps of one class, in alternating order of the latents."""
     checks.count("latent_size", latent_size, 2)
     checks.count("num_steps", num_steps)
     checks.sizes("hidden_sizes", hidden_sizes)
-    seeds = [None if seed is None else seed + 10 * (i + 1) for i in range(num_steps)]
-    steps = [
-        step(latent_size, context_size, hidden_sizes, activation, reverse=bool(i % 2), seed=s)
-        for i, s in enumerate(seeds)
-    ]
-    return Flow(steps, latent_size, loc_scale)
+
+    def made(i):
+        step_seed = None if seed is None else seed + 10 * (i + 1)
+        return step(latent_size, context_size, hidden_sizes, activation, reverse=bool(i % 2), seed=step_seed)
+
+    return Flow([made(i) for i in range(num_steps)], latent_size, loc_scale)
 
 
 def _dense(inputs, size, gain, seed, i):

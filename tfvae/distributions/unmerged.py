@@ -1,40 +1,31 @@
-"""What a decoder of one batch axis says of latents with several, and a flat batch of distributions seen so."""
+"""Decoders with one batch axis applied to latents with several: axes are merged for the network and restored after."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras as tfk
+from tensorflow_probability import distributions as tfd
 
-tfd = tfp.distributions
 
-
-def decoded(decoder, z):
-    """What a decoder gives for [..., D]: batch shape [...]. A Keras model that takes [B, D] alone gets them merged."""
+def decoded(decoder, z: tf.Tensor) -> tfd.Distribution:
+    """p(x|z) for z [..., D], batch shape [...]; merges the leading axes for a Keras model that takes only [B, D]."""
     if z.shape.rank <= 2 or getattr(decoder, "any_leading_axes", not isinstance(decoder, tfk.Model)):
         return unwrapped(decoder(z))
-    merged = decoder(tf.reshape(z, [-1, z.shape[-1]]))
-    return Unmerged(unwrapped(merged), tf.shape(z)[:-1])
+    return Unmerged(unwrapped(decoder(tf.reshape(z, [-1, z.shape[-1]]))), tf.shape(z)[:-1])
 
 
-def unwrapped(distribution):
-    """What a TFP distribution layer made, without the wrapper that lets Keras take it for a tensor."""
+def unwrapped(distribution) -> tfd.Distribution:
+    """A TFP layer's distribution without the wrapper that lets Keras treat it as a tensor."""
     return getattr(distribution, "tensor_distribution", distribution)
 
 
 class Unmerged(tfd.Distribution):
-    """A batch of S * B distributions seen as [S, B]; log_prob takes x [B, ...], as broadcasting distributions do.
+    """A batch of S * B distributions as [S, B]; log_prob broadcasts x [B, ...], which `tfd.BatchReshape` does not."""
 
-    `tfd.BatchReshape` would do, if it broadcast and took shapes that are unknown until run time.
-    """
-
-    def __init__(self, merged, leading):
+    def __init__(self, merged: tfd.Distribution, leading: tf.Tensor):
         self._merged, self._leading = merged, leading
+        parameters = {"merged": merged, "leading": leading}
+        kind, name = merged.reparameterization_type, f"Unmerged{merged.name}"
         super().__init__(
-            dtype=merged.dtype,
-            reparameterization_type=merged.reparameterization_type,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters={"merged": merged, "leading": leading},
-            name=f"Unmerged{merged.name}",
+            merged.dtype, kind, validate_args=False, allow_nan_stats=True, parameters=parameters, name=name
         )
 
     def _batch_shape(self):
@@ -50,9 +41,8 @@ class Unmerged(tfd.Distribution):
         return self._merged.event_shape_tensor()
 
     def _unmerge(self, values, sample_shape=()):
-        return tf.reshape(
-            values, tf.concat([sample_shape, self._leading, tf.shape(values)[1 + len(sample_shape) :]], 0)
-        )
+        event = tf.shape(values)[1 + len(sample_shape) :]
+        return tf.reshape(values, tf.concat([sample_shape, self._leading, event], axis=0))
 
     def _log_prob(self, x):
         event = self.event_shape_tensor()

@@ -1,56 +1,42 @@
-"""A prior made of the posterior: a mixture of q(z|u_k) over inputs u_k that are learned."""
+"""The VampPrior: a mixture of posteriors q(z|u_k) over learned pseudo-inputs u_k."""
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.distributions.unmerged import unwrapped
-
-tfb = tfp.bijectors
-tfd = tfp.distributions
 
 
 class Vamp(tfd.Distribution):
     """p(z) = 1/K sum_k q(z|u_k): no batch shape, event shape [D]. See `priors.vamp`.
 
-    Nothing is kept of the encoder but a function: its variables stay the encoder's, and each call reads them anew.
+    The encoder is held in a function, so that its variables are not tracked here; each call reads their current values.
 
     Args:
         encoder: [K, *event_shape] -> q(z|u), batch shape [K], event shape [D].
         pseudo_inputs: a variable (or `tfp.util.TransformedVariable`), [K, *event_shape].
     """
 
-    def __init__(self, encoder, pseudo_inputs, name="vamp"):
-        # A function, whose variables are not tracked.
+    def __init__(self, encoder: Callable, pseudo_inputs: tf.Variable, name: str = "vamp"):
         self._posterior = lambda u: _normal_part(unwrapped(encoder(u)))
         self.pseudo_inputs = pseudo_inputs
         qz_u = self.components()
         self._static_event_shape = qz_u.event_shape
-        super().__init__(
-            dtype=qz_u.dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters={"pseudo_inputs": pseudo_inputs},
-            name=name,
-        )
+        parameters = {"pseudo_inputs": pseudo_inputs}
+        super().__init__(qz_u.dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters, name=name)
 
-    def components(self):
-        """q(z|u_k), by the encoder as it is now: batch shape [K]."""
+    def components(self) -> tfd.Distribution:
+        """q(z|u_k) under the encoder's current weights: batch shape [K]."""
         return self._posterior(tf.convert_to_tensor(self.pseudo_inputs))
 
     def _batch_shape(self):
         return tf.TensorShape([])
 
-    def _batch_shape_tensor(self):
-        return tf.constant([], tf.int32)
-
     def _event_shape(self):
         return self._static_event_shape
-
-    def _event_shape_tensor(self):
-        return tf.constant(self._static_event_shape, tf.int32)
 
     def _log_prob(self, z):
         log_q = _log_prob_of_each(self.components(), z)  # [..., K]
@@ -70,7 +56,7 @@ class Vamp(tfd.Distribution):
 
 
 def _normal_part(qz_u):
-    """Of a flow, the normal that it starts from: the density of a foreign z under the flow would take D passes."""
+    """The base normal of a flow: the density of an arbitrary z under the flow itself would take D passes."""
     return getattr(qz_u, "base", qz_u)
 
 
@@ -78,14 +64,13 @@ def _log_prob_of_each(components, z):
     """log q(z|u_k): [..., K]."""
     if not isinstance(components, tfd.MultivariateNormalDiag):
         return components.log_prob(z[..., tf.newaxis, :])
-    # (z - loc)^2 / scale^2 multiplied out: a product of matrices, where broadcasting would write [..., K, D]. It
-    # cancels where scales are small: in float64.
+    # (z - loc)^2 / scale^2 expanded into a matrix product, because broadcasting would need [..., K, D]. In float64,
+    # because the terms cancel where scales are small.
     loc, scale = (tf.cast(a, tf.float64) for a in (components.mean(), components.stddev()))
     precision = scale**-2
     rows = tf.cast(tf.reshape(z, [-1, z.shape[-1]]), tf.float64)
     constant = tf.reduce_sum(loc**2 * precision + 2 * tf.math.log(scale) + math.log(2 * math.pi), axis=-1)
-    log_q = tf.matmul(
-        tf.concat([rows**2, rows], axis=-1), tf.concat([-precision / 2, loc * precision], axis=-1), transpose_b=True
-    )
+    powers, factors = tf.concat([rows**2, rows], axis=-1), tf.concat([-precision / 2, loc * precision], axis=-1)
+    log_q = tf.matmul(powers, factors, transpose_b=True)
     log_q = tf.cast(log_q - constant / 2, z.dtype)
     return tf.reshape(log_q, tf.concat([tf.shape(z)[:-1], [loc.shape[0]]], axis=0))

@@ -1,8 +1,8 @@
-"""Likelihoods p(x|z): functions that give a decoder; and the distributions of pixels that TFP lacks.
+"""Likelihoods p(x|z): functions that build a decoder, and the distributions of pixels that TFP lacks.
 
 Each function returns a Keras model that maps latents [..., D] (any leading axes) to a `tfd.Distribution` with batch
-shape [...] and event shape `event_shape`; log_prob is in nats, summed over the event. `support` says in words which x
-have a probability, `in_support(x)` tells it elementwise, and every likelihood has a mean.
+shape [...] and event shape `event_shape`; log_prob is in nats, summed over the event. `support` names the rule
+that x obeys, `in_support(x)` checks it elementwise, and every likelihood has a mean.
 """
 
 from tfvae.likelihoods.base import Likelihood

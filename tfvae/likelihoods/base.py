@@ -1,31 +1,29 @@
-"""What all likelihoods are made of: a network, a linear layer, and a TFP distribution layer."""
+"""The base of all likelihoods: a network, a linear layer, and a TFP distribution layer."""
 
 import math
+from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras as tfk
-
-tfd = tfp.distributions
-tfpl = tfp.layers
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import layers as tfpl
 
 
 class Likelihood(tfk.Model):
     """p(x|z), a `tfd.Distribution`: network, linear layer, distribution layer.
 
     Args:
-        make_distribution: parameters [..., *event_shape[:-1], params_size] -> a distribution of x, whose batch shape
-            may still hold axes of the event: along them it is a product.
-        params_size: channels -> how many numbers the linear layer gives for each pixel.
-        scale: see below.
+        make_distribution: parameters [..., *event_shape[:-1], params_size] -> a distribution of x; trailing batch axes
+            that belong to the event are taken as independent.
+        params_size: channels -> the number of parameters per pixel.
 
     Attributes:
         event_shape: the shape of one x.
         support: the rule that x obeys, in words.
         in_support: x -> booleans of the same shape.
-        to_support: images in [0, 1] -> the nearest in the support; how bytes, divided by 255, are taken.
-        to_support_rule: that in words.
-        scale: of `normal`, `laplace` and `normal_optimal`: a number, or what learns it; None for the others.
+        to_support: images in [0, 1] (bytes divided by 255) -> the nearest in the support.
+        to_support_rule: `to_support` in words.
+        scale: of `normal`, `laplace` and `normal_optimal`: a number or a variable; None for the others.
     """
 
     any_leading_axes = True
@@ -55,11 +53,9 @@ class Likelihood(tfk.Model):
         self._params_shape = (*event_shape[:-1], params_size(event_shape[-1]))
         # On a feature map as large as the image, the linear layer is a convolution of size 1.
         on_map = network.output_shape[1:-1] == event_shape[:-1] and len(event_shape) > 1
-        self.params = tfk.layers.Dense(
-            self._params_shape[-1] if on_map else math.prod(self._params_shape),
-            kernel_initializer=tfk.initializers.GlorotUniform(seed=seed),
-            name="params",
-        )
+        units = self._params_shape[-1] if on_map else math.prod(self._params_shape)
+        initializer = tfk.initializers.GlorotUniform(seed=seed)
+        self.params = tfk.layers.Dense(units, kernel_initializer=initializer, name="params")
         self.flatten = tf.identity if on_map else tfk.layers.Flatten(name="flatten")
 
         def make(params):
@@ -67,11 +63,11 @@ class Likelihood(tfk.Model):
             return tfd.Independent(elements, len(event_shape) - elements.event_shape.rank)
 
         self.distribution = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="distribution")
-        # On the layer that reads it, so that Keras tracks a learned one.
+        # On the layer that reads it, so that Keras tracks a learned scale.
         self.distribution.scale = scale
 
     @property
-    def scale(self):
+    def scale(self) -> Any:
         return self.distribution.scale
 
     def call(self, z):

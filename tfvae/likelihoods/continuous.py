@@ -1,19 +1,20 @@
-"""Likelihoods of the residual x - loc: `normal` (squared error) and `laplace` (absolute), and ways to have a scale.
+"""Likelihoods of the residual x - loc: `normal` (squared error) and `laplace` (absolute), with several kinds of scale.
 
 All are densities: log p(x|z) is in nats relative to the unit of x, and can be above 0.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.likelihoods.base import Likelihood
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
 tfb = tfp.bijectors
-tfd = tfp.distributions
 
 
 @piece(
@@ -21,7 +22,7 @@ tfd = tfp.distributions
     traits=("loc_bias",),
     scale=option(None, "Scale, kept fixed; default: learned", of=float, above=0, if_none="to learn it"),
 )
-def normal(network, event_shape, scale=1.0, *, min_scale=1e-3, seed=None):
+def normal(network, event_shape: Sequence[int], scale: float | None = 1.0, *, min_scale=1e-3, seed=None) -> Likelihood:
     """p(x|z) = prod_i N(x_i; loc_i, scale^2): a density; squared error, weighted by 1 / (2 scale^2).
 
     Args:
@@ -36,7 +37,7 @@ def normal(network, event_shape, scale=1.0, *, min_scale=1e-3, seed=None):
     traits=("loc_bias",),
     scale=option(None, "Scale, kept fixed; default: learned", of=float, above=0, if_none="to learn it"),
 )
-def laplace(network, event_shape, scale=1.0, *, min_scale=1e-3, seed=None):
+def laplace(network, event_shape: Sequence[int], scale: float | None = 1.0, *, min_scale=1e-3, seed=None) -> Likelihood:
     """p(x|z) = prod_i exp(-|x_i - loc_i| / scale) / (2 scale): a density; absolute error, weighted by 1 / scale.
 
     Args:
@@ -46,13 +47,13 @@ def laplace(network, event_shape, scale=1.0, *, min_scale=1e-3, seed=None):
 
 
 @piece("likelihood")
-def normal_per_image(network, event_shape, *, min_scale=1e-2, seed=None):
+def normal_per_image(network, event_shape: Sequence[int], *, min_scale: float = 1e-2, seed=None) -> Likelihood:
     """p(x|z) = prod_i N(x_i; loc_i(z), scale(z)^2): one scale for an image, softplus(.) + min_scale.
 
-    The head of the scale is the mean over pixels of one channel more.
+    The scale is the mean over pixels of an additional channel.
 
     Args:
-        min_scale: above 0. It bounds the density, which has no bound where an image is met exactly (Mattei and
+        min_scale: above 0; bounds the density, which is unbounded where an image is reconstructed exactly (Mattei and
             Frellsen 2018, arXiv 1802.04826).
     """
 
@@ -65,14 +66,11 @@ def normal_per_image(network, event_shape, *, min_scale=1e-2, seed=None):
 
 
 @piece("likelihood")
-def normal_per_pixel(network, event_shape, *, min_scale=1e-2, seed=None):
+def normal_per_pixel(network, event_shape: Sequence[int], *, min_scale: float = 1e-2, seed=None) -> Likelihood:
     """p(x|z) = prod_i N(x_i; loc_i(z), scale_i(z)^2): a scale for each element, softplus(.) + min_scale.
 
-    Kingma and Welling (2013, arXiv 1312.6114, appendix C.2). Where a pixel hardly ever changes, its scale goes to
-    `min_scale`, and most of log p(x|z) then comes from such pixels: compare models of equal `min_scale` only.
-
-    Args:
-        min_scale: as for `normal_per_image`.
+    Kingma and Welling (2013, arXiv 1312.6114, appendix C.2). The scale of a nearly constant pixel goes
+    to `min_scale`, as for `normal_per_image`, and such pixels dominate log p(x|z): compare models of equal `min_scale`.
     """
 
     def make(params):
@@ -83,15 +81,13 @@ def normal_per_pixel(network, event_shape, *, min_scale=1e-2, seed=None):
 
 
 @piece("likelihood")
-def normal_optimal(network, event_shape, *, rate=0.1, min_scale=1e-3, seed=None):
-    """p(x|z) = prod_i N(x_i; loc_i, scale^2), with the scale that the residuals of training have: an `OptimalNormal`.
+def normal_optimal(network, event_shape: Sequence[int], *, rate=0.1, min_scale=1e-3, seed=None) -> Likelihood:
+    """p(x|z) = prod_i N(x_i; loc_i, scale^2), with the scale of the training residuals: an `OptimalNormal`.
 
-    Given all else, the ELBO is highest at scale^2 = the mean over data, q(z|x) and elements of (x - loc)^2 (Rybkin et
-    al. 2021, "sigma-VAE", arXiv 2006.13202). That paper takes each batch's own mean, so that its p(x|z) depends
-    on the x it judges, which no density may, and none is left to evaluate. Here the scale is a variable: a step of
-    training is taken under the one that stands, then moves scale^2 to (1 - rate) scale^2 + rate * the batch's mean
-    square. So log p(x|z) is that of a normal distribution at any time, the loss minus the ELBO under it; evaluation,
-    export and reload keep the scale as training left it. It starts at 1.
+    The ELBO is maximal at scale^2 = the mean over data, q(z|x) and elements of (x - loc)^2 (Rybkin et al. 2021,
+    "sigma-VAE", arXiv 2006.13202). That paper uses the mean of each batch, so that its p(x|z) depends on x and is no
+    density. Here the scale is a variable, initially 1: after each training step, scale^2 becomes (1 - rate) scale^2 +
+    rate * the batch's mean square. So log p(x|z) is always normal, and evaluation, export and reload keep the scale.
 
     Args:
         rate: in (0, 1]; the variable averages over about 1 / rate batches.
@@ -110,11 +106,11 @@ def normal_optimal(network, event_shape, *, rate=0.1, min_scale=1e-3, seed=None)
 
 
 @piece("likelihood")
-def continuous_bernoulli(network, event_shape, *, seed=None):
+def continuous_bernoulli(network, event_shape: Sequence[int], *, seed: int | None = None) -> Likelihood:
     """p(x|z) = prod_i C(p_i) p_i^x_i (1 - p_i)^(1 - x_i), x in [0, 1], p = sigmoid(.): a density.
 
-    What a Bernoulli's formula becomes for grey levels once it is normalised; p is not the mean. Loaiza-Ganem and
-    Cunningham (2019, arXiv 1907.06845). In float32 log p(x_i|z) is right to 3e-6 for logits in [-20, 20].
+    The Bernoulli's formula for grey levels, normalized; p is not the mean. Loaiza-Ganem and
+    Cunningham (2019, arXiv 1907.06845). In float32 log p(x_i|z) is accurate to 3e-6 for logits in [-20, 20].
     """
     return Likelihood(
         network,
@@ -128,18 +124,16 @@ def continuous_bernoulli(network, event_shape, *, seed=None):
 
 
 class OptimalNormal(Likelihood):
-    """The likelihood of `normal_optimal`: a training step of `VAE` tells it what it saw."""
+    """The likelihood of `normal_optimal`; the training step of `VAE` calls `after_step`."""
 
-    def after_step(self, log_likelihood, good):
-        """Moves the scale towards the optimum.
-
-        The mean square is had from the log-likelihood, without another pass:
+    def after_step(self, log_likelihood: tf.Tensor, good: tf.Tensor) -> None:
+        """Moves the scale towards the optimum, with the mean square from the log-likelihood, without another pass:
 
             E_q[log p(x|z)] = -E/2 log(2 pi scale^2) - E/2 mean square / scale^2,   E elements.
 
         Args:
-            log_likelihood: the batch's mean of E_q[log p(x|z)], [], as the objective took it.
-            good: whether the step was; the scale stays else.
+            log_likelihood: the batch mean of E_q[log p(x|z)] in the objective, [].
+            good: whether the step was finite; if not, the scale stays.
         """
         variance = tf.square(self.scale)
         per_element = log_likelihood / math.prod(self.event_shape)
@@ -165,5 +159,5 @@ def _normal(network, event_shape, make, min_scale, seed, *, kind=Likelihood, **o
     return kind(network, event_shape, make, *_anywhere("normal"), seed, **options)
 
 
-def _anywhere(name):
+def _anywhere(name) -> tuple[str, Callable, tuple[str, Callable]]:
     return f"a finite number under the {name} likelihood", tf.math.is_finite, ("as they are", tf.identity)

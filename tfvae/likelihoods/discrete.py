@@ -1,29 +1,25 @@
 """Likelihoods p(x|z) of images with finitely many grey levels: masses, not densities."""
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.likelihoods.base import Likelihood
 from tfvae.support import checks
 from tfvae.support.pieces import piece
 
-tfd = tfp.distributions
-
 
 class GreyLevels(tfd.Distribution):
     """A mass on {0, 1/n, ..., 1} for each element of its parameters, which broadcast together."""
 
-    def __init__(self, total_count, name, **parameters):
+    def __init__(self, total_count: int, name: str, **parameters):
         self.total_count = total_count
         parameters = {key: tf.convert_to_tensor(value) for key, value in parameters.items()}
-        super().__init__(
-            dtype=next(iter(parameters.values())).dtype,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters={"total_count": total_count, **parameters, "name": name},
-            name=name,
-        )
+        dtype = next(iter(parameters.values())).dtype
+        parameters |= {"total_count": total_count, "name": name}
+        super().__init__(dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters, name=name)
 
     @property
     def _n(self):
@@ -31,9 +27,6 @@ class GreyLevels(tfd.Distribution):
 
     def _event_shape(self):
         return tf.TensorShape([])
-
-    def _event_shape_tensor(self):
-        return tf.constant([], tf.int32)
 
 
 class BinomialProportion(GreyLevels):
@@ -44,19 +37,16 @@ class BinomialProportion(GreyLevels):
 
     def __init__(self, total_count, logits, name="BinomialProportion"):
         super().__init__(total_count, name, logits=logits)
+        self.logits = self.parameters["logits"]
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
         return {"logits": tfp.util.ParameterProperties()}
 
-    @property
-    def logits(self):
-        return self.parameters["logits"]
-
     def _log_prob(self, x):
         n = self._n
         k = tf.round(n * x)
-        # On x alone, [B, ...]: the coefficient is computed once, not for each of the samples of z.
+        # A function of x [B, ...] only: computed once, not for each sample of z.
         log_coefficient = tf.math.lgamma(n + 1) - tf.math.lgamma(k + 1) - tf.math.lgamma(n - k + 1)
         return log_coefficient + k * self.logits - n * tf.nn.softplus(self.logits)
 
@@ -72,22 +62,25 @@ class BinomialProportion(GreyLevels):
 
 
 class _Bernoulli(tfd.Bernoulli):
-    """TFP's, with a log_prob in two passes and without guards: x is 0 or 1 here, by the check at the door."""
+    """TFP's, with a cheaper log_prob that relies on x being 0 or 1, which the model checks."""
 
     def _log_prob(self, x):
         return -tf.nn.softplus((1 - 2 * x) * self.logits)
 
 
 @piece("likelihood", traits=("logit_bias",))
-def bernoulli(network, event_shape, *, seed=None):
+def bernoulli(network, event_shape: Sequence[int], *, seed: int | None = None) -> Likelihood:
     """p(x|z) = prod_i p_i^x_i (1 - p_i)^(1 - x_i), x in {0, 1}, p = sigmoid(.).
 
     Kingma and Welling (2013, arXiv 1312.6114, appendix C.1). For binarized images.
+
+    >>> tfvae.likelihoods.bernoulli(tfvae.networks.mlp((2,), [16]), (8, 8, 1))(np.zeros([5, 3, 2])).batch_shape
+    TensorShape([5, 3])
     """
     return Likelihood(
         network,
         event_shape,
-        lambda logits: _Bernoulli(logits=logits, dtype=logits.dtype),
+        lambda logits: _Bernoulli(logits, dtype=logits.dtype),
         "0 or 1 under the bernoulli likelihood (binarize the images, or choose another likelihood)",
         lambda x: tf.logical_or(tf.equal(x, 0), tf.equal(x, 1)),
         ("1 from 0.5 upwards, else 0", lambda x: tf.cast(x >= 0.5, x.dtype)),
@@ -96,26 +89,19 @@ def bernoulli(network, event_shape, *, seed=None):
 
 
 @piece("likelihood", traits=("logit_bias",))
-def binomial(network, event_shape, total_count, *, seed=None):
+def binomial(network, event_shape: Sequence[int], total_count: int, *, seed: int | None = None) -> Likelihood:
     """p(x|z) = prod_i Binomial(n x_i; n, p_i), x in {0, 1/n, ..., 1}, p = sigmoid(.): a mass, not a density.
-
-    It takes the n trials of a pixel as exchangeable given z.
 
     Args:
         total_count: n, at least 1: 16 for scikit-learn's digits, 255 for bytes.
     """
     checks.count("total_count", total_count)
-    return Likelihood(
-        network,
-        event_shape,
-        lambda logits: BinomialProportion(total_count, logits),
-        *levels(total_count, "binomial"),
-        seed,
-    )
+    support = levels(total_count, "binomial")
+    return Likelihood(network, event_shape, lambda logits: BinomialProportion(total_count, logits), *support, seed)
 
 
-def levels(total_count, name):
-    """The support {0, 1/n, ..., 1}: in words, as a test, and how to get there."""
+def levels(total_count: int, name: str) -> tuple[str, Callable, tuple[str, Callable]]:
+    """The support {0, 1/n, ..., 1}: in words, as an elementwise test, and the map to the nearest level."""
 
     def in_support(x):
         count = total_count * x

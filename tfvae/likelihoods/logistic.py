@@ -1,48 +1,41 @@
-"""Likelihoods p(x|z) of many grey levels by discretized logistics, one a pixel or a mixture."""
+"""Likelihoods p(x|z) of many grey levels: a discretized logistic per pixel, or a mixture of them."""
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.likelihoods.base import Likelihood
 from tfvae.likelihoods.discrete import GreyLevels, levels
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
-tfd = tfp.distributions
-
-# In grey levels: the level at the middle can then have 0.987 of the mass.
+# In grey levels; one level can then have at most 0.987 of the mass.
 _MIN_SCALE = 0.1
 
 
 class DiscretizedLogistic(GreyLevels):
     """P(x) = F(x + 1/2n) - F(x - 1/2n) for x in {0, 1/n, ..., 1}, F(t) = sigmoid((t - loc) / scale).
 
-    The mass that a logistic density has in the bin of each level; the bins of 0 and 1 take the tails, so that the sum
-    is 1. Kingma et al. (2016, arXiv 1606.04934); Salimans et al. (2017, arXiv 1701.05517, section 2.1).
+    The mass of a logistic density in the bin of each level, the tails included in the bins of 0 and 1.
+    Kingma et al. (2016, arXiv 1606.04934); Salimans et al. (2017, arXiv 1701.05517, section 2.1).
     """
 
     def __init__(self, total_count, loc, scale, name="DiscretizedLogistic"):
         super().__init__(total_count, name, loc=loc, scale=scale)
+        self.loc, self.scale = self.parameters["loc"], self.parameters["scale"]
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
         return {"loc": tfp.util.ParameterProperties(), "scale": tfp.util.ParameterProperties()}
-
-    @property
-    def loc(self):
-        return self.parameters["loc"]
-
-    @property
-    def scale(self):
-        return self.parameters["scale"]
 
     def _log_prob(self, x):
         """With u and l the standardised ends of the bin, sigmoid(u) - sigmoid(l) is
 
             sigmoid(u) sigmoid(-l) (1 - exp(l - u)),
 
-        whose logarithm subtracts no two near numbers, however far the bin lies in a tail. An open end has a factor of
-        1, as has the last one at either open end.
+        whose logarithm has no cancellation, even far in a tail. At an open end, that end's factor and the last are 1.
         """
         k = tf.round(self._n * x)
         first, last = k <= 0, k >= self._n
@@ -68,7 +61,7 @@ class DiscretizedLogistic(GreyLevels):
         return self._sum_over_levels(lambda k: 2 * k - 1) / self._n**2 - tf.square(self._mean())
 
     def _sum_over_levels(self, weight):
-        """sum_{k=1..n} weight(k) P(x >= k/n), a level at a time: memory for one, and n passes over the elements."""
+        """sum_{k=1..n} weight(k) P(x >= k/n), in a loop over levels that needs memory for only one."""
         centre, width = self._n * self.loc, 1 / (self._n * self.scale)
 
         def add(k, total):
@@ -80,12 +73,12 @@ class DiscretizedLogistic(GreyLevels):
 
 
 @piece("likelihood")
-def discretized_logistic(network, event_shape, total_count=255, *, seed=None):
+def discretized_logistic(network, event_shape: Sequence[int], total_count: int = 255, *, seed=None) -> Likelihood:
     """p(x|z) = prod_i F_i(x_i + 1/2n) - F_i(x_i - 1/2n), x in {0, 1/n, ..., 1}, F_i a logistic's: a mass.
 
     F_i(t) = sigmoid((t - loc_i) / scale_i), and the first and last level take the tails; scale = softplus(.) + 0.1/n.
-    Kingma et al. (2016, arXiv 1606.04934). Its mean is summed over the n levels: each eager call of the decoder does
-    so, as TFP's layers hold a value; a graph drops it where it is not asked for.
+    Kingma et al. (2016, arXiv 1606.04934). Its mean is a sum over n levels, computed in each eager call of the decoder
+    because TFP's layers hold a value; a graph prunes it if unused.
 
     Args:
         total_count: n, as for `binomial`.
@@ -101,11 +94,14 @@ def discretized_logistic(network, event_shape, total_count=255, *, seed=None):
 
 
 @piece("likelihood", num_components=option(5, "Components of the mixture", least=1, field="likelihood_components"))
-def logistic_mixture(network, event_shape, total_count=255, num_components=5, *, seed=None):
+def logistic_mixture(
+    network, event_shape: Sequence[int], total_count=255, num_components=5, *, seed=None
+) -> Likelihood:
     """p(x|z) = prod_pixels sum_k w_k prod_channels P_k(x_c), P_k discretized logistics: a mass, for colour images.
 
     The channels of a pixel share the component, which couples them: Salimans et al. (2017, "PixelCNN++", arXiv
-    1701.05517, section 2.1). The paper's further coupling, green's loc moved by red, is left out: the mean stays exact.
+    1701.05517, section 2.1). Unlike in the paper, the loc of a channel does not depend on other
+    channels, so that the mean is exact.
 
     Args:
         total_count: n, as for `discretized_logistic`.

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.objectives.terms import Draw, Objective, Terms, draw, grown, penalized, warmup
+from tfvae.objectives.terms import Draw, Objective, Terms, counted, draw, grown, penalized, warmup
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
@@ -28,13 +28,11 @@ def elbo(vae, x, *, seed, step=None, num_samples: int = 1, exact_kl: bool | None
     return Terms(drawn.log_likelihood - drawn.kl, drawn.log_likelihood, drawn.kl)
 
 
-elbo.num_samples = 1  # type: ignore[attr-defined]
+counted(elbo, 1)
 
 
 @piece("objective", name="elbo")
-def weighted_elbo(
-    log_likelihood: float = 1.0, kl: float = 1.0, *, num_samples: int = 1, exact_kl: bool | None = None
-) -> Objective:
+def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples: int = 1, exact_kl: bool | None = None) -> Objective:
     """log_likelihood * E_q[log p(x|z)] - kl * KL(q(z|x) || p(z)): an objective; the weights may be 0.
 
     (1, 1) is the ELBO, (1, 0) reconstruction alone, (0, 1) the KL alone.
@@ -54,14 +52,7 @@ def weighted_elbo(
     warmup_steps=option(0, "Updates over which beta grows", least=0),
     free_bits=option(0.0, "Nats that each latent may use without paying", least=0),
 )
-def beta_elbo(
-    beta: float,
-    *,
-    warmup_steps: int = 0,
-    free_bits: float = 0.0,
-    num_samples: int = 1,
-    exact_kl: bool | None = None,
-) -> Objective:
+def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=None) -> Objective:
     """E_q[log p(x|z)] - beta KL(q(z|x) || p(z)): an objective; a bound on log p(x) for beta >= 1.
 
     Higgins et al. (2017, "beta-VAE", eq. 4).
@@ -110,9 +101,7 @@ def iwae(num_samples: int, *, warmup_steps: int = 0) -> Objective:
         drawn = draw(vae, x, seed, grown(num_samples, step, warmup_steps), exact_kl=False)
         return Terms(log_mean_exp(drawn.log_w), drawn.log_likelihood, drawn.kl)
 
-    if not warmup_steps:
-        objective.num_samples = num_samples
-    return objective
+    return counted(objective, None if warmup_steps else num_samples)
 
 
 def log_mean_exp(log_w: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,8 @@
 import tensorflow as tf
 import tf_keras as tfk
 
-from tfvae.objectives.terms import marginals, penalized, warmup
+from tfvae.objectives.terms import penalized, warmup
+from tfvae.objectives.total_correlation import marginals
 from tfvae.seeds import fold_in
 from tfvae.support import checks, replicas
 from tfvae.support.pieces import option, piece
@@ -113,7 +114,7 @@ class FactorElbo(tf.Module):
         return drawn.kl + self.gamma * tf.reduce_mean(self.log_ratio(drawn.z), axis=0)
 
     def log_ratio(self, z):
-        """log q(z) - log prod_j q(z_j), as the discriminator has it: [..., D] -> [...]; its mean estimates TC."""
+        """The discriminator's log q(z) - log prod_j q(z_j): [..., D] -> [...]; its mean estimates TC."""
         logits = self.discriminator(tf.reshape(z, [-1, z.shape[-1]]))
         return tf.cast(tf.reshape(logits, tf.shape(z)[:-1]), z.dtype)
 
@@ -170,7 +171,7 @@ def factor_elbo(
 
 
 def permuted(z, seed):
-    """Each latent in an order of its own over the batch, a sample of prod_j q(z_j): [B, D] -> [B, D]."""
+    """Permutes each latent independently over the batch, a sample of prod_j q(z_j): [B, D] -> [B, D]."""
     by_latent = tf.transpose(z)
     order = tf.argsort(tf.random.stateless_uniform(tf.shape(by_latent), seed), axis=-1)
     return tf.transpose(tf.gather(by_latent, order, batch_dims=1))

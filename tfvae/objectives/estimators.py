@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.objectives.bounds import log_mean_exp
-from tfvae.objectives.terms import Draw, Terms, grown
+from tfvae.objectives.terms import Draw, Terms, counted, grown
 from tfvae.seeds import stateless_seed
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
@@ -103,7 +103,7 @@ def _along_paths(num_samples, bound, factor, warmup_steps=0):
         qz_x = vae.encode(x)
         if qz_x.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
             raise ValueError(f"q(z|x) must be reparameterized for a gradient along z, got {qz_x.name}")
-        factors = []  # known once log w is, which is before the way back
+        factors: list[tf.Tensor] = []  # known once log w is, which is before the way back
 
         @tf.custom_gradient
         def path(z):
@@ -121,9 +121,7 @@ def _along_paths(num_samples, bound, factor, warmup_steps=0):
         factors.append(factor(drawn.log_w))
         return Terms(bound(drawn.log_w), drawn.log_likelihood, drawn.kl)
 
-    if not warmup_steps:
-        objective.num_samples = num_samples
-    return objective
+    return counted(objective, None if warmup_steps else num_samples)
 
 
 def _by_score(num_samples, bound, weights):
@@ -140,8 +138,7 @@ def _by_score(num_samples, bound, weights):
         value = bound(drawn.log_w) + (for_encoder - tf.stop_gradient(for_encoder))
         return Terms(value, drawn.log_likelihood, drawn.kl)
 
-    objective.num_samples = num_samples
-    return objective
+    return counted(objective, num_samples)
 
 
 def _mean_bound(log_w):

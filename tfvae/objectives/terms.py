@@ -14,17 +14,11 @@ tfd = tfp.distributions
 
 
 class Terms(NamedTuple):
-    """What an objective gives for a batch: three tensors of shape [B], in nats.
+    """What an objective gives for a batch: three tensors [B], in nats. The metric `elbo` is log_likelihood - kl."""
 
-    Attributes:
-        objective: what is maximised; the loss is minus its mean.
-        log_likelihood: E_q[log p(x|z)], estimated.
-        kl: KL(q(z|x) || p(z)), exact or estimated. The metric `elbo` is log_likelihood - kl in every objective.
-    """
-
-    objective: tf.Tensor
-    log_likelihood: tf.Tensor
-    kl: tf.Tensor
+    objective: tf.Tensor  # what is maximised; the loss is minus its mean
+    log_likelihood: tf.Tensor  # E_q[log p(x|z)], estimated
+    kl: tf.Tensor  # KL(q(z|x) || p(z)), exact or estimated
 
 
 class Objective(Protocol):
@@ -50,13 +44,7 @@ class Adaptive(Protocol):
 
 
 class Draw:
-    """Samples of q(z|x), and what objectives make of them.
-
-    Attributes:
-        qz_x, pz: q(z|x), batch shape [B], and p(z).
-        z: [S, B, D].
-        log_px_z: log p(x|z), [S, B].
-    """
+    """Samples z [S, B, D] of q(z|x), batch shape [B], with log p(x|z) [S, B], and what objectives make of them."""
 
     def __init__(self, qz_x, pz, z, log_px_z, *, log_qz_x=None, exact_kl: bool | None = None):
         self.qz_x, self.pz, self.z, self.log_px_z = qz_x, pz, z, log_px_z
@@ -102,26 +90,17 @@ class Draw:
 
 
 def draw(vae, x, seed, num_samples, exact_kl: bool | None = None) -> Draw:
-    """num_samples z ~ q(z|x) for each x [B, ...], decoded in one pass.
-
-    Args:
-        exact_kl: as of `elbo`.
-    """
+    """num_samples z ~ q(z|x) for each x [B, ...], decoded in one pass; `exact_kl` is that of `elbo`."""
     qz_x = vae.encode(x)
     z = qz_x.sample(num_samples, seed=stateless_seed(seed))
     return Draw(qz_x, vae.prior, z, vae.decode(z).log_prob(x), exact_kl=exact_kl)
 
 
-def penalized(
-    penalty: Callable, num_samples: int = 1, exact_kl: bool | None = None, log_likelihood: float = 1.0
-) -> Objective:
-    """log_likelihood * E_q[log p(x|z)] - penalty: an objective.
+def penalized(penalty: Callable, num_samples=1, exact_kl=None, log_likelihood=1.0) -> Objective:
+    """log_likelihood * E_q[log p(x|z)] - penalty: an objective. `num_samples` and `exact_kl` are those of `elbo`.
 
     Args:
         penalty: (a `Draw`, step) -> [B], or [] for the whole batch, in nats.
-        num_samples: S, samples of z for each example, at least 1.
-        exact_kl: as of `elbo`.
-        log_likelihood: a weight.
     """
     checks.count("num_samples", num_samples)
 
@@ -129,7 +108,13 @@ def penalized(
         drawn = draw(vae, x, seed, num_samples, exact_kl)
         return Terms(log_likelihood * drawn.log_likelihood - penalty(drawn, step), drawn.log_likelihood, drawn.kl)
 
-    objective.num_samples = num_samples
+    return counted(objective, num_samples)
+
+
+def counted(objective: Any, num_samples: int | None) -> Objective:
+    """The objective, with the number of samples that it draws for an image where that is fixed."""
+    if num_samples is not None:
+        objective.num_samples = num_samples
     return objective
 
 
@@ -145,14 +130,3 @@ def grown(num_samples, step, warmup_steps):
     if step is None or not warmup_steps:
         return num_samples
     return tf.cast(tf.round(tf.cast(num_samples, tf.float32) ** warmup(step, warmup_steps)), tf.int32)
-
-
-def marginals(qz_x) -> tfd.Normal:
-    """q(z_j|x) of each latent by itself: a `tfd.Normal` with batch shape [B, D].
-
-    Raises:
-        ValueError: q(z|x) is not normal, so that TFP does not know its marginals.
-    """
-    if not isinstance(qz_x, tfd.MultivariateNormalDiag | tfd.MultivariateNormalTriL):
-        raise ValueError(f"q(z|x) must be a multivariate normal, whose marginals are known, got {qz_x.name}")
-    return tfd.Normal(qz_x.mean(), qz_x.stddev())

@@ -9,10 +9,13 @@ dimension-wise KL. Chen et al. (2018, arXiv 1802.04942, eq. 2). Shapes in commen
 from typing import NamedTuple
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 
-from tfvae.objectives.terms import marginals, penalized
+from tfvae.objectives.terms import penalized
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
+
+tfd = tfp.distributions
 
 
 class Parts(NamedTuple):
@@ -81,6 +84,17 @@ def tc_elbo(num_data, beta, *, mutual_information=1.0, dimension_wise_kl=1.0, nu
         return dimension_wise_kl * drawn.kl + tf.reduce_mean(extra, axis=0)
 
     return penalized(penalty, num_samples, exact_kl)
+
+
+def marginals(qz_x) -> tfd.Normal:
+    """q(z_j|x) of each latent by itself: a `tfd.Normal` with batch shape [B, D].
+
+    Raises:
+        ValueError: q(z|x) is not normal, so that TFP does not know its marginals.
+    """
+    if not isinstance(qz_x, tfd.MultivariateNormalDiag | tfd.MultivariateNormalTriL):
+        raise ValueError(f"q(z|x) must be a multivariate normal, whose marginals are known, got {qz_x.name}")
+    return tfd.Normal(qz_x.mean(), qz_x.stddev())
 
 
 def _log_weights(z, num_data):

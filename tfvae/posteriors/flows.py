@@ -1,4 +1,4 @@
-"""Approximate posteriors q(z|x) richer than a normal: a diagonal normal through the steps of a flow."""
+"""Flow posteriors q(z|x): a diagonal normal through the steps of a flow."""
 
 import tensorflow as tf
 
@@ -9,14 +9,14 @@ from tfvae.support.pieces import option, piece
 
 
 class PushforwardLayer(tf.Module):
-    """Parameters [B, P] -> the `Pushforward` of a map with these as its context; holds the map's variables."""
+    """Parameters [B, P] -> the `Pushforward` of a map with this context; holds the map's variables."""
 
-    def __init__(self, transform, latent_size):
+    def __init__(self, transform, latent_size: int):
         super().__init__()
         self.transform = transform
         self.latent_size = latent_size
 
-    def __call__(self, params):
+    def __call__(self, params: tf.Tensor) -> Pushforward:
         return Pushforward(self.transform, self.latent_size, params)
 
 
@@ -36,10 +36,12 @@ def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="r
         network: a Keras body, [B, *event_shape] -> features.
         latent_size: D, at least 2.
         num_steps: at least 1.
-        hidden_sizes: of each step's masked network, at least one.
-        activation: of that network.
-        context_size: numbers of x that each step's network sees, at least 1.
+        hidden_sizes, activation: of each step's masked network; at least one hidden layer.
+        context_size: features of x that each step's network takes, at least 1.
         seed: fixes the initial weights.
+
+    >>> tfvae.posteriors.iaf(tfvae.networks.mlp((8, 8, 1), [16]), 4, num_steps=1)(np.zeros([3, 8, 8, 1])).batch_shape
+    TensorShape([3])
     """
     return _flow(InverseAutoregressive, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed)
 
@@ -51,9 +53,9 @@ def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="r
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
 def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", context_size=32, seed=None):
-    """q(z|x) of a diagonal normal through affine coupling steps; half of the latents change in each.
+    """q(z|x) of a diagonal normal through affine coupling steps; each changes half of the latents.
 
-    RealNVP, Dinh et al. (2016, arXiv 1605.08803), conditional on x. Sampling and any density take one pass. No
+    RealNVP, Dinh et al. (2016, arXiv 1605.08803), conditional on x. A sample or any density takes one pass. No
     closed-form moments: see `pushforward.Pushforward`. Arguments as for `iaf`.
     """
     return _flow(Coupling, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed)

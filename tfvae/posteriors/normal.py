@@ -1,34 +1,27 @@
-"""Approximate posteriors q(z|x): a network, a linear layer, and a TFP distribution layer.
-
-Each function returns a Keras model that maps images [B, *event_shape] to a `tfd.Distribution` with batch shape [B]
-and event shape [D]. Its `loc` and `scale` are in float32 whatever the network computes in.
-"""
+"""Normal posteriors q(z|x): a network, a linear layer, and a TFP distribution layer."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras as tfk
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import layers as tfpl
 
 from tfvae.support import checks
 from tfvae.support.pieces import piece
 
-tfd = tfp.distributions
-tfpl = tfp.layers
-
-# Keeps log q(z|x) finite when softplus underflows; far below any scale that images can tell from zero.
+# Keeps log q(z|x) finite when softplus underflows; far below any scale that images can resolve.
 MIN_SCALE = 1e-5
 
 
 class Posterior(tfk.Model):
     """q(z|x), a `tfd.Distribution`: network, linear layer, distribution layer."""
 
-    def __init__(self, network, latent_size, params_size, distribution_layer, *, seed=None, name="posterior"):
+    def __init__(self, network, latent_size: int, params_size: int, distribution_layer, *, seed=None, name="posterior"):
         checks.count("latent_size", latent_size)
         super().__init__(name=name)
         self.network = network
         self.latent_size = latent_size
-        self.params = tfk.layers.Dense(
-            params_size, kernel_initializer=tfk.initializers.GlorotUniform(seed=seed), name="params"
-        )
+        initializer = tfk.initializers.GlorotUniform(seed=seed)
+        self.params = tfk.layers.Dense(params_size, kernel_initializer=initializer, name="params")
         self.distribution = distribution_layer
 
     def call(self, x):
@@ -36,13 +29,13 @@ class Posterior(tfk.Model):
 
 
 def loc_scale(params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """loc and scale of a diagonal normal from what a linear layer gives: [..., 2 D] -> [..., D] each."""
+    """loc and scale of a diagonal normal from a linear layer's output: [..., 2 D] -> [..., D] each."""
     loc, raw_scale = tf.split(params, 2, axis=-1)
     return loc, tf.nn.softplus(raw_scale) + MIN_SCALE
 
 
 @piece("posterior")
-def diagonal_normal(network, latent_size, *, seed=None):
+def diagonal_normal(network, latent_size: int, *, seed: int | None = None) -> Posterior:
     """q(z|x) = N(z; loc(x), diag(scale(x)^2)), with scale = softplus(.) + 1e-5.
 
     The Gaussian encoder of Kingma and Welling (2013, arXiv 1312.6114, eq. 9 and appendix C.2); `scale` is a standard
@@ -52,6 +45,9 @@ def diagonal_normal(network, latent_size, *, seed=None):
         network: a Keras body, [B, *event_shape] -> features.
         latent_size: D, at least 1.
         seed: fixes the initial weights of the linear layer.
+
+    >>> tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)(np.zeros([3, 8, 8, 1])).mean().shape
+    TensorShape([3, 2])
     """
 
     def make(params):
@@ -62,16 +58,11 @@ def diagonal_normal(network, latent_size, *, seed=None):
 
 
 @piece("posterior")
-def full_normal(network, latent_size, *, seed=None):
+def full_normal(network, latent_size: int, *, seed: int | None = None) -> Posterior:
     """q(z|x) = N(z; loc(x), L(x) L(x)^T), L lower triangular with a positive diagonal.
 
-    The full-covariance Gaussian of Kingma and Welling (2019, arXiv 1906.02691, section 2.5.1): D (D + 1) / 2 + D
-    numbers an image, through `tfpl.MultivariateNormalTriL`.
-
-    Args:
-        network: a Keras body, [B, *event_shape] -> features.
-        latent_size: D, at least 1.
-        seed: fixes the initial weights of the linear layer.
+    The full-covariance Gaussian of Kingma and Welling (2019, arXiv 1906.02691, section 2.5.1), by
+    `tfpl.MultivariateNormalTriL`: D (D + 1) / 2 + D parameters per image. Arguments as for `diagonal_normal`.
     """
     layer = tfpl.MultivariateNormalTriL(latent_size, tfd.Distribution.mean, dtype="float32", name="full_normal")
     params_size = tfpl.MultivariateNormalTriL.params_size(latent_size)

@@ -1,4 +1,4 @@
-"""Learned priors p(z): a normalizing flow, and the VampPrior, made of the posterior."""
+"""Learned priors p(z): a normalizing flow, and the VampPrior."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -17,35 +17,34 @@ tfb = tfp.bijectors
     num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
-def flow(latent_size, num_steps=4, hidden_sizes=(64,), activation="relu", *, seed=None):
+def flow(latent_size: int, num_steps=4, hidden_sizes=(64,), activation="relu", *, seed=None) -> Pushforward:
     """p(z) of a standard normal through affine coupling steps (RealNVP); trainable.
 
     Dinh et al. (2016, arXiv 1605.08803); one pass for a sample or a density. Its mean: see `pushforward.Pushforward`.
 
     Args:
         latent_size: D, at least 2.
-        num_steps: at least 1; half of the latents change in each.
-        hidden_sizes: of each step's network, at least one.
-        activation: of that network.
-        seed: an integer that fixes the initial weights, or None.
+        num_steps: at least 1; each changes half of the latents.
+        hidden_sizes, activation: of each step's network; at least one hidden layer.
+        seed: fixes the initial weights.
     """
     steps = stacked(Coupling, latent_size, 0, num_steps, hidden_sizes, activation, seed)
     return Pushforward(steps, latent_size, dtype=tfk.backend.floatx(), name="flow_prior")
 
 
 @piece("prior", num_pseudo_inputs=option(500, "Pseudo-inputs", least=1))
-def vamp(encoder, num_pseudo_inputs=500, *, initial=None, seed=None):
+def vamp(encoder, num_pseudo_inputs: int = 500, *, initial=None, seed: int | None = None) -> Vamp:
     """p(z) = 1/K sum_k q(z|u_k), with trainable pseudo-inputs u_k, in [0, 1] where they are images.
 
-    The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model: training
-    moves it through the prior too. Of a flow encoder (`posteriors.iaf`, `coupling`), the mixture is one of the normals
-    that the flow starts from.
+    The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model: its
+    gradient also comes through the prior. With a flow encoder (`posteriors.iaf`, `coupling`), the mixture is over the
+    base normals of the flow.
 
     Args:
         encoder: q(z|x), as for the `VAE`.
         num_pseudo_inputs: K, at least 1.
         initial: [K, *event_shape], e.g. training images; None for uniform noise.
-        seed: an integer that fixes that noise, or None.
+        seed: fixes that noise.
 
     Raises:
         ValueError: num_pseudo_inputs below 1, an `initial` of another number or shape, not finite, or out of range.

@@ -1,45 +1,38 @@
-"""Priors p(z): each function returns a `tfd.Distribution` with empty batch shape and event shape [D]."""
+"""Priors p(z) in closed form."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
 tfb = tfp.bijectors
-tfd = tfp.distributions
 
 
 @piece("prior")
-def standard_normal(latent_size):
-    """p(z) = N(z; 0, I), a `tfd.MultivariateNormalDiag`."""
+def standard_normal(latent_size: int) -> tfd.MultivariateNormalDiag:
+    """p(z) = N(z; 0, I), a `tfd.MultivariateNormalDiag`.
+
+    >>> print(tfvae.priors.standard_normal(2).log_prob([0.0, 0.0]).numpy().round(3))  # -log(2 pi)
+    -1.838
+    """
     checks.count("latent_size", latent_size)
-    return tfd.MultivariateNormalDiag(
-        loc=tf.zeros(latent_size), scale_diag=tf.ones(latent_size), name="standard_normal"
-    )
+    return tfd.MultivariateNormalDiag(tf.zeros(latent_size), tf.ones(latent_size), name="standard_normal")
 
 
 @piece("prior", num_components=option(10, "Components of the mixture", least=1))
-def normal_mixture(latent_size, num_components=10, *, seed=None):
+def normal_mixture(latent_size: int, num_components: int = 10, *, seed: int | None = None) -> tfd.MixtureSameFamily:
     """p(z) = sum_k w_k N(z; loc_k, diag(scale_k^2)), with trainable weights, locations and scales.
 
-    It starts from equal weights, locations drawn from N(0, I) and unit scales. Its KL to a normal has no closed form:
-    the objectives estimate it from the samples of z.
-
-    Args:
-        latent_size: D, at least 1.
-        num_components: at least 1.
-        seed: an integer that fixes the initial locations, or None.
+    Initially the K weights are equal, the locations drawn from N(0, I) by `seed`, and the scales 1. Its KL to a normal
+    has no closed form: the objectives estimate it from the samples of z.
     """
     checks.count("latent_size", latent_size)
     shape = [num_components, latent_size]
     locs = tf.random.normal(shape) if seed is None else tf.random.stateless_normal(shape, seed=[0, seed])
     positive = tfb.Chain([tfb.Shift(1e-3), tfb.Softplus()])
-    return tfd.MixtureSameFamily(
-        tfd.Categorical(logits=tf.Variable(tf.zeros(num_components), name="prior_logits")),
-        tfd.MultivariateNormalDiag(
-            loc=tf.Variable(locs, name="prior_loc"),
-            scale_diag=tfp.util.TransformedVariable(tf.ones(shape), positive, name="prior_scale"),
-        ),
-        name="normal_mixture",
-    )
+    weights = tfd.Categorical(logits=tf.Variable(tf.zeros(num_components), name="prior_logits"))
+    scale = tfp.util.TransformedVariable(tf.ones(shape), positive, name="prior_scale")
+    components = tfd.MultivariateNormalDiag(tf.Variable(locs, name="prior_loc"), scale)
+    return tfd.MixtureSameFamily(weights, components, name="normal_mixture")

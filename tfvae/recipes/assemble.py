@@ -32,7 +32,8 @@ def build(recipe: Recipe) -> VAE:
     if recipe.latent_sizes is not None:
         decoder_network = networks.first(decoder_network, of=num_classes + recipe.latent_size)
     encoder, prior = _latents(recipe, encoder_network, seeds[2], seeds[4])
-    decoder = _piece("likelihood", recipe).build(recipe, network=decoder_network, seed=seeds[3])
+    given = {"network": decoder_network, "total_count": recipe.total_count, "seed": seeds[3]}
+    decoder = _piece("likelihood", recipe).build(recipe, **given)
     model = functools.partial(ConditionalVAE, num_classes=recipe.num_classes) if recipe.conditional else VAE
     vae = model(encoder=encoder, decoder=decoder, prior=prior, seed=recipe.seed)
     vae.recipe = recipe
@@ -69,7 +70,8 @@ def objective_of(recipe: Recipe, num_images: int | None = None) -> Objective:
     Args:
         num_images: in the training set; `tc_elbo` alone needs it.
     """
-    return _piece("objective", recipe).build(recipe, num_data=num_images)
+    given = {"num_data": num_images, "num_samples": recipe.num_samples, "seed": recipe.seed}
+    return _piece("objective", recipe).build(recipe, **given)
 
 
 def start_at_mean(vae: VAE, data) -> None:

@@ -125,7 +125,7 @@ def is_counted(likelihood: str) -> bool:
     return "total_count" in pieces.of_kind("likelihood")[likelihood].parameters
 
 
-def typed(name: str, one: Option, value):
+def typed(name: str, one: Option, value: Any) -> Any:
     """The value as its option says: an integer is taken for a float, a list for a tuple; all else is refused."""
     if value is None and (one.optional or name in FILLED_IN):
         return None
@@ -137,7 +137,7 @@ def typed(name: str, one: Option, value):
         value = float(value)
     if type(value) is not one.of:
         raise checks.InputTypeError(f"{name} must be of type {one.of.__name__}, got {value!r}")
-    if one.of is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
     return value
 
@@ -195,8 +195,8 @@ def _check_pieces(recipe, known):
     if posterior and not prior:
         raise ValueError(f"prior must be hierarchical with posterior {recipe.posterior}, got {recipe.prior}")
     if prior and not posterior:
-        names = " or ".join(layered["posterior"])
-        raise ValueError(f"posterior must be {names} with prior hierarchical, got {recipe.posterior}")
+        layered_names = " or ".join(layered["posterior"])
+        raise ValueError(f"posterior must be {layered_names} with prior hierarchical, got {recipe.posterior}")
     sizes = recipe.latent_sizes
     if not posterior and sizes is not None:
         raise ValueError(f"latent_sizes must be None with posterior {recipe.posterior}, got {sizes}")
@@ -226,10 +226,10 @@ def _check_fits(recipe, likelihood, data):
     if is_counted(likelihood) and data.num_levels is None:
         raise ValueError(f"likelihood must fit continuous grey levels, got {likelihood} for {data.name}")
     for field, one in pieces.fields_of("likelihood").items():
-        names = [piece.name for piece in pieces.users(field)["likelihood"]]
-        if one.optional and getattr(recipe, field) is not None and likelihood not in names:
+        users = [piece.name for piece in pieces.users(field)["likelihood"]]
+        if one.optional and getattr(recipe, field) is not None and likelihood not in users:
             value = getattr(recipe, field)
-            raise ValueError(f"{field} must be None unless likelihood is {' or '.join(names)}, got {value}")
+            raise ValueError(f"{field} must be None unless likelihood is {' or '.join(users)}, got {value}")
     if data.train_size is not None and recipe.batch_size > data.train_size:
         raise ValueError(
             f"batch_size must be at most the number of training images, {data.train_size}, got {recipe.batch_size}"

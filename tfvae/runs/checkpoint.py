@@ -1,28 +1,40 @@
 """A training's whole state as arrays in one file: read without a shared file system, and nothing in it can execute."""
 
 import json
+import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as tfk
 
 from tfvae.support import files
+from tfvae.support.weights import model_variables
 
 
 class Checkpoint(tfk.callbacks.Callback):
-    """Keeps weights, optimizer and history as of the last finished epoch, in one file that is replaced in one step."""
+    """Keeps weights, optimizer and history as of the last finished epoch, in one file that is replaced in one step.
 
-    def __init__(self, path, vae, averages, reads):
+    Args:
+        averages: the `AveragedWeights` callbacks of the training, whose state is kept too.
+        reads: restores what the file holds, if it exists.
+
+    Raises:
+        ValueError: the file is corrupt, or does not fit the model.
+    """
+
+    def __init__(self, path: pathlib.Path, vae, averages: Sequence, reads: bool):
         super().__init__()
         self.path = path
         self.variables = [*model_variables(vae), *vae.optimizer.variables, *getattr(vae.objective, "state", ())]
         self.variables += [variable for average in averages for variable in average.variables]
-        self.history = {}
+        self.history: dict[str, list[float]] = {}
         if reads:
             self._restore()
 
     def _restore(self):
-        for unfinished in self.path.parent.glob(f".{self.path.name}.*"):  # what a kill left of a write
+        for unfinished in self.path.parent.glob(f".{self.path.name}.*"):  # left by a process killed while writing
             unfinished.unlink()
         if not self.path.exists():
             return
@@ -34,7 +46,8 @@ class Checkpoint(tfk.callbacks.Callback):
         assign(self.variables, state, self.path)
 
     @property
-    def num_epochs(self):
+    def num_epochs(self) -> int:
+        """Finished epochs."""
         return len(self.history.get("loss", ()))
 
     def on_epoch_end(self, epoch, logs=None):
@@ -44,20 +57,15 @@ class Checkpoint(tfk.callbacks.Callback):
         files.write_arrays(self.path, {**to_arrays(self.variables), "history": history})
 
 
-def model_variables(vae):
-    return [*vae.encoder.variables, *vae.decoder.variables, *vae.prior.variables]
-
-
-def to_arrays(variables):
-    """Arrays under names that keep the variables' order."""
-    # Layers that nobody named, as those within TFP's networks, Keras counts through the whole process.
+def to_arrays(variables: Sequence[tf.Variable]) -> dict[str, np.ndarray]:
+    """The variables' values, under names that sort in their order."""
+    # Keras numbers unnamed layers, such as those within TFP's networks, by a counter of the process.
     names = [re.sub(r"\bdense_\d+/", "dense/", variable.name) for variable in variables]
-    return {
-        f"{i:03d} {name}": variable.numpy() for i, (name, variable) in enumerate(zip(names, variables, strict=True))
-    }
+    return {f"{i:03d} {name}": v.numpy() for i, (name, v) in enumerate(zip(names, variables, strict=True))}
 
 
-def assign(variables, arrays, path):
+def assign(variables: Sequence[tf.Variable], arrays: dict[str, np.ndarray], path: pathlib.Path):
+    """Sets the variables to what `to_arrays` gave; raises ValueError, naming the file `path`, if they do not fit."""
     expected = to_arrays(variables)
     for (name, old), (found, new) in zip(expected.items(), sorted(arrays.items()), strict=False):
         if name != found or old.shape != new.shape or old.dtype != new.dtype:

@@ -1,26 +1,27 @@
 """Training runs on disk: start, resume after any interruption, save, load.
 
-A run's directory holds `recipe.json`; while it trains `checkpoint.npz` (all as of the last finished epoch); and in the
-end `weights.npz`, `history.json`, `evaluation_card.json` and pictures. Every file appears whole or not at all, and
-nothing that is read can execute.
+A run's directory holds `recipe.json`; during training `checkpoint.npz`, the state after the last finished epoch; and at
+the end `weights.npz`, `history.json`, `evaluation_card.json` and pictures. Every file appears whole or not at all, and
+loading one cannot execute code.
 
-Of several machines that train together one, the chief, reads and writes the directory; the others get from it what they
-need. Nobody returns before all are done.
+Of several machines that train together, the chief alone reads and writes the directory, and shares what it read with
+the other workers. All return together.
 """
 
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import matplotlib
 import matplotlib.pyplot as plt
-import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 from tqdm import tqdm
 
 from tfvae import diagnostics, plots, recipes
-from tfvae.support import files
-from tfvae.runs.checkpoint import Checkpoint, assign, model_variables, to_arrays
+from tfvae.runs.checkpoint import Checkpoint, assign, to_arrays
+from tfvae.support import files, pieces
+from tfvae.support.weights import model_variables
 from tfvae.train import AveragedWeights, strategies
 
 RECIPE, CHECKPOINT, WEIGHTS = "recipe.json", "checkpoint.npz", "weights.npz"
@@ -31,7 +32,7 @@ def save(vae, directory):
     """Writes recipe and weights to a new directory; `load` is the inverse.
 
     Raises:
-        ValueError: a model that no recipe describes.
+        ValueError: a model without a recipe.
         OSError: the directory exists and is not empty, or cannot be written.
     """
     if vae.recipe is None:
@@ -44,7 +45,11 @@ def save(vae, directory):
 
 
 def load(directory):
-    """The trained `VAE` of a run's or a saved model's directory, not compiled.
+    """The trained `VAE` of a run's or a saved model's directory, not compiled; `tfvae.data.load` loads data.
+
+    >>> tfvae.load("digits")
+    Traceback (most recent call last):
+    FileNotFoundError: run must be a directory ..., which does not exist: tfvae.data.load('digits') loads the data
 
     Raises:
         OSError: the directory, or a file in it, is missing.
@@ -58,7 +63,7 @@ def load(directory):
     return vae
 
 
-def read_recipe(path):
+def read_recipe(path) -> recipes.Recipe:
     """The `Recipe` in a JSON file.
 
     Raises:
@@ -72,17 +77,15 @@ def read_recipe(path):
         raise ValueError(f"{path} must hold a recipe: {error}") from None
 
 
-def start(recipe, directory, *, strategy=None, go_on=False, **options):
-    """Trains a recipe into a new directory. Arguments and result as for `resume`.
+def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = False, **options):
+    """Trains a recipe into a new directory. Other arguments, result and errors are those of `resume`.
 
     Args:
-        strategy: see `resume`.
-        go_on: if the directory holds a run of this recipe, goes on with it.
+        go_on: if the directory holds a run of this recipe, resumes it.
 
     Raises:
-        OSError: the directory exists and is not empty, or cannot be written; or the data cannot be had.
-        ValueError: a recipe that does not fit its data, or is not that of the run to go on with.
-        FloatingPointError: training turned non-finite; the last good epoch stays in the directory.
+        OSError: the directory exists and is not empty, or cannot be written; or the data cannot be loaded.
+        ValueError: the recipe does not fit its data, or is not that of the run to resume.
     """
     directory = pathlib.Path(directory)
     data = recipe.load_data()
@@ -94,17 +97,17 @@ def start(recipe, directory, *, strategy=None, go_on=False, **options):
 
 
 def resume(directory, *, strategy=None, **options):
-    """Goes on from a run's last finished epoch, to the weights of a run that was never interrupted.
+    """Resumes a run after its last finished epoch, and ends with the weights of an uninterrupted run.
 
     Args:
-        strategy: of `tf.distribute`, or None for one device. Those of several machines all call this; where they
-            share no file system, the others need a copy of the recipe.
+        strategy: of `tf.distribute`, or None for one device. Of several machines each calls this; without a shared
+            file system, each needs a copy of the recipe.
         num_samples: of the evaluation card.
         verbose: shows progress on stderr.
         callbacks: Keras callbacks.
 
     Returns:
-        The trained `VAE`, its `ImageData` and the evaluation card; None on machines other than the chief.
+        The trained `VAE`, its `ImageData` and the evaluation card; None on workers other than the chief.
 
     Raises:
         OSError, ValueError: a file is missing or corrupt.
@@ -117,8 +120,19 @@ def resume(directory, *, strategy=None, **options):
     return _run(recipe, recipe.load_data(), directory, strategy, **options)
 
 
+def _existing(directory):
+    directory = pathlib.Path(directory)
+    if not directory.is_dir():
+        name = str(directory)
+        hint = f": tfvae.data.load({name!r}) loads the data" if name in pieces.of_kind("data") else ""
+        raise FileNotFoundError(
+            f"run must be a directory of a training run, got {directory}, which does not exist{hint}"
+        )
+    return directory
+
+
 def _claim(directory, recipe, go_on):
-    """Puts the recipe into a new directory, or finds it there."""
+    """Writes the recipe to a new directory, or checks that the run there has the same one."""
     if not (go_on and (directory / RECIPE).exists()):
         files.check_new(directory)
         with files.staged_directory(directory) as staged:
@@ -127,7 +141,7 @@ def _claim(directory, recipe, go_on):
         raise ValueError(f"recipe must be that of the run in {directory}, {found}, got {recipe}")
 
 
-def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, callbacks=()):
+def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, callbacks: Sequence = ()):
     chief, result = strategies.is_chief(strategy), None
     is_trained = tf.Variable(int(chief and (directory / WEIGHTS).exists()))
     with strategies.losses_of_workers(strategy):
@@ -144,7 +158,7 @@ def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, c
 
 
 def _train(recipe, data, directory, strategy, verbose, callbacks):
-    """The trained model, free of the strategy, and its files; None on workers other than the chief."""
+    """Trains, writes the run's files, and gives the model outside of the strategy; None on other workers."""
     chief = strategies.is_chief(strategy)
     with strategies.scope(strategy):
         vae = _untrained(recipe, data)
@@ -154,11 +168,11 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     first_epoch = tf.Variable(checkpoint.num_epochs)
     strategies.share(strategy, [first_epoch, *checkpoint.variables])
     first_epoch = int(first_epoch)
+    for_chief = [checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else []
     validation = None
     if len(data.x_validation):
         validation = data.validation(min(1000, len(data.x_validation)), labels=recipe.conditional)
-    for_chief = [checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else []
-    # Where no epoch is left too, to take the mean.
+    # Also if no epoch is left: the end of training sets the weights to their mean.
     vae.fit(
         data.train(recipe.batch_size, labels=recipe.conditional),
         validation_data=validation,
@@ -170,12 +184,12 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     if not chief:
         return None
     arrays = to_arrays(model_variables(vae))
-    if strategy is not None:  # what follows is for the chief alone: nothing in it may wait for another worker
+    if strategy is not None:  # the chief goes on alone, and must not wait for other workers
         vae = recipes.build(recipe)
         assign(model_variables(vae), arrays, directory)
     files.write_json(directory / HISTORY, checkpoint.history)
-    _pictures(vae, data, checkpoint.history, directory)
-    # Last: where the weights are, the training is done.
+    _draw(vae, data, checkpoint.history, directory)
+    # Last, as the weights mark the training as finished.
     files.write_arrays(directory / WEIGHTS, arrays)
     return vae
 
@@ -197,7 +211,7 @@ def _evaluated(vae, data, directory, num_samples, verbose):
     return card
 
 
-def _pictures(vae, data, history, directory):
+def _draw(vae, data, history, directory):
     given = vae.for_labels(data.y_test)
     with matplotlib.rc_context(plots.STYLE):
         figures = {
@@ -217,33 +231,26 @@ def _pictures(vae, data, history, directory):
 
 
 class _Progress(tfk.callbacks.Callback):
-    """A bar over epochs in a terminal, elsewhere about ten lines in all."""
+    """A bar over epochs in a terminal, elsewhere about ten lines.
+
+    `tqdm.keras.TqdmCallback` would show every metric with all digits, log a bar, and import a second Keras.
+    """
 
     def __init__(self, epochs, first, verbose):
         super().__init__()
-        self.epochs, self.first = epochs, first
-        self.mode = ("bar" if sys.stderr.isatty() else "lines") if verbose else "off"
-        self.bar = None
-
-    def on_train_begin(self, logs=None):
+        in_terminal = sys.stderr.isatty()
+        self.epochs, self.lines = epochs, verbose and not in_terminal
         self.bar = tqdm(
-            total=self.epochs, initial=self.first, unit="epoch", desc="training", disable=self.mode != "bar"
+            total=epochs, initial=first, unit="epoch", desc="training", disable=not (verbose and in_terminal)
         )
 
     def on_epoch_end(self, epoch, logs=None):
         shown = {k: f"{logs[k]:.2f}" for k in ("elbo", "val_elbo") if k in logs}
         self.bar.set_postfix(shown)
         self.bar.update()
-        if self.mode == "lines" and ((epoch + 1) % max(1, self.epochs // 10) == 0 or epoch + 1 == self.epochs):
+        if self.lines and ((epoch + 1) % max(1, self.epochs // 10) == 0 or epoch + 1 == self.epochs):
             text = "  ".join(f"{k} {v}" for k, v in shown.items())
             print(f"epoch {epoch + 1}/{self.epochs}  {text}", file=sys.stderr, flush=True)
 
     def on_train_end(self, logs=None):
         self.bar.close()
-
-
-def _existing(directory):
-    directory = pathlib.Path(directory)
-    if not directory.is_dir():
-        raise FileNotFoundError(f"run must be a directory of a training run, got {directory}, which does not exist")
-    return directory

@@ -1,16 +1,18 @@
-"""The card beside an exported model: what it is, how good it is, what it answers. One content for programs and people.
+"""The card beside an exported model: what it is, how good it is, what it answers; as JSON and as a page.
 
 Mitchell et al. (2019, "Model Cards for Model Reporting", arXiv 1810.03993).
 """
 
 import json
+import pathlib
 
 import numpy as np
 import tensorflow as tf
 
 from tfvae import __version__, diagnostics
-from tfvae.serving.signatures import inputs_of
+from tfvae.serving.signatures import TakesBytes, inputs_of
 from tfvae.support import files
+from tfvae.support.weights import model_variables
 
 CARD, PAGE = "model_card.json", "model_card.md"
 
@@ -23,28 +25,26 @@ _SOURCES = {
 }
 
 
-def write(directory, vae, functions, num_samples, evaluation, served, licence):
-    """Writes the card as JSON and as a page.
+def write(directory: pathlib.Path, vae, functions: dict, num_samples: int, evaluation, served, licence):
+    """Writes the card.
 
     Args:
-        functions: {name: concrete function}, as `signatures.signatures` gives them.
-        num_samples: S of `elbo` and `log_evidence`.
-        evaluation: `diagnostics.evaluation_card` of the model, or None.
-        served: what the export itself says of the test set, or None.
-        licence: or None, where it is not known.
+        functions: {name: concrete function}, of `signatures.signatures`.
+        served: the export's own means over the test set, or None.
+        num_samples, evaluation, licence: those of `export`.
     """
     recipe = None if vae.recipe is None else vae.recipe.to_dict()
-    weights = [*vae.encoder.variables, *vae.decoder.variables, *vae.prior.variables]
+    to_support = vae.decoder.to_support_rule if isinstance(vae.decoder, TakesBytes) else "as they are"
     card = {
         "model": f"{'conditional ' if vae.num_classes else ''}variational autoencoder",
         "event_shape": list(vae.event_shape),
         "latent_size": vae.latent_size,
-        "num_parameters": int(sum(np.prod(v.shape) for v in weights)),
+        "num_parameters": int(sum(np.prod(v.shape) for v in model_variables(vae))),
         "data": None if recipe is None else _SOURCES.get(recipe["data"], recipe["data"]),
         "image": " and ".join(vae.inputs_accepted.rules(support=False)),
         "image_of_elbo_and_log_evidence": getattr(vae.decoder, "support", "as the decoder's distribution has it"),
         "label": " and ".join(vae.label_rules) if vae.num_classes else None,
-        "bytes": f"divided by 255, then {getattr(vae.decoder, 'to_support_rule', 'as they are')}",
+        "bytes": f"divided by 255, then {to_support}",
         "num_samples": num_samples,
         "signatures": {name: _described(function) for name, function in functions.items()},
         "evaluation": evaluation,
@@ -70,7 +70,7 @@ def _spec(tensor):
 def _page(card):
     served, evaluation = card["served"], card["evaluation"]
     rows = [
-        f"| `{name}` | {_tensors(s['inputs'])} | {_tensors(s['outputs'])} | {_cell(s['about'])} |"
+        f"| `{name}` | {_tensors(s['inputs'])} | {_tensors(s['outputs'])} | " + s["about"].replace("|", "\\|") + " |"
         for name, s in card["signatures"].items()
     ]
     parts = [
@@ -99,10 +99,6 @@ def _page(card):
     versions = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
     parts.append(f"Written by {versions}. The same for programs: `{CARD}`.")
     return "\n\n".join(parts) + "\n"
-
-
-def _cell(text):
-    return text.replace("|", "\\|")
 
 
 def _tensors(specs):

@@ -1,7 +1,7 @@
 """A client of TensorFlow Serving, over REST or gRPC: arrays in, arrays out."""
 
 import urllib.parse
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,7 @@ from tfvae.serving.transports import Grpc, Rest
 
 
 class Spec(NamedTuple):
-    """A tensor of a signature: NumPy's name of its type, its shape with None where it is free."""
+    """A tensor of a signature: NumPy's name of its dtype, and its shape, None for a free axis."""
 
     dtype: str
     shape: list
@@ -22,22 +22,24 @@ class Client:
         client = Client("http://localhost:8501", "digits")  # or "grpc://localhost:8500"
         client.predict("elbo", image=x, seed=np.arange(len(x)))["elbo"]
 
-    Every answer of the served signatures is a function of the request, so that all requests may be retried: they are,
-    with growing pauses, while the server cannot be reached or is overloaded; a timeout and a refusal are not.
+    As answers are functions of their requests, a request is retried, with growing pauses, while the server cannot be
+    reached or is overloaded; not after a timeout or a refusal. A client is a context manager too.
 
     Args:
         address: "http://HOST:PORT" or "https://..." for REST, "grpc://HOST:PORT" or "grpcs://..." (TLS) for gRPC.
-        model: the name under which the server has it.
+        model: its name on the server.
         version: an integer; None for the newest.
         timeout: seconds for each request.
-        retries: how often a request is tried again; 0 to 4.
+        retries: of a request, 0 to 4.
         max_batch_size: more rows than this are sent as several requests; None: as one.
 
     Raises:
         ValueError: an address of another kind, or a number out of its range.
     """
 
-    def __init__(self, address, model, *, version=None, timeout=10.0, retries=3, max_batch_size=None):
+    def __init__(
+        self, address: str, model: str, *, version=None, timeout: float = 10.0, retries: int = 3, max_batch_size=None
+    ):
         parsed = urllib.parse.urlsplit(address)
         if parsed.scheme not in ("http", "https", "grpc", "grpcs") or not parsed.netloc:
             raise ValueError(f"address must be http(s)://HOST:PORT or grpc(s)://HOST:PORT, got {address!r}")
@@ -47,36 +49,37 @@ class Client:
             raise ValueError(f"retries must be from 0 to 4, got {retries}")
         if max_batch_size is not None and max_batch_size < 1:
             raise ValueError(f"max_batch_size must be at least 1, got {max_batch_size}")
-        transport = Rest if parsed.scheme.startswith("http") else Grpc
+        transport: Any = Rest if parsed.scheme.startswith("http") else Grpc
         self._transport = transport(address.rstrip("/"), model, version, timeout, retries)
         self.address = address
         self._max_batch_size = max_batch_size
-        self._signatures = None
+        self._signatures: dict[str, tuple[dict, dict]] = {}
 
-    def status(self):
+    def status(self) -> dict[int, str]:
         """{version: state}, such as {1: "AVAILABLE"}."""
         return self._transport.status()
 
-    def signatures(self):
-        """{signature: (inputs, outputs)}, each {name: Spec}; asked once."""
-        if self._signatures is None:
-            self._signatures = {
-                name: tuple({k: _spec(v) for k, v in sorted(side.items())} for side in (s.inputs, s.outputs))
-                for name, s in sorted(self._transport.metadata().signature_def.items())
-                if not name.startswith("__")
-            }
+    def signatures(self) -> dict[str, tuple[dict, dict]]:
+        """{signature: (inputs, outputs)}, each {name: Spec}; requested once."""
+
+        def specs(side):
+            return {name: _spec(info) for name, info in sorted(side.items())}
+
+        if not self._signatures:
+            found = sorted(self._transport.metadata().signature_def.items())
+            self._signatures = {k: (specs(s.inputs), specs(s.outputs)) for k, s in found if not k.startswith("__")}
         return self._signatures
 
-    def predict(self, signature="serving_default", *, rows=False, **inputs):
+    def predict(self, signature: str = "serving_default", *, rows: bool = False, **inputs) -> dict[str, np.ndarray]:
         """A signature's answer: {output: array}, the batch first.
 
         Args:
             signature: one of `signatures()`.
             rows: over REST, sends rows (`instances`) instead of columns (`inputs`); the answer is the same.
-            **inputs: arrays by the signature's names; files as bytes.
+            **inputs: an array for each of the signature's inputs; files as bytes.
 
         Raises:
-            ValueError: an unknown signature or input, one that is missing or of another type; batch sizes that differ.
+            ValueError: a signature or inputs that do not exist or are missing; another dtype; unequal batch sizes.
             ServingError: the server refused, or could not be reached.
         """
         arrays = self._checked(signature, inputs)
@@ -88,13 +91,13 @@ class Client:
         ]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
-    def send(self, signature, inputs, *, rows=False):
-        """As `predict`, in one request and as it is: whatever is wrong with it, the server is to say so."""
+    def send(self, signature: str, inputs: dict[str, np.ndarray], *, rows: bool = False) -> dict[str, np.ndarray]:
+        """As `predict`, in one request and unchecked: the server must refuse what is wrong."""
         outputs = self.signatures()[signature][1] if signature in self.signatures() else {}
         return self._transport.predict(signature, inputs, outputs, rows)
 
     def close(self):
-        """Ends the connection; a client is a context manager too."""
+        """Ends the connection."""
         self._transport.close()
 
     def __enter__(self):
@@ -120,11 +123,9 @@ class Client:
             arrays[name] = array.astype(spec.dtype)
             if array.dtype.kind in "iu" and not np.array_equal(arrays[name], array):
                 raise ValueError(f"{name} must hold {spec.dtype}, got {array.min()} to {array.max()}")
-        sizes = [len(array) for array in arrays.values()]
+        sizes = [str(len(array)) for array in arrays.values()]
         if len(set(sizes)) > 1:
-            raise ValueError(
-                f"{' and '.join(arrays)} must have the same batch size, got {' and '.join(map(str, sizes))}"
-            )
+            raise ValueError(f"{' and '.join(arrays)} must have the same batch size, got {' and '.join(sizes)}")
         return arrays
 
 

@@ -1,7 +1,6 @@
 """Export as a SavedModel that TF Serving can trust, and the check that it gives what the model gives."""
 
 import contextlib
-import os
 import pathlib
 
 import numpy as np
@@ -10,19 +9,23 @@ import tensorflow_probability as tfp
 
 from tfvae import diagnostics, objectives
 from tfvae.serving import card as model_card
+from tfvae.serving.contract import TOLERANCE, largest_difference
 from tfvae.serving.signatures import bytes_to_images, inputs_of, prior_draws, signatures
 from tfvae.support import checks, files
+from tfvae.support.weights import model_variables
 
 tfd = tfp.distributions
 
 WARMUP = "tf_serving_warmup_requests"
 
 
-def export(vae, directory, data=None, *, num_samples=100, evaluation=None, licence=None, keep=None):
-    """Writes `directory`/<next integer>/, in one step: whoever looks sees the whole version or none.
+def export(
+    vae, directory, data=None, *, num_samples: int = 100, evaluation=None, licence=None, keep: int | None = None
+) -> pathlib.Path:
+    """Writes the next version, `directory`/<integer>/, in one step: it appears whole or not at all.
 
-    Signatures, each with a free batch dimension B and named tensors; an answer depends on its row alone (a refusal does
-    not: one bad row and the whole batch is refused, requests that a server has merged into it too):
+    Signatures have a free batch dimension B and named tensors. An answer depends on its row alone; but one bad row and
+    the whole batch is refused, with all requests that the server merged into it.
 
         serving_default   image [B, *event_shape]                    -> reconstruction [B, *event_shape], latent [B, D]
         encode            image [B, *event_shape]                    -> loc, scale [B, D] (and scale_tril [B, D, D])
@@ -33,18 +36,18 @@ def export(vae, directory, data=None, *, num_samples=100, evaluation=None, licen
         serving_uint8     image uint8 [B, *event_shape]              -> as serving_default
         serving_bytes     image_bytes [B], PNG or JPEG files         -> as serving_default
 
-    Those of a `ConditionalVAE` take `label` int64 [B] besides. The last two where an event has three axes (for PNG and
-    JPEG: 1, 3 or 4 channels). An `image` must be finite, in [0, 1] where it is an image (three axes), and in the
-    likelihood's support for `elbo` and `log_evidence`: the graph refuses anything else by the input's name. Beside the
-    model lie a card (model_card.json, and .md for people) and requests that warm a server up.
+    A `ConditionalVAE` takes `label` int64 [B] too. The last two need images of three axes (files: 1, 3 or 4 channels).
+    An `image` must be finite, in [0, 1] if it has three axes, and for `elbo` and `log_evidence` in the likelihood's
+    support: the graph refuses anything else, and names the input. The version also holds a card (model_card.json and
+    .md) and warmup requests.
 
     Args:
-        data: an `ImageData`; the card then has the mean `elbo` and `log_evidence` that the export itself gives on the
-            first 10,000 test images.
+        data: an `ImageData`; the card then states the export's own mean `elbo` and `log_evidence` of the first 10,000
+            test images.
         num_samples: S of `elbo` and `log_evidence`.
         evaluation: `diagnostics.evaluation_card` of the model, for the card.
         licence: of the model, for the card.
-        keep: removes all but so many versions, the oldest first.
+        keep: keeps this many versions, the newest.
 
     Returns:
         The path of the version that was written.
@@ -60,34 +63,35 @@ def export(vae, directory, data=None, *, num_samples=100, evaluation=None, licen
     files.check_writable(directory)
     functions = signatures(vae, num_samples)
     module = tf.Module()
-    # The variables and nothing else: tracked Keras models would be saved layer by layer.
-    module.variables_of_the_model = [*vae.encoder.variables, *vae.decoder.variables, *vae.prior.variables]
+    # Only the variables: TensorFlow would save a tracked Keras model layer by layer.
+    module.variables_of_the_model = model_variables(vae)
     while True:
         version = directory / str(max([0, *versions(directory)]) + 1)
         try:
             with files.staged_directory(version) as staged:
-                with _no_remarks():
+                with _without_info():
                     tf.saved_model.save(module, str(staged), signatures=functions)
                 _write_warmup(staged, functions)
                 served = None if data is None else _measured(staged, vae, data, num_samples)
                 model_card.write(staged, vae, functions, num_samples, evaluation, served, licence)
             break
-        except FileExistsError:  # another export took the number
+        except FileExistsError:  # a concurrent export took the number
             continue
     for old in versions(directory)[: -(keep or len(versions(directory)))]:
         files.remove_directory(directory / str(old))
     return version
 
 
-def versions(directory):
-    """The versions in a model's directory, as a server sees them: the names that are integers, ascending."""
-    directory = pathlib.Path(directory)
-    if not directory.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in os.scandir(directory) if entry.is_dir() and entry.name.isdecimal())
+def versions(directory) -> list[int]:
+    """The versions in a model's directory, as a server sees them: subdirectories named by integers, ascending.
+
+    >>> tfvae.serving.versions("saved_models/digits")
+    []
+    """
+    return sorted(int(p.name) for p in pathlib.Path(directory).glob("*") if p.is_dir() and p.name.isdecimal())
 
 
-def verify(path, vae, x, num_samples=None):
+def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
     """Loads an export and compares it with the model in Python on images x: {signature: largest difference}.
 
     Row i has the seed i. Differences are relative where a number exceeds 1.
@@ -95,7 +99,7 @@ def verify(path, vae, x, num_samples=None):
     Args:
         vae: the model; a `ConditionalVAE` as its `given(labels)`.
         x: [B, *event_shape] in the likelihood's support, B at least 1.
-        num_samples: S of the export; None for what its card says.
+        num_samples: S of the export; default: as its card states.
 
     Raises:
         ValueError: a difference above 1e-5, or bad x.
@@ -106,17 +110,16 @@ def verify(path, vae, x, num_samples=None):
     differences = {}
     for name, (inputs, outputs) in expected_answers(vae, x, num_samples).items():
         answer = served[name](**{key: tf.convert_to_tensor(value) for key, value in inputs.items()})
-        differences[name] = max(_difference(answer[key], value) for key, value in outputs.items())
-        if not differences[name] <= 1e-5:
+        differences[name] = largest_difference(answer, outputs)
+        if not differences[name] <= TOLERANCE:
             raise ValueError(f"signature {name} must agree with the model to 1e-5, got {differences[name]}")
     return differences
 
 
-def expected_answers(vae, x, num_samples):
-    """What each signature is asked about images x and must answer, by the model: {name: (inputs, outputs)}, arrays.
+def expected_answers(vae, x, num_samples: int) -> dict[str, tuple[dict, dict]]:
+    """What the model in Python says of images x, in requests and answers: {signature: (inputs, outputs)}, arrays.
 
-    Args:
-        vae: the model; a `ConditionalVAE` as its `given(labels)`.
+    `elbo` and `log_evidence` are computed independently of the served graphs. Arguments are those of `verify`.
     """
     x = vae.check_support(x)
     seed = np.arange(len(x), dtype=np.int64)
@@ -147,16 +150,15 @@ def expected_answers(vae, x, num_samples):
             png = np.array([tf.io.encode_png(picture).numpy() for picture in image], object)
             answers["serving_bytes"] = ({"image_bytes": png}, outputs)
     condition = {name: np.broadcast_to(value, len(x)) for name, value in vae.condition.items()}
-    answers = {name: (inputs | condition, outputs) for name, (inputs, outputs) in answers.items()}
-    return {name: tuple({k: np.asarray(v) for k, v in part.items()} for part in pair) for name, pair in answers.items()}
 
+    def arrays(tensors):
+        return {name: np.asarray(value) for name, value in tensors.items()}
 
-def _difference(answer, expected):
-    return float(np.max(np.abs(np.asarray(answer) - expected) / np.maximum(1, np.abs(expected)), initial=0))
+    return {name: (arrays(inputs | condition), arrays(outputs)) for name, (inputs, outputs) in answers.items()}
 
 
 def _measured(path, vae, data, num_samples):
-    """What the export says of the test set, row i with seed i, and how far other seeds would be from it."""
+    """The export's own means over the test set, row i with seed i, and their standard errors over seeds."""
     x = data.x_test[:10_000]
     given = vae.for_labels(data.y_test).rows(slice(len(x)))
     inputs = {"image": tf.constant(x), "seed": tf.range(len(x), dtype=tf.int64), **given.condition}
@@ -170,23 +172,23 @@ def _measured(path, vae, data, num_samples):
 
 
 def _write_warmup(staged, functions):
-    """One request of one row for each signature, in the file that TF Serving replays before it serves."""
-    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    """One request of one row for each signature; TF Serving replays the file before it serves."""
+    from tensorflow_serving.apis import prediction_log_pb2
 
     folder = staged / "assets.extra"
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
         for name, function in functions.items():
-            request = predict_pb2.PredictRequest()
-            request.model_spec.signature_name = name
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.model_spec.signature_name = name
             for spec in inputs_of(function):
-                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(_warmup_row(spec, functions)))
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+                row = tf.make_tensor_proto(_warmup_row(spec, functions))
+                log.predict_log.request.inputs[spec.name].CopyFrom(row)
             writer.write(log.SerializeToString())
 
 
 def _warmup_row(spec, functions):
-    """Zeros, which every support holds; as a file where a file is wanted."""
+    """Zeros, which are in every support; as a PNG file where the signature takes files."""
     if spec.dtype != tf.string:
         return np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
     image, *_ = inputs_of(functions["serving_uint8"])
@@ -194,8 +196,8 @@ def _warmup_row(spec, functions):
 
 
 @contextlib.contextmanager
-def _no_remarks():
-    """TensorFlow says where it wrote its assets: to a folder that is gone by then."""
+def _without_info():
+    """TensorFlow logs where it wrote assets: a staged folder, which will have been renamed."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")

@@ -1,8 +1,10 @@
 """The functions that a SavedModel serves: named inputs and outputs, the batch first and free, a seed for each row.
 
-Each is a plain TensorFlow graph: no XLA, no Python, no state. What is wrong with an input is found at run time, as a
-server checks neither shapes nor values, and said by the input's name.
+Each is a plain TensorFlow graph: no XLA, no Python, no state. As a server checks neither shapes nor values, the graph
+does so at run time, and names the input.
 """
+
+from typing import Protocol, runtime_checkable
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -14,8 +16,17 @@ from tfvae.support import checks
 tfd = tfp.distributions
 
 
-def signatures(vae, num_samples):
-    """{name: concrete function} of all that is served for a `VAE`; their docstrings are the contract.
+@runtime_checkable
+class TakesBytes(Protocol):
+    """A decoder that takes images in [0, 1] to the nearest in its support, and says in words how."""
+
+    to_support_rule: str
+
+    def to_support(self, x: tf.Tensor) -> tf.Tensor: ...
+
+
+def signatures(vae, num_samples: int) -> dict:
+    """{name: concrete function} of a `VAE`; their docstrings are the contract.
 
     Args:
         num_samples: S, samples of q(z|x) for each row in `elbo` and `log_evidence`.
@@ -39,7 +50,7 @@ def signatures(vae, num_samples):
     def encode(vae, image):
         """The mean of q(z|x) and its marginal standard deviations; scale_tril too for a full covariance.
 
-        Of a flow or a hierarchy, which has no closed form of them, those of 128 samples of fixed noise.
+        A flow or a hierarchy has no closed form of them: they are estimated from 128 samples of fixed noise.
         """
         qz_x = vae.encode(_checked_image(vae, image))
         moments = {"loc": qz_x.mean(), "scale": qz_x.stddev()}
@@ -103,38 +114,33 @@ def signatures(vae, num_samples):
 
 
 def _of_rows(vae, function, inputs):
-    """`function(vae, *inputs)` as a function of the inputs, and of labels where the model is a conditional one."""
+    """`function(vae, *inputs)` as a function of the inputs, followed by labels for a conditional model."""
 
     def of_rows(*tensors):
-        tensors, label = tensors[: len(inputs)], tensors[len(inputs) :]
-        return function(_given(vae, inputs[0].name, tensors[0], *label), *tensors)
+        tensors, labels = tensors[: len(inputs)], tensors[len(inputs) :]
+        if not labels:
+            return function(vae, *tensors)
+        label = _checked("label", labels[0], [], vae.label_rules)
+        sizes = tf.shape(tensors[0])[:1], tf.size(label)
+        message = [f"{inputs[0].name} and label must have the same batch size, got", *sizes]
+        return function(vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label)), *tensors)
 
     return of_rows
 
 
-def _given(vae, name, value, label=None):
-    """The model of the rows' labels, once these are found good."""
-    if label is None:
-        return vae
-    label = _checked("label", label, [], vae.label_rules)
-    sizes = tf.shape(value)[:1], tf.size(label)
-    message = [f"{name} and label must have the same batch size, got", *sizes]
-    return vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label))
-
-
-def inputs_of(function):
-    """The `tf.TensorSpec`s of a concrete function's inputs, in order."""
+def inputs_of(function) -> tuple[tf.TensorSpec, ...]:
+    """The inputs of a concrete function, in order."""
     return function.structured_input_signature[0]
 
 
-def prior_draws(vae, seeds):
-    """One z ~ p(z) for each seed: [B, D], each row a function of its own seed."""
+def prior_draws(vae, seeds) -> tf.Tensor:
+    """One z ~ p(z) for each seed [B]: [B, D]."""
     shape = tf.TensorSpec([vae.latent_size], tf.float32)
     return tf.map_fn(lambda seed: vae.prior.sample(seed=stateless_seed(seed)), seeds, fn_output_signature=shape)
 
 
 def _by_row(vae, image, seed, names, of_row):
-    """`of_row(vae, x [1, ...], seed)` for each row by itself, whatever the batch: equal numbers, and bounded memory."""
+    """`of_row(vae, x [1, ...], seed)`, row by row: the same bits in any batch, and bounded memory."""
     image = _checked("image", image, vae.event_shape)
     seed = _checked("seed", seed, [])
     size = tf.shape(image)[0]
@@ -154,9 +160,9 @@ def _checked_image(vae, image):
 
 
 def _checked(name, value, row_shape, rules=None):
-    """`value`, once the graph has found its shape [B, *row_shape] and its content good."""
+    """`value`, after the graph has checked its shape, [B, *row_shape], and its content."""
     row_shape = [int(size) for size in row_shape]
-    # Without its static shape: the optimizer would take that as true, and fold the check away.
+    # Without a static shape, which the graph optimizer would trust, and fold the check away.
     value = tf.compat.v1.placeholder_with_default(value, shape=None)
     shape = tf.shape(value)
     padded = tf.concat([shape, tf.fill([len(row_shape) + 1], -1)], axis=0)[1 : len(row_shape) + 1]
@@ -167,10 +173,10 @@ def _checked(name, value, row_shape, rules=None):
     return checks.graph_content(name, value, rules or {})
 
 
-def bytes_to_images(vae, image):
-    """Bytes as the model's images: in [0, 1], at the nearest value that the likelihood gives a probability."""
+def bytes_to_images(vae, image) -> tf.Tensor:
+    """Bytes divided by 255, then moved to the nearest value in the likelihood's support."""
     x = tf.cast(image, tf.float32) / 255
-    return vae.decoder.to_support(x) if hasattr(vae.decoder, "to_support") else x
+    return vae.decoder.to_support(x) if isinstance(vae.decoder, TakesBytes) else x
 
 
 def _decoded(image_bytes, event_shape):
@@ -183,7 +189,7 @@ def _decoded(image_bytes, event_shape):
     image_bytes = checks.after(tf.reduce_all(known), message, image_bytes)
 
     def decoded(content):
-        # The scope's name stands in the error that a broken file gives.
+        # The error of a broken file names the scope.
         with tf.name_scope("image_bytes"):
             picture = tf.io.decode_image(content, channels=channels, expand_animations=False)
         size = tf.shape(picture)[:2]

@@ -1,4 +1,8 @@
-"""How a request reaches TensorFlow Serving: REST or gRPC. Both give the same answers and the same errors."""
+"""Requests to TensorFlow Serving, over REST or gRPC, with the same methods, answers and errors.
+
+status() -> {version: state}      predict(signature, inputs, outputs, rows) -> {output: array}
+metadata() -> SignatureDefMap     close()
+"""
 
 import base64
 import json
@@ -8,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 _RETRIED = (429, 502, 503, 504)
-# What a REST status means, in the words that gRPC uses.
-_CODES = {
+# gRPC's name of a REST status.
+_CODES = dict.fromkeys((502, 503, 504), "UNAVAILABLE") | {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -19,20 +23,17 @@ _CODES = {
     429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",
     501: "UNIMPLEMENTED",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "UNAVAILABLE",
 }
 
 
 class ServingError(RuntimeError):
-    """What a server refused, or that it could not be reached.
+    """A server refused a request, or could not be reached.
 
     Attributes:
-        code: one of gRPC's names, over REST too: "INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", ...
+        code: gRPC's name, over REST too: "INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", ...
     """
 
-    def __init__(self, code, message):
+    def __init__(self, code: str, message: str):
         super().__init__(f"{code}: {message}")
         self.code = code
 
@@ -48,18 +49,12 @@ class Rest:
         path = f"{address}/v1/models/{urllib.parse.quote(model, safe='')}"
         self.url = path if version is None else f"{path}/versions/{version}"
         self.timeout = timeout
-        policy = urllib3.Retry(
-            retries,
-            read=False,
-            allowed_methods=None,
-            status_forcelist=_RETRIED,
-            backoff_factor=0.1,
-            raise_on_status=False,
-        )
+        when: dict = {"read": False, "allowed_methods": None, "status_forcelist": _RETRIED}
+        policy = urllib3.Retry(retries, **when, backoff_factor=0.1, raise_on_status=False)
         self.session = requests.Session()
-        self.session.mount(
-            f"{urllib.parse.urlsplit(address).scheme}://", requests.adapters.HTTPAdapter(max_retries=policy)
-        )
+        adapter = requests.adapters.HTTPAdapter(max_retries=policy)
+        self.session.mount(f"{urllib.parse.urlsplit(address).scheme}://", adapter)
+        self.session.headers["Content-Type"] = "application/json"
 
     def close(self):
         self.session.close()
@@ -77,40 +72,35 @@ class Rest:
 
     def predict(self, signature, inputs, outputs, rows):
         columns = {name: _json_values(np.asarray(array)) for name, array in inputs.items()}
+        asked: dict = {"inputs": columns}
         if rows:
             asked = {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
-        else:
-            asked = {"inputs": columns}
         answer = self.call("POST", f"{self.url}:predict", json.dumps({"signature_name": signature, **asked}))
-        if not rows:
-            columns = answer["outputs"]
-            columns = columns if isinstance(columns, dict) else dict.fromkeys(outputs, columns)
-        else:
-            columns = {
-                name: [row[name] if isinstance(row, dict) else row for row in answer["predictions"]] for name in outputs
-            }
-        return {name: np.asarray(columns[name], spec.dtype) for name, spec in outputs.items()}
 
-    def call(self, method, url, body=None):
-        """The server's answer as Python values."""
+        # Of a single output, TF Serving leaves out the name.
+        def column(name):
+            if rows:
+                return [row[name] if isinstance(row, dict) else row for row in answer["predictions"]]
+            return answer["outputs"][name] if isinstance(answer["outputs"], dict) else answer["outputs"]
+
+        return {name: np.asarray(column(name), spec.dtype) for name, spec in outputs.items()}
+
+    def call(self, method: str, url: str, body: str | None = None):
+        """The server's JSON answer as Python values; raises ServingError for a status other than 200."""
         try:
-            response = self.session.request(
-                method, url, data=body, timeout=self.timeout, headers={"Content-Type": "application/json"}
-            )
+            response = self.session.request(method, url, data=body, timeout=self.timeout)
         except self._errors.Timeout:
             raise ServingError("DEADLINE_EXCEEDED", f"no answer from {url} within {self.timeout} s") from None
         except self._errors.RequestException as error:
             raise ServingError("UNAVAILABLE", f"{url} cannot be reached: {error}") from None
+        code = _CODES.get(response.status_code, "UNKNOWN")
         try:
             answer = response.json()
         except ValueError:
-            raise ServingError(
-                _CODES.get(response.status_code, "UNKNOWN"),
-                f"{url} must answer with JSON, got status {response.status_code}: {response.text[:200]!r}",
-            ) from None
+            got = f"got status {response.status_code}: {response.text[:200]!r}"
+            raise ServingError(code, f"{url} must answer with JSON, {got}") from None
         if response.status_code != 200:
-            message = answer.get("error", answer) if isinstance(answer, dict) else answer
-            raise ServingError(_CODES.get(response.status_code, "UNKNOWN"), _plain(message))
+            raise ServingError(code, _plain(answer.get("error", answer) if isinstance(answer, dict) else answer))
         return answer
 
 
@@ -131,11 +121,8 @@ class Grpc:
             "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
         }
         config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]} if retries else {}
-        options = [
-            ("grpc.service_config", json.dumps(config)),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ]
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        options = [("grpc.service_config", json.dumps(config)), *unlimited]
         parsed = urllib.parse.urlsplit(address)
         if parsed.scheme == "grpcs":
             self.channel = grpc.secure_channel(parsed.netloc, grpc.ssl_channel_credentials(), options)
@@ -194,5 +181,5 @@ def _json_values(array):
 
 
 def _plain(message):
-    """An error without the names of the graph's inner nodes."""
+    """An error message without the graph's node names."""
     return str(message).split("\n\t [[")[0]

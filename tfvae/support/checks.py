@@ -1,62 +1,67 @@
-"""Bad input is found at the door, and named: the argument, the rule, the value. For arrays and inside graphs."""
+"""Checks of arguments, eager and in graphs; an error names the argument, the rule and the value."""
 
 import contextlib
 import difflib
 import math
 import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+Rules = dict[str, Callable[[tf.Tensor], tf.Tensor]]  # {words: elementwise test}
+
 
 class InputTypeError(TypeError, ValueError):
-    """A value of the wrong type: a TypeError, and a ValueError for callers that catch bad input as one."""
+    """A value of the wrong type; also a ValueError, for callers that catch all bad input as that."""
 
 
-def check_name(argument, value, names):
-    """Raises ValueError unless `value` is one of `names`; the message offers the nearest."""
+def check_name(argument: str, value: Any, names: Iterable):
+    """Raises ValueError unless `value` is one of `names`; the message suggests the nearest."""
     if value not in names:
         near = difflib.get_close_matches(str(value), [n for n in names if n], n=2, cutoff=0.4)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {value!r}{hint}")
 
 
-def count(argument, value, least=1):
+def count(argument: str, value: Any, least: float = 1) -> int:
     """`value`; raises ValueError unless it is an integer of at least `least`."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{argument} must be an integer of at least {least}, got {value!r}")
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < least:
+        error = ValueError if is_integer else InputTypeError
+        raise error(f"{argument} must be an integer of at least {least}, got {value!r}")
     return value
 
 
-def sizes(argument, values):
-    """Raises ValueError unless `values` are integers of at least 1, one or more."""
+def sizes(argument: str, values: Any):
+    """Raises ValueError unless `values` is a list or tuple of integers of at least 1, and not empty."""
     if not isinstance(values, list | tuple) or not values:
         raise ValueError(f"{argument} must be a tuple of integers of at least 1, one or more, got {values!r}")
     for value in values:
         count(argument, value)
 
 
-def number(argument, value, least):
+def number(argument: str, value: Any, least: float):
     """Raises ValueError unless `value` is a finite number of at least `least`."""
-    if not least <= _as_float(value) < math.inf:
-        raise ValueError(f"{argument} must be a finite number of at least {least}, got {value!r}")
+    _check_number(f"{argument} must be a finite number of at least {least}", value, lambda found: found >= least)
 
 
-def above_zero(argument, value, otherwise=""):
-    """Raises ValueError unless `value` is a finite number above 0; `otherwise` is what else it may be, in words."""
-    if not 0 < _as_float(value) < math.inf:
-        raise ValueError(f"{argument} must be a finite number above 0{otherwise}, got {value!r}")
+def above_zero(argument: str, value: Any, otherwise: str = ""):
+    """Raises ValueError unless `value` is a finite number above 0; `otherwise` says what else is accepted."""
+    _check_number(f"{argument} must be a finite number above 0{otherwise}", value, lambda found: found > 0)
 
 
-def _as_float(value):
-    """A number, also in an array or a tensor; NaN for all else."""
+def _check_number(rule, value, test):
     try:
-        return math.nan if isinstance(value, str) else float(value)
+        found = None if isinstance(value, str) else float(value)  # also of an array or a tensor
     except (TypeError, ValueError):
-        return math.nan
+        found = None
+    if found is None or not (test(found) and found < math.inf):
+        raise (InputTypeError if found is None else ValueError)(f"{rule}, got {value!r}")
 
 
-def argument(name, value, option):
+def argument(name: str, value: Any, option: Any):
     """Raises ValueError unless an argument obeys the `pieces.Option` that declares it."""
     if value is None and option.optional:
         return
@@ -66,48 +71,38 @@ def argument(name, value, option):
     elif option.of is tuple:
         if option.some:
             sizes(name, value)
-        for size in value:
+        for size in value if option.least is not None else ():
             count(name, size, option.least)
-    elif option.of is int:
-        count(name, value, option.least)
     elif option.above == 0:
         above_zero(name, value, f", or None {option.if_none}" if option.if_none else "")
-    elif option.of is float:
-        number(name, value, option.least)
+    elif option.least is not None:
+        (count if option.of is int else number)(name, value, option.least)
 
 
-def batch_size(value, num_images=None):
+def batch_size(value: Any, num_images: int | None = None):
     """Raises ValueError unless `value` is an integer in [1, num_images]."""
     count("batch_size", value)
     if num_images is not None and value > num_images:
         raise ValueError(f"batch_size must be at most the number of images, {num_images}, got {value}")
 
 
-def images(argument, x):
-    """x as uint8, or float32 in [0, 1].
-
-    Raises:
-        ValueError: no images, or values that are not finite or out of range.
-    """
+def images(argument: str, x: Any) -> np.ndarray:
+    """x as uint8, or as float32; raises ValueError unless it is images with values that are finite and in [0, 1]."""
     x = np.asarray(x)
     if x.ndim not in (3, 4) or x.shape[0] == 0:
         raise ValueError(f"{argument} must be images [N, H, W] or [N, H, W, C], N at least 1, got shape {x.shape}")
     if x.dtype == np.uint8:
         return x
     if not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(f"{argument} must be uint8 or floats, got {x.dtype}")
+        raise InputTypeError(f"{argument} must be uint8 or floats, got {x.dtype}")
     good = np.isfinite(x) & (x >= 0) & (x <= 1)
     if not good.all():
         raise ValueError(f"{argument} must be finite and in [0, 1], got {x[~good][0]}")
     return x.astype(np.float32)
 
 
-def labels(argument, y):
-    """Labels as int64 [N].
-
-    Raises:
-        ValueError: none, or other than integers from 0, one an image.
-    """
+def labels(argument: str, y: Any) -> np.ndarray:
+    """Labels as int64 [N]; raises ValueError unless they are integers of at least 0."""
     if y is None:
         raise ValueError(f"{argument} must be there, got None")
     y = np.asarray(y)
@@ -118,19 +113,19 @@ def labels(argument, y):
     return y.astype(np.int64)
 
 
-def joined(shape):
-    """A shape in words: "64, 8, ?"."""
+def joined(shape: Iterable) -> str:
+    """A shape for a message, "64, 8, ?"."""
     return ", ".join("?" if size is None else str(size) for size in shape)
 
 
-def element_rules(is_image):
-    """What an element obeys, {words: elementwise test}: of images it lies in [0, 1]."""
-    rules = {"finite": tf.math.is_finite}
+def element_rules(is_image: bool) -> Rules:
+    """Elements must be finite, and in [0, 1] if they are those of images."""
+    rules: Rules = {"finite": tf.math.is_finite}
     return rules | {"in [0, 1]": lambda x: (x >= 0) & (x <= 1)} if is_image else rules
 
 
-def content(argument, x, rules):
-    """Raises ValueError unless every element of an eager tensor obeys the rules, {words: elementwise test}."""
+def content(argument: str, x: tf.Tensor, rules: Rules):
+    """Raises ValueError unless every element of an eager tensor obeys the rules."""
     for rule, test in rules.items():
         good = test(x)
         if not tf.reduce_all(good):
@@ -138,31 +133,31 @@ def content(argument, x, rules):
             raise ValueError(f"{argument} must be {rule}, got {x[where].numpy()} at {[int(i) for i in where]}")
 
 
-def levels(argument, values, rules):
-    """Raises ValueError unless every grey level, in one dimension, obeys the rules."""
+def levels(argument: str, values: np.ndarray, rules: Rules):
+    """Raises ValueError unless every grey level, [K], obeys the rules."""
     for rule, test in rules.items():
         good = np.asarray(test(tf.constant(values)))
         if not good.all():
             raise ValueError(f"{argument} must be {rule}, got {values[~good][0]}")
 
 
-def graph_content(argument, x, rules):
-    """`x` in a graph, where it exists only if every element obeys the rules; else INVALID_ARGUMENT."""
+def graph_content(argument: str, x: tf.Tensor, rules: Rules) -> tf.Tensor:
+    """`x`, which in a graph fails with INVALID_ARGUMENT unless every element obeys the rules."""
     for rule, test in rules.items():
         good = test(x)
         x = after(tf.reduce_all(good), [f"{argument} must be {rule}, got", tf.boolean_mask(x, ~good)[:1]], x)
     return x
 
 
-def after(good, message, x):
-    """`x` in a graph, where it exists only if `good`; else INVALID_ARGUMENT with the message."""
+def after(good: tf.Tensor, message: list, x: tf.Tensor) -> tf.Tensor:
+    """`x`, which in a graph fails with INVALID_ARGUMENT and the message unless `good`."""
     with tf.control_dependencies([tf.debugging.Assert(good, message, summarize=8)]):
         return tf.identity(x)
 
 
 @contextlib.contextmanager
-def graph_errors():
-    """Turns a failed check inside a graph into the ValueError that an array would have given."""
+def graph_errors() -> Iterator[None]:
+    """Turns a failed check in a graph into the ValueError of the eager check."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:

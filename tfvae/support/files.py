@@ -1,6 +1,7 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and directories that appear whole or not at all."""
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -9,12 +10,16 @@ import tempfile
 import time
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
+Path = str | os.PathLike
 
-def write_bytes(path, content):
-    """Writes a file in one step: whoever reads it sees the old content or the new."""
+
+def write_bytes(path: Path, content: bytes | memoryview):
+    """Writes a file in one step: a reader sees the old content or the new."""
     path = pathlib.Path(path)
     descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -29,56 +34,53 @@ def write_bytes(path, content):
         raise
 
 
-def write_json(path, value):
+def write_json(path: Path, value: Any):
     """Writes JSON in one step."""
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def read_json(path):
+def read_json(path: Path) -> Any:
     """A JSON file's content.
-
-    Raises:
-        FileNotFoundError, ValueError: it is missing, or no JSON; the message names it.
-    """
-    path = pathlib.Path(path)
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path.parent} must hold {path.name}, which is missing") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must hold JSON, but is corrupt: {error}") from None
-
-
-def write_arrays(path, arrays):
-    """Writes named arrays (.npz, uncompressed) in one step."""
-    with tempfile.TemporaryFile() as file:
-        np.savez(file, **arrays)
-        file.seek(0)
-        write_bytes(path, file.read())
-
-
-def read_arrays(path):
-    """Named arrays; nothing but arrays is read (no pickle), and their checksums are verified.
 
     Raises:
         FileNotFoundError, ValueError: it is missing, or corrupt; the message names it.
     """
-    path = pathlib.Path(path)
-    try:
+    return _read(path, "JSON", lambda path: json.loads(path.read_text()), ValueError)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]):
+    """Writes named arrays (.npz, uncompressed) in one step."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, file.getbuffer())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Named arrays, without pickles, their checksums verified. Errors as for `read_json`."""
+
+    def read(path):
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
+
+    return _read(path, "arrays", read, ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def _read(path: Path, content: str, read: Callable[[pathlib.Path], Any], *errors: type[Exception]) -> Any:
+    path = pathlib.Path(path)
+    try:
+        return read(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.parent} must hold {path.name}, which is missing") from None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} must hold arrays, but is corrupt: {error}") from None
+    except errors as error:
+        raise ValueError(f"{path} must hold {content}, but is corrupt: {error}") from None
 
 
 @contextlib.contextmanager
-def staged_directory(path):
-    """A folder to fill, which becomes `path` in one step at the end, or nothing after an error.
+def staged_directory(path: Path) -> Iterator[pathlib.Path]:
+    """A directory to fill; it becomes `path` in one step at the end, and is removed after an error.
 
     Raises:
-        FileExistsError: `path` exists. An empty folder is taken.
+        FileExistsError: `path` exists and is not an empty directory.
     """
     path = pathlib.Path(path)
     check_new(path)
@@ -98,32 +100,32 @@ def staged_directory(path):
         raise
 
 
-def remove_directory(path):
-    """Removes a folder: whoever looks sees it whole or not at all."""
+def remove_directory(path: Path):
+    """Removes a directory in one step: a reader sees it whole or not at all."""
     path = pathlib.Path(path)
     removed = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.staged-"))
     os.rename(path, removed)
     shutil.rmtree(removed)
 
 
-def _remove_leftovers(directory, age=24 * 3600):
-    """Removes what killed processes have staged; a day old, so that nobody is still writing to it."""
+def _remove_leftovers(directory):
+    """Removes what killed processes have staged; after a day, as a younger one may still be written to."""
     for staged in directory.glob(".*.staged-*"):
         with contextlib.suppress(FileNotFoundError):  # another process removed it
-            if time.time() - staged.stat().st_mtime > age:
+            if time.time() - staged.stat().st_mtime > 24 * 3600:
                 shutil.rmtree(staged)
 
 
-def check_new(path):
-    """Raises unless `path` can be made: absent or an empty folder, below a folder that can be written."""
+def check_new(path: Path):
+    """Raises OSError unless `path` is absent or an empty directory, and its parent is writable."""
     path = pathlib.Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(f"output must be a new or an empty directory, got {path}, which exists")
     check_writable(path.absolute().parent)
 
 
-def check_writable(directory):
-    """Raises unless files can be written to `directory`, or to the nearest folder above it that exists."""
+def check_writable(directory: Path):
+    """Raises PermissionError unless `directory`, or its nearest existing parent, is a writable directory."""
     existing = pathlib.Path(directory).absolute()
     while not existing.exists():
         existing = existing.parent

@@ -88,7 +88,7 @@ class Piece:
         name: in recipes and on the command line.
         about: the first line of its docstring.
         options: {argument: `Option`}.
-        parameters: the names of all arguments.
+        parameters: {argument: whether it has a default}.
         least: {field of the recipe: its smallest value for this piece}.
         traits: words that rules go by, such as "hierarchical".
         module: where the function is.
@@ -99,7 +99,7 @@ class Piece:
     name: str
     about: str
     options: dict[str, Option]
-    parameters: tuple[str, ...]
+    parameters: dict[str, bool]
     least: dict[str, int]
     traits: tuple[str, ...]
     module: str
@@ -117,9 +117,9 @@ class Piece:
         return of_kind(self.kind)[self.name].make
 
     def build(self, recipe: Any, **given) -> Any:
-        """What the function makes: its options and, where they are not `given`, its other arguments from a recipe."""
+        """The function, called with its options, what is `given`, and fields of the recipe that it requires besides."""
         names = {parameter: self.options[parameter].field or parameter for parameter in self.options}
-        wanted = [p for p in self.parameters if p in names or p in given or p in recipe]
+        wanted = [p for p, has_default in self.parameters.items() if p in names or p in given or not has_default]
         return self.function(**{p: given[p] if p in given else getattr(recipe, names.get(p, p)) for p in wanted})
 
 
@@ -165,7 +165,7 @@ def piece(
             return function(*args, **kwargs)
 
         about = (function.__doc__ or "").strip().split("\n")[0]
-        parameters = tuple(signature.parameters)
+        parameters = {name: p.default is not p.empty for name, p in signature.parameters.items()}
         of_kind(kind)[name or function.__name__] = Piece(
             kind,
             name or function.__name__,
@@ -223,7 +223,8 @@ def _declared_by(node: Any, call: ast.Call, module: str) -> Piece:
     arguments = {str(keyword.arg): value(keyword.value) for keyword in call.keywords}
     kind = value(call.args[0])
     name, least, traits = (arguments.pop(k, None) for k in ("name", "least", "traits"))
-    parameters = (*node.args.args, *node.args.kwonlyargs)
+    positional, defaults = [a.arg for a in node.args.args], len(node.args.defaults)
+    parameters = {name: i >= len(positional) - defaults for i, name in enumerate(positional)}
+    parameters |= {a.arg: d is not None for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)}
     about = (ast.get_docstring(node) or "").split("\n")[0]
-    names = tuple(parameter.arg for parameter in parameters)
-    return Piece(kind, name or node.name, about, arguments, names, least or {}, traits or (), module)
+    return Piece(kind, name or node.name, about, arguments, parameters, least or {}, traits or (), module)

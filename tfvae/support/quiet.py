@@ -1,13 +1,14 @@
-"""TensorFlow's start without its greetings."""
+"""Importing TensorFlow without its log lines."""
 
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet():
-    """Sends file descriptor 2 to nowhere: TensorFlow's first lines go there whatever its log level. Exceptions pass."""
+def quiet() -> Iterator[None]:
+    """A context with file descriptor 2 on /dev/null: TensorFlow's first lines ignore its log level. Exceptions pass."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)

@@ -1,4 +1,4 @@
-"""What a training step asks of `tf.distribute`: one answer for all replicas, a seed for each."""
+"""A training step on several replicas: sums over all of them, and a seed for each."""
 
 import tensorflow as tf
 
@@ -6,19 +6,19 @@ from tfvae.seeds import fold_in
 
 
 def number():
-    """Of replicas that step together."""
+    """Replicas that step together."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def own_seed(seed):
-    """The seed of this replica: where there are several, each draws noise of its own."""
+    """This replica's seed, so that replicas draw different noise."""
     if number() == 1:
         return seed
     return fold_in(seed, tf.distribute.get_replica_context().replica_id_in_sync_group)
 
 
 def joint_mean(values):
-    """This replica's share of the mean over all replicas' values: the shares add up to it, as gradients do."""
+    """This replica's share of the mean over all replicas' values: shares are summed, as gradients are."""
     if number() == 1:
         return tf.reduce_mean(values)
     context = tf.distribute.get_replica_context()
@@ -35,7 +35,7 @@ def mean_of_all(values):
 
 
 def all_agree(good):
-    """Whether it is good on every replica."""
+    """Whether `good` holds on every replica."""
     if number() == 1:
         return good
     context = tf.distribute.get_replica_context()
@@ -59,5 +59,5 @@ def apply_if(good, optimizer, gradients):
     if not tf.distribute.has_strategy():
         tf.cond(good, apply_here, lambda: False)
     else:
-        # A condition may not hold what replicas do together, were it one alone, so it is asked where they are one.
+        # tf.cond must not contain cross-replica ops, so we branch in merge_call.
         tf.distribute.get_replica_context().merge_call(apply_everywhere, args=(gradients, good))

@@ -5,20 +5,20 @@ import tf_keras as tfk
 
 
 class AveragedWeights(tfk.callbacks.Callback):
-    """Ends a training with the mean of the weights that its last T epochs ended with.
+    """Sets the weights at the end of training to their mean over the ends of the last T epochs.
 
         mean_T = 1/T sum_t w_t
 
     Polyak and Juditsky (1992, "Acceleration of stochastic approximation by averaging"); Izmailov et al. (2018, arXiv
-    1803.05407). Late in a training the weights scatter about a point that is better than most of them. Nothing is
-    added to a step. What is measured between epochs are the weights themselves.
+    1803.05407). Late in a training the weights scatter about a point that is better than most of them. A step costs no
+    more. Validation between epochs sees the weights, not their mean.
 
     Args:
-        variables: the weights, which exist already.
-        first_epoch: the first that counts, from 0.
+        variables: the weights, already built.
+        first_epoch: the first epoch that is averaged, from 0.
 
     Attributes:
-        variables: what a checkpoint must hold to go on with the mean.
+        variables: what a checkpoint must hold to resume the mean.
 
     Raises:
         ValueError: first_epoch below 0.

@@ -5,8 +5,9 @@ Keras' own iterator on digits, 1 / 1.07 and 1 / 1.21 on 784-400-20 at batch 128 
 """
 
 import contextlib
+import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as tfk
@@ -22,7 +23,8 @@ from tfvae.train.loop import Loop, xla_pays
 _CHUNK = 32
 
 
-class _Ready(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Ready:
     """Data that have been checked, in the form in which Keras reads them."""
 
     x: Any
@@ -30,7 +32,7 @@ class _Ready(NamedTuple):
 
 
 class VAE(core.VAE):
-    __doc__ = core.VAE.__doc__.replace("    `tfvae.VAE` is this model with a faster `fit` (`tfvae.train`).\n", "")
+    __doc__ = str(core.VAE.__doc__).replace("    `tfvae.VAE` is this model with a faster `fit` (`tfvae.train`).\n", "")
 
     def __init__(self, *pieces, **options):
         super().__init__(*pieces, **options)
@@ -100,7 +102,7 @@ class VAE(core.VAE):
             return super().fit(_Ready(x, y), None, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def _accepted(self, x, y=None, batch_size=None, argument="x", support=True):
-        return tuple(x) if isinstance(x, _Ready) else super()._accepted(x, y, batch_size, argument, support)
+        return (x.x, x.y) if isinstance(x, _Ready) else super()._accepted(x, y, batch_size, argument, support)
 
     def _training_data(self, x, y, batch_size, epochs, kwargs):
         """x and y as Keras is to read them: workers' parts, steps of the loop in memory, or what was given."""
@@ -169,6 +171,7 @@ class VAE(core.VAE):
             return super().make_train_function(force)
 
     def _run_loop(self, _):
+        assert self._loop is not None
         self._loop.run(int(self._steps_per_execution.numpy()))
         return self.get_metrics_result()
 

@@ -5,17 +5,18 @@ import math
 import tensorflow as tf
 import tf_keras as tfk
 
-# XLA's bounds, by benchmarks/throughput.py and benchmarks/growth.py: on two cores a step of 128 images takes it a
-# fifth less, one of 1024 images or of many samples of z more, one with convolutions forty times as long. Compiling
-# costs two seconds more than tracing alone, which 5,000 steps pay back.
+# Bounds for XLA, by benchmarks/throughput.py and benchmarks/growth.py: on two cores it shortens a step of 128 images by
+# a fifth, lengthens one of 1024 images or of many samples of z, and takes forty times as long for convolutions.
+# Compilation costs two seconds more than tracing alone, which 5,000 steps pay back.
 _MOST_ROWS, _LEAST_STEPS = 256, 5000
 
 
 def xla_pays(vae, batch_size, num_steps):
-    """Whether XLA was measured to be the quicker way to train so, compilation included.
+    """Whether XLA was measured to be faster for such a training, compilation included.
 
     Args:
-        vae: a compiled `VAE`; its objective tells by `num_samples` how many rows the decoder sees for an image.
+        vae: a compiled `VAE`; the `num_samples` of its objective is the number of rows that the decoder sees per image.
+        batch_size: images in a step.
         num_steps: in the whole run.
     """
     rows = batch_size * getattr(vae.objective, "num_samples", math.inf)
@@ -24,7 +25,7 @@ def xla_pays(vae, batch_size, num_steps):
         return False
     parts = [m for piece in pieces for m in piece.submodules if not isinstance(m, tfk.Model)]
     layers = [m for m in parts if getattr(m, "weights", ())]
-    # Not in half precision, whose products on a processor XLA makes slower than they are.
+    # Not in half precision, whose matrix products XLA slows down on a CPU.
     dense = all(isinstance(m, tfk.layers.Dense) and m.compute_dtype == m.variable_dtype for m in layers)
     return dense and rows <= _MOST_ROWS and num_steps >= _LEAST_STEPS and not tf.config.list_logical_devices("GPU")
 
@@ -32,15 +33,15 @@ def xla_pays(vae, batch_size, num_steps):
 class Loop:
     """Keras' `train_function`, without Keras' iterator.
 
-    Batches differ in nothing from those of a `tf.data` pipeline over the same `Epochs`; the numbers do not depend on
-    how many steps a call runs.
+    Batches equal those of a `tf.data` pipeline over the same `Epochs`; the numbers do not depend on how many steps a
+    call runs.
 
     Args:
         step: images [B, H, W, C] -> None: one update.
         epochs: an `Epochs`.
         batch_size: of all batches but the last of an epoch.
-        jit: whether XLA compiles it.
-        eagerly: not compiled at all, as for debugging.
+        jit: whether XLA compiles the steps.
+        eagerly: whether they run without compilation, for debugging.
     """
 
     def __init__(self, step, epochs, batch_size, *, jit=False, eagerly=False):
@@ -50,7 +51,7 @@ class Loop:
         self.jit = jit
         self._num_full, self._rest = divmod(epochs.num_images, batch_size)
         self._compiled = self._run if eagerly else tf.function(self._run, jit_compile=jit)
-        self._epoch = self._next_step = None
+        self._epoch = self._next_step = 0
 
     def start(self, epoch):
         """Goes to the beginning of an epoch."""
@@ -77,7 +78,7 @@ class Loop:
 
         def one(i):
             step = first + i
-            # Gathered: XLA would take the place of a slice for a constant, and compile anew for each first step.
+            # tf.gather, not slicing: XLA treats slice offsets as constants and would recompile for each.
             indices = tf.gather(batches, step % batches.shape[0])
             self._step(self.epochs.read(epoch, step, indices))
             return [i + 1]

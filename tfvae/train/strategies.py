@@ -12,7 +12,7 @@ import socket
 
 import tensorflow as tf
 
-from tfvae.data.shares import several_workers
+from tfvae.data import shares
 from tfvae.support.checks import check_name, count
 
 NAMES = ("mirrored", "multiworker")
@@ -25,11 +25,11 @@ def named(name, num_devices=None):
     Args:
         name: "mirrored", several devices of this machine; "multiworker", those of all machines that TF_CONFIG names.
             All of them must call this, and wait here for each other.
-        num_devices: makes the processor so many logical devices, to try a strategy without GPUs.
+        num_devices: splits the CPU into this many logical devices, to try a strategy without GPUs.
 
     Raises:
-        ValueError: an unknown name, a num_devices below 1, a TF_CONFIG that is missing or none.
-        RuntimeError: TensorFlow has computed before.
+        ValueError: an unknown name, a num_devices below 1, a TF_CONFIG that is missing or malformed.
+        RuntimeError: TensorFlow has already run an operation.
     """
     check_name("distribute", name, NAMES)
     if name == "multiworker":
@@ -62,7 +62,7 @@ def check_cluster(text):
 
 
 def local_cluster(num_workers):
-    """A TF_CONFIG for each of so many processes on this machine, with ports that are free now: a list of texts."""
+    """TF_CONFIG for each of `num_workers` processes on this machine, with free ports: a list of JSON texts."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(num_workers)]
         for each in sockets:
@@ -82,18 +82,18 @@ def check_fits(strategy, batch_size, jit):
 
 
 def scope(strategy):
-    """The strategy's scope; for None one in which nothing changes."""
+    """The strategy's scope; for None a null context."""
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def is_chief(strategy):
-    """Whether this process writes files and speaks: of a cluster one does, else every one."""
+    """Whether this process writes files and prints: one process of a cluster, or the only one."""
     return strategy is None or strategy.extended.should_checkpoint
 
 
 def share(strategy, variables):
-    """Gives the variables on every worker the values that the chief's have: bit for bit, no file is read."""
-    if strategy is None or not several_workers(strategy):
+    """Broadcasts the chief's values of the variables to all workers, bit for bit, without files."""
+    if strategy is None or not shares.several_workers(strategy):
         return
 
     @tf.function
@@ -105,17 +105,17 @@ def share(strategy, variables):
 
 
 def wait(strategy):
-    """Returns when all workers have come here."""
+    """A barrier: returns when all workers have called it."""
     share(strategy, [tf.Variable(0)])
 
 
 @contextlib.contextmanager
 def losses_of_workers(strategy):
-    """Turns what TensorFlow says when another worker has gone into a ConnectionError that says what to do."""
+    """Turns TensorFlow's errors about a lost worker into a ConnectionError that says what to do."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError) as e:
-        if strategy is None or not several_workers(strategy):
+        if strategy is None or not shares.several_workers(strategy):
             raise
         reason = " ".join(e.message.split())[:200]
         raise ConnectionError(

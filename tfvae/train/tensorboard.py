@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+from typing import Any
 
 import matplotlib.pyplot as plt
 import tensorflow as tf
@@ -27,7 +28,7 @@ class Curves(tfk.callbacks.Callback):
             raise ValueError("tensorboard must be installed for its logs, got none: pip install tensorboard")
         self.directory = directory
         self.every = every
-        self.writer = None
+        self.writer: Any = None
 
     def on_train_begin(self, logs=None):
         self.writer = tf.summary.create_file_writer(str(self.directory))

@@ -1,0 +1,182 @@
+"""Streams of TFRecords, image folders and tensorflow_datasets; and the writer of TFRecords."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfvae.data.epochs import bounds
+from tfvae.data.sources import Files, from_file, from_raw, image_files, matched, of_image_files, of_tfrecords
+from tfvae.data.streams import SPLITS, Stream
+from tfvae.support import checks, files
+from tfvae.support.fields import BINARIZATIONS
+
+ENCODINGS = ("raw", "image")
+Path = str | pathlib.Path
+Patterns = Path | Sequence[Path]
+
+
+def from_tfrecords(
+    pattern: Patterns,
+    event_shape: Sequence[int],
+    *,
+    validation: Patterns | None = None,
+    test: Patterns | None = None,
+    feature: str = "image",
+    encoding: str = "raw",
+    binarize: str | None = None,
+    seed: int = 0,
+    shuffle_buffer: int = 4096,
+    deterministic: bool = True,
+    count: bool = False,
+    name: str = "tfrecords",
+) -> Stream:
+    """A `Stream` of the images in TFRecord files, each record a `tf.train.Example`.
+
+    Args:
+        pattern: of the training set's files, like "train/*.tfrecord"; or a list of patterns.
+        event_shape: (H, W, C).
+        validation, test: patterns too, or None.
+        feature: the bytes feature that holds the image.
+        encoding: "raw" for H * W * C bytes, row by row; "image" for a PNG or JPEG file of just that size.
+        binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed and the image's place;
+            "stochastic" for a fresh draw each time a training image is read.
+        shuffle_buffer: images out of which the next one is drawn; memory holds that many records.
+        deterministic: False reads files in parallel and takes whichever is ready first; for slow or remote disks.
+        count: True reads all files once, to know `num_images` (and so the number of steps).
+
+    Raises:
+        ValueError: a pattern that matches no file, an unknown encoding or binarization, sizes below 1. A record that
+            does not hold such an image: InvalidArgumentError while it is read, ValueError in `VAE.fit`.
+    """
+    checks.check_name("encoding", encoding, ENCODINGS)
+    shape = _checked(event_shape, binarize, encoded=encoding == "image")
+    checks.count("shuffle_buffer", shuffle_buffer)
+
+    def decode(record):
+        example = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})
+        return (from_raw if encoding == "raw" else from_file)(feature, example[feature], shape)
+
+    patterns = {"train": ("pattern", pattern), "validation": ("validation", validation), "test": ("test", test)}
+    paths = {split: matched(*given) for split, given in patterns.items() if given[1] is not None}
+    sources = {split: of_tfrecords(found, decode, count) for split, found in paths.items()}
+    return Stream(name, shape, binarize, seed, shuffle_buffer, deterministic, sources)
+
+
+def from_image_folder(
+    folder: Path,
+    event_shape: Sequence[int],
+    *,
+    validation: Path | None = None,
+    test: Path | None = None,
+    binarize: str | None = None,
+    seed: int = 0,
+    deterministic: bool = True,
+    name: str = "images",
+) -> Stream:
+    """A `Stream` of the PNG and JPEG files in a folder and the folders below it, resized as they are read.
+
+    Resizing is bilinear with antialiasing, and does not keep the aspect ratio. Memory holds the files' names; each
+    epoch shuffles all of them.
+
+    Args:
+        folder: of the training set.
+        event_shape: (H, W, C), C = 1 for grey, 3 for RGB, 4 for RGBA.
+        validation, test: folders too, or None.
+        binarize, seed, deterministic: as for `from_tfrecords`.
+
+    Raises:
+        ValueError: a folder without such files, an invalid event_shape, an unknown binarization. A file that is no
+            image: InvalidArgumentError while it is read.
+    """
+    shape = _checked(event_shape, binarize, encoded=True)
+    folders = {"train": ("folder", folder), "validation": ("validation", validation), "test": ("test", test)}
+    paths = {split: image_files(*given) for split, given in folders.items() if given[1] is not None}
+    sources = {split: of_image_files(found, shape) for split, found in paths.items()}
+    return Stream(name, shape, binarize, seed, 1, deterministic, sources)
+
+
+def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=None) -> Stream:
+    """A `Stream` of a data set of tensorflow_datasets: see `data.load`.
+
+    Raises:
+        ImportError: tensorflow_datasets is not installed.
+        ValueError: a data set without uint8 images of one size, a validation_size out of range.
+    """
+    checks.check_name("binarize", binarize, BINARIZATIONS)
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise ImportError(
+            f"name must be a data set whose package is installed, got 'tfds:{name}': pip install tensorflow-datasets"
+        ) from None
+    builder = tfds.builder(name, data_dir=path)
+    image = dict(builder.info.features).get("image")
+    if image is None or None in image.shape or image.dtype != np.uint8:
+        raise ValueError(f"name must be a data set of uint8 images of one size, got 'tfds:{name}'")
+    builder.download_and_prepare()
+    sizes = {split: builder.info.splits[split].num_examples for split in SPLITS if split in builder.info.splits}
+    spans = {split: (split, size) for split, size in sizes.items()}
+    if validation_size is not None or "validation" not in sizes:
+        size = sizes["train"] // 10 if validation_size is None else validation_size
+        if not 0 <= size < sizes["train"]:
+            raise ValueError(f"validation_size must be in [0, {sizes['train'] - 1}], got {validation_size}")
+        kept = sizes["train"] - size
+        spans |= {"train": (f"train[:{kept}]", kept), "validation": (f"train[{kept}:]", size)}
+    config = tfds.ReadConfig(try_autocache=False)  # caching would keep small data sets in memory
+
+    def source(span, size):
+        dataset = builder.as_dataset(split=span, shuffle_files=False, read_config=config)
+        return Files(1, lambda _: dataset.map(lambda example: example["image"]), tf.identity, (size,))
+
+    sources = {split: source(*span) for split, span in spans.items() if span[1]}
+    return Stream(f"tfds:{name}", tuple(image.shape), binarize, seed, 4096, True, sources)
+
+
+def to_tfrecords(
+    images: np.ndarray, directory: Path, *, num_shards: int = 1, feature: str = "image"
+) -> list[pathlib.Path]:
+    """Writes images as TFRecord files for `from_tfrecords`, in order and atomically; gives the files' paths.
+
+    >>> paths = tfvae.data.to_tfrecords(np.zeros([6, 4, 4, 1], np.uint8), "records", num_shards=2)
+    >>> photos = tfvae.data.from_tfrecords("records/*", (4, 4, 1))
+    >>> [x.shape[0] for x in photos.train(batch_size=4)]
+    [4, 2]
+
+    Args:
+        images: uint8 [N, H, W, C]; possibly a `numpy.memmap`.
+        directory: new or empty.
+        num_shards: files, in [1, N]; at least as many as workers will read them.
+
+    Raises:
+        ValueError: other images, num_shards out of range.
+        FileExistsError: the directory holds something.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
+        raise ValueError(f"images must be uint8 [N, H, W, C], N at least 1, got {images.dtype} {images.shape}")
+    checks.count("num_shards", num_shards)
+    if num_shards > len(images):
+        raise ValueError(f"num_shards must be at most the number of images, {len(images)}, got {num_shards}")
+    names = [f"images-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)]
+    ends = bounds(len(images), range(num_shards), num_shards)
+    with files.staged_directory(pathlib.Path(directory)) as staged:
+        for name, first, end in zip(names, ends[:-1], ends[1:], strict=True):
+            with tf.io.TFRecordWriter(str(staged / name)) as writer:
+                for image in images[first:end]:
+                    value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()]))
+                    example = tf.train.Example(features=tf.train.Features(feature={feature: value}))
+                    writer.write(example.SerializeToString())
+    return [pathlib.Path(directory) / name for name in names]
+
+
+def _checked(event_shape, binarize, encoded):
+    """event_shape as a tuple; `encoded` as PNG or JPEG, which bound the channels."""
+    sizes = tuple(event_shape) if isinstance(event_shape, tuple | list) else ()
+    if len(sizes) != 3 or not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
+        raise ValueError(f"event_shape must be three integers of at least 1, (H, W, C), got {event_shape!r}")
+    sizes = tuple(int(size) for size in sizes)
+    if encoded and sizes[2] not in (1, 3, 4):
+        raise ValueError(f"event_shape must end in 1, 3 or 4 channels for PNG and JPEG, got {sizes}")
+    checks.check_name("binarize", binarize, BINARIZATIONS)
+    return sizes

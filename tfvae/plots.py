@@ -31,7 +31,7 @@ def __dir__():
 
 # Okabe and Ito's palette, safe for colour-blind readers.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-STYLE = {
+STYLE: Any = {
     "axes.prop_cycle": plt.cycler(color=COLORS),
     "figure.dpi": 100,
     "font.size": 11,
@@ -86,6 +86,7 @@ def blocks(x: Any, row_labels: Sequence[str], column_labels: Sequence[str], *, s
     """
     x = np.asarray(x)
     num_rows, num_columns, num = x.shape[:3]
+    axes: Any
     figure, axes = plt.subplots(
         num_rows, num_columns, figsize=(num_columns * scale, num_rows * scale), squeeze=False, layout="constrained"
     )
@@ -202,7 +203,8 @@ def latent_scatter(
     ax.add_patch(_ellipse(np.zeros(2), 4 * np.eye(2), edgecolor="black", linestyle="--"))
     ax.set(xlabel=f"z[{i}]", ylabel=f"z[{j}]")
     ax.set_aspect("equal", adjustable="datalim")
-    return ax.figure
+    figure: Any = ax.figure
+    return figure
 
 
 def rate_distortion(points: dict[Any, Any]) -> Figure:

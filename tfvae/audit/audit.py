@@ -11,6 +11,7 @@ sizes, what is summed over the batch.
 import contextlib
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +30,7 @@ def audit_loss(
     loss: Callable,
     encoder: Callable,
     decoder: Callable,
-    x: np.ndarray,
+    x: Any,
     *,
     prior: tfd.Distribution | None = None,
     beta: float = 1.0,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -70,8 +71,9 @@ def describe(
     if not findings:
         notes = ["the loss is right (up to a constant)", *notes]
     beta_error = math.hypot(effective_beta * errors[0], errors[1]) / abs(log_likelihood)
+    numbers: Any = map(float, (log_likelihood, errors[0], kl, errors[1], effective_beta, beta_error))
     return LossAudit(
-        *map(float, (log_likelihood, errors[0], kl, errors[1], effective_beta, beta_error)),
+        *numbers,
         chosen.likelihood,
         chosen.sampler_std,
         chosen.kl_std,

@@ -71,8 +71,9 @@ class Batches:
         def mapped(batches):
             return batches.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-        parts = self.parts and (lambda *where: mapped(self.parts(*where)))
-        options = {"first_epoch": self.first_epoch, "parts": parts}
+        of_worker = self.parts
+        parts = None if of_worker is None else lambda *where: mapped(of_worker(*where))
+        options: dict[str, Any] = {"first_epoch": self.first_epoch, "parts": parts}
         return Batches(lambda epochs: mapped(self._pipeline(epochs)), self.batch_size, self.num_steps, **options)
 
     def take(self, count: int) -> "Batches":

@@ -49,8 +49,8 @@ def mnist(path: str | pathlib.Path | None = None) -> tuple[_Pair, _Pair]:
         train, test = _downloaded("mnist")
         arrays, source = dict(zip(_MNIST_SHA256, (*train, *test), strict=True)), "Keras' mnist.npz"
     else:
-        source = pathlib.Path(path)
-        source = source / "mnist.npz" if source.is_dir() else source
+        file = pathlib.Path(path)
+        source = str(file / "mnist.npz" if file.is_dir() else file)
         try:
             with np.load(source, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in _MNIST_SHA256}

@@ -69,10 +69,11 @@ class Part:
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
         return self._source.gather(tf.gather(self._places, indices))
 
-    def total(self) -> np.ndarray:
+    def total(self) -> Any:
         """The sum of the images: float64 [H, W, C]. Read in blocks, as they need not fit into memory."""
         blocks = tf.data.Dataset.range(len(self)).batch(10_000)
-        return sum(np.sum(self.gather(block), axis=0, dtype=np.float64) for block in blocks)
+        sums: Any = (np.sum(self.gather(block), axis=0, dtype=np.float64) for block in blocks)
+        return sum(sums)
 
 
 class Epochs:
@@ -92,7 +93,7 @@ class Epochs:
         self.labels = None if labels is None else tf.constant(labels, tf.int64)
 
     def with_labels(self, labels: np.ndarray) -> "Epochs":
-        options = {"max_level": self.max_level, "stochastic": self.stochastic, "seed": self.seed}
+        options: dict[str, Any] = {"max_level": self.max_level, "stochastic": self.stochastic, "seed": self.seed}
         return Epochs(self._source, **options, labels=labels)
 
     def levels(self) -> np.ndarray:

@@ -7,6 +7,7 @@ the last factor changes quickest.
 import math
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -197,7 +198,7 @@ def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) ->
             images, classes = file["imgs"], file["latents_classes"]
     except (KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"path must hold imgs and latents_classes, got {path}: {error}") from None
-    options = {"validation_size": validation_size, "seed": seed, "name": "dsprites"}
+    options: dict[str, Any] = {"validation_size": validation_size, "seed": seed, "name": "dsprites"}
     found = from_factors(images, classes[:, 1:], factor_names=FACTOR_NAMES, max_level=1, **options)
     found.categorical = (FACTOR_NAMES.index("shape"),)
     return found

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -58,7 +59,11 @@ def from_tfrecords(
         example = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})
         return (from_raw if encoding == "raw" else from_file)(feature, example[feature], shape)
 
-    patterns = {"train": ("pattern", pattern), "validation": ("validation", validation), "test": ("test", test)}
+    patterns: dict[str, Any] = {
+        "train": ("pattern", pattern),
+        "validation": ("validation", validation),
+        "test": ("test", test),
+    }
     paths = {split: matched(*given) for split, given in patterns.items() if given[1] is not None}
     sources = {split: of_tfrecords(found, decode, count) for split, found in paths.items()}
     return Stream(name, shape, binarize, seed, shuffle_buffer, deterministic, sources)
@@ -91,7 +96,11 @@ def from_image_folder(
             image: InvalidArgumentError while it is read.
     """
     shape = _checked(event_shape, binarize, encoded=True)
-    folders = {"train": ("folder", folder), "validation": ("validation", validation), "test": ("test", test)}
+    folders: dict[str, Any] = {
+        "train": ("folder", folder),
+        "validation": ("validation", validation),
+        "test": ("test", test),
+    }
     paths = {split: image_files(*given) for split, given in folders.items() if given[1] is not None}
     sources = {split: of_image_files(found, shape) for split, found in paths.items()}
     return Stream(name, shape, binarize, seed, 1, deterministic, sources)

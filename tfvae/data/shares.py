@@ -42,6 +42,7 @@ def training(x: Batches | tf.data.Dataset, first_epoch: int, strategy: tf.distri
 
 def num_steps(x: Any, given: int | None, argument: str, steps: str) -> int:
     """How many batches each worker reads; ValueError unless x is a Dataset, of known length if `steps` is missing."""
+    known: Any
     if isinstance(x, Batches):
         known = x.num_steps
     elif isinstance(x, tf.data.Dataset):

@@ -50,8 +50,10 @@ class Files:
         if self.records is None:
             return numbers.map(lambda file: (file, tf.constant(0, tf.int64), file))
 
+        read = self.records
+
         def items_of(file):
-            records = self.records(file).enumerate()
+            records = read(file).enumerate()
             if self.num_files < count:
                 records = records.shard(count, index)
             return records.map(lambda place, record: (file, place, record))

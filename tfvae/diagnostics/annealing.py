@@ -10,6 +10,7 @@ D latent.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -67,7 +68,7 @@ def annealed_log_evidence(
         reduce_retracing=True,
     )
     betas = tf.constant(_schedule(num_steps), x.dtype)
-    log_w = []
+    log_w: Any = []
     for first, part, block in blocks(vae, x, num_samples * np.prod(vae.event_shape), "annealing", progress):
         untuned = tf.fill([num_steps, len(block)], tf.constant(_FIRST_STEP_SIZE, x.dtype))
         _, tuned = anneal(part, block, betas, untuned, tf.constant(True), fold_in(seed, first, _PILOT))

@@ -10,7 +10,7 @@ from tfvae.diagnostics.evidence import measure
 from tfvae.diagnostics.latents import ACTIVE_THRESHOLD, posterior_mean_variances
 
 # Smaller than the published sizes, so that the scores take seconds.
-_SCORE_SIZES = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
+_SCORE_SIZES: dict[str, Any] = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
 _SCORE_SEEDS = 3
 
 
@@ -70,7 +70,7 @@ def _scores(vae, data, seed):
     """{score: [mean, standard deviation over draws]}."""
     encode = disentanglement.means(vae)
     seeds = range(seed, seed + _SCORE_SEEDS)
-    found = disentanglement.spread(lambda s: disentanglement.scores(encode, data, seed=s, **_SCORE_SIZES), seeds)
+    found: Any = disentanglement.spread(lambda s: disentanglement.scores(encode, data, seed=s, **_SCORE_SIZES), seeds)
     return {name: list(score) for name, score in found.items()}
 
 

@@ -1,7 +1,7 @@
 """Disentanglement by predicting factors from latents. Shapes: N points, D latents, F factors."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -81,7 +81,7 @@ def dci(
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
     latents, factors = points.checked(latents, factors, categorical)
-    split = train_test_split(latents, factors, test_size=test_fraction, random_state=seed)
+    split: Any = train_test_split(latents, factors, test_size=test_fraction, random_state=seed)
     found = [_forest(*split, k, k in categorical, num_trees, seed) for k in range(factors.shape[1])]
     importance = np.array([forest.feature_importances_ for forest, _ in found]).T  # [D, F]
     shares = importance.sum(axis=1) / importance.sum()

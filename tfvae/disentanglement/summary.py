@@ -1,7 +1,7 @@
 """Several scores of an encoder at once, and their spread over draws."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -64,7 +64,7 @@ def scores(
     for name in names:
         check_name("names", name, NAMES)
     varying = points.varying(data)
-    categorical = np.flatnonzero(np.isin(varying, getattr(data, "categorical", ())))
+    categorical: Any = np.flatnonzero(np.isin(varying, getattr(data, "categorical", ())))
     latents, factors = draw(encode, data, num_points, seed)
     own = {"num_train": num_train, "num_test": num_test, "set_size": set_size, "seed": seed}
     calls = {

@@ -76,3 +76,13 @@ def test_loading_a_run_as_data_names_the_other_load(tmp_path):
     for path in ("runs/digits-1", tmp_path):
         with pytest.raises(ValueError, match=r"name must be one of digits, .*: `tfvae.load` reads a run"):
             data.load(path)
+
+
+def test_batches_are_evaluated_and_validated_on_as_their_dataset(digits):
+    """A new dataset for each use, as iterating twice gives two orders of one set."""
+    vae = small_vae(digits)
+    found = vae.evaluate(digits.train(64), verbose=0)
+    np.testing.assert_allclose(found, vae.evaluate(digits.train(64).dataset, verbose=0), rtol=1e-6)
+    history = vae.fit(digits.train(64), validation_data=digits.train(64), epochs=1, verbose=0).history
+    assert np.isfinite(history["val_elbo"]).all()
+    assert vae.predict(digits.train(64), verbose=0).shape == (digits.num_images, *digits.event_shape)

@@ -86,23 +86,23 @@ class VAE(core.VAE):
             FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
         """
         checks.count("epochs", epochs)
-        if isinstance(given := kwargs.get("validation_data"), tf.data.Dataset):
+        if isinstance(given := _dataset_of(kwargs.get("validation_data")), tf.data.Dataset):
             given, _ = self._accepted(given, argument="validation_data")
             kwargs["validation_data"] = _Ready(self._shared(given, kwargs, "validation_data", "validation_steps"))
         x, y = self._training_data(x, y, batch_size, epochs, kwargs)
         if type(self).train_step is core.VAE.train_step:
             with self.distribute_strategy.scope():  # now: a step that makes variables is traced twice
                 self.optimizer.build(self.trainable_variables)
-        every_step = any(
-            _listens_to_batches(c) for c in (callbacks if isinstance(callbacks, list | tuple) else [callbacks])
-        )
+        every_step = any(_listens_to_batches(callback) for callback in tf.nest.flatten(callbacks))
         every_step |= _is_endless(x, kwargs.get("steps_per_epoch"))
         every_step |= _is_endless(given, kwargs.get("validation_steps"))
         with self._chunks(1 if every_step else _CHUNK):
             return super().fit(_Ready(x, y), None, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def _accepted(self, x, y=None, batch_size=None, argument="x", support=True):
-        return (x.x, x.y) if isinstance(x, _Ready) else super()._accepted(x, y, batch_size, argument, support)
+        if isinstance(x, _Ready):
+            return x.x, x.y
+        return super()._accepted(_dataset_of(x), y, batch_size, argument, support)
 
     def _training_data(self, x, y, batch_size, epochs, kwargs):
         """x and y as Keras is to read them: workers' parts, steps of the loop in memory, or what was given."""
@@ -121,8 +121,6 @@ class VAE(core.VAE):
                 loop.start(first_epoch)
                 return tf.data.Dataset.from_tensors(0).repeat(), None
             x = x.from_epoch(first_epoch)
-        elif isinstance(x, Batches):
-            x = x.dataset
         return self._accepted(x, y, batch_size)
 
     def _parts(self, x, kwargs):
@@ -154,6 +152,7 @@ class VAE(core.VAE):
         return self.distribute_strategy.distribute_datasets_from_function(functools.partial(shares.parts, x))
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
+        x = _dataset_of(x)
         if "_use_cached_eval_dataset" not in kwargs and isinstance(x, tf.data.Dataset):
             with checks.graph_errors():
                 x = _Ready(self._shared(self._accepted(x, y, batch_size)[0], kwargs, "x", "steps"))
@@ -195,6 +194,11 @@ class VAE(core.VAE):
             "Keras files cannot reload TFP layers: use tfvae.save(vae, directory) to go on training, "
             "tfvae.serving.export(vae, directory) to serve, vae.save_weights(file) for the weights alone"
         )
+
+
+def _dataset_of(x):
+    """The Dataset of `Batches`; anything else as it is."""
+    return x.dataset if isinstance(x, Batches) else x
 
 
 def _listens_to_batches(callback):

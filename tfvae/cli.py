@@ -90,10 +90,9 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
             raise ValueError("output must be given with --go-on, got none")
         strategy = _strategy(distribute, devices)
         recipes, runs, strategies = _modules("recipes", "runs", "train.strategies")
-
         values = runs.read_recipe(config).to_dict() if config else {}
         values |= {name: value for name, value in choices.items() if value is not None}
-        # The data fill these in anew, as an option may have changed the data.
+        # `complete` fills these in from the data, which an option may have changed.
         values |= dict.fromkeys(FILLED_IN)
         recipe = recipes.Recipe.from_dict(values)
         output = pathlib.Path(output) if output else _next_run(recipe.data)
@@ -123,7 +122,6 @@ def resume(run, export_to, no_export, evaluation_samples, distribute, devices):
     with _errors_in_one_line():
         strategy = _strategy(distribute, devices)
         (runs,) = _modules("runs")
-
         result = runs.resume(run, strategy=strategy, num_samples=evaluation_samples)
         if result is not None:
             _finish(result, run, None if no_export else export_to or f"saved_models/{result[1].name}")
@@ -137,7 +135,6 @@ def evaluate(run, num_samples, seed):
     """Measure a finished RUN on its test set and print the card."""
     with _errors_in_one_line():
         diagnostics, runs = _modules("diagnostics", "runs")
-
         vae = runs.load(run)
         card = diagnostics.evaluation_card(vae, vae.recipe.load_data(), num_samples, seed, progress=True)
         click.echo(diagnostics.format_card(card))
@@ -153,7 +150,6 @@ def export(run, to, num_samples, keep, licence):
     """Write a finished RUN as the next version of a SavedModel, with its card."""
     with _errors_in_one_line():
         (runs,) = _modules("runs")
-
         vae, card = runs.load(run), pathlib.Path(run) / runs.CARD
         evaluation = files.read_json(card) if card.exists() else None
         to = to or f"saved_models/{vae.recipe.data}"

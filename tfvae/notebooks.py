@@ -8,33 +8,22 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from tfvae.support.files import write_bytes
 from tfvae.support.quiet import quiet
 
 # {import name: package}, for a runtime that has TensorFlow but not everything else.
-_NEEDED = {
-    "tf_keras": "tf_keras",
-    "tensorflow_probability": "tensorflow-probability>=0.25,<0.26",
-    "sklearn": "scikit-learn",
-    "matplotlib": "matplotlib",
-    "tqdm": "tqdm",
-    "click": "click",
-    "requests": "requests",
-    "tensorflow_serving": "tensorflow-serving-api",
-    "ipywidgets": "ipywidgets",
-}
+_NEEDED = {name: name for name in ("tf_keras", "matplotlib", "tqdm", "click", "requests", "ipywidgets")}
+_NEEDED |= {"sklearn": "scikit-learn", "tensorflow_serving": "tensorflow-serving-api"}
+_NEEDED |= {"tensorflow_probability": "tensorflow-probability>=0.25,<0.26"}
 
 
 def setup(seed: int = 0) -> str:
-    """Installs missing packages (never TensorFlow), imports quietly, seeds, prints versions and device.
+    """Installs missing packages (never TensorFlow), imports quietly, prints versions and device, gives the profile.
 
-    Args:
-        seed: of Python, NumPy and TensorFlow, for what takes no seed (Keras' initial weights).
-
-    Returns:
-        The profile, the environment variable TFVAE_PROFILE: "quick", the default (digits, less than a minute for each
-        notebook), or "full" (MNIST, minutes).
+    The profile is the environment variable TFVAE_PROFILE: "quick", the default (digits, less than a minute a notebook),
+    or "full" (MNIST, minutes). The seed is for what takes none (Keras' initial weights).
 
     Raises:
         ImportError: TensorFlow is missing.
@@ -70,17 +59,14 @@ def setup(seed: int = 0) -> str:
 def _install(packages):
     command = [sys.executable, "-m", "pip", "install", "--quiet"]
     # Both follow TensorFlow's minor version, and must not replace the TensorFlow that is installed.
-    version = ".".join(importlib.metadata.version("tensorflow").split(".")[:2])
+    installed = importlib.metadata.version("tensorflow")
+    version = ".".join(installed.split(".")[:2])
     packages = [f"{p}=={version}.*" if p in ("tf_keras", "tensorflow-serving-api") else p for p in packages]
-    subprocess.run([*command, *packages, f"tensorflow=={importlib.metadata.version('tensorflow')}"], check=True)
+    subprocess.run([*command, *packages, f"tensorflow=={installed}"], check=True)
 
 
 def folder() -> pathlib.Path:
-    """The repository's `notebooks/`, beside the package.
-
-    Raises:
-        FileNotFoundError: the package is installed without its repository.
-    """
+    """The repository's `notebooks/`, beside the package; FileNotFoundError if that is installed without it."""
     found = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
     if not found.is_dir():
         raise FileNotFoundError(f"notebooks must lie beside the package, in {found}: clone the repository")
@@ -88,11 +74,7 @@ def folder() -> pathlib.Path:
 
 
 def run(names: Sequence[str] = (), *, verbose: bool = True):
-    """Runs notebooks from top to bottom and stores their outputs; a notebook that fails keeps its stored ones.
-
-    Args:
-        names: prefixes of file names ("03"); default: all.
-        verbose: shows a progress bar.
+    """Runs all notebooks, or those with `names` as prefixes, and stores their outputs; failed ones keep their old ones.
 
     Raises:
         ValueError: a name that fits no notebook, or a cell that fails; the message names it.
@@ -112,15 +94,9 @@ def run(names: Sequence[str] = (), *, verbose: bool = True):
         bar.set_description(path.stem)
         notebook = nbformat.read(path, as_version=4)
         try:
-            # What depends on the machine's load would show in each diff: wall-clock times, the pieces of a stream.
-            execute(
-                notebook,
-                cwd=str(path.parent),
-                timeout=None,
-                record_timing=False,
-                coalesce_streams=True,
-                extra_arguments=["--log-level=ERROR"],
-            )
+            # Without these, wall-clock times and the pieces of a stream would change the stored file at each run.
+            stable: dict[str, Any] = {"record_timing": False, "coalesce_streams": True}
+            execute(notebook, str(path.parent), timeout=None, extra_arguments=["--log-level=ERROR"], **stable)
         except CellExecutionError as error:
             raise ValueError(f"{path.name} must run from top to bottom, but a cell failed: {error}") from None
         write_bytes(path, nbformat.writes(notebook).encode())

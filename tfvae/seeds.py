@@ -10,7 +10,11 @@ def __dir__():
 
 
 def stateless_seed(seed) -> tf.Tensor:
-    """The int32 pair [2] of an integer (any int64) or of a pair, for stateless samplers; else ValueError."""
+    """The int32 pair [2] of an integer (any int64) or of a pair, for stateless samplers; else ValueError.
+
+    >>> tfvae.seeds.stateless_seed(5).numpy(), tfvae.seeds.stateless_seed([5, 7]).numpy()
+    (array([5, 0], dtype=int32), array([5, 7], dtype=int32))
+    """
     pair = None if seed is None else tf.convert_to_tensor(seed)
     if pair is None or not pair.dtype.is_integer:
         raise ValueError(f"seed must be an integer or a pair of integers, got {seed!r}")
@@ -18,7 +22,12 @@ def stateless_seed(seed) -> tf.Tensor:
 
 
 def fold_in(seed, *numbers: int | tf.Tensor) -> tf.Tensor:
-    """A new pair [2] for each distinct sequence of integers (step, image, chunk): `fold_in(0, step)`."""
+    """A new pair [2] for each distinct sequence of integers, such as (step, image, chunk).
+
+    >>> first, again, other = (tfvae.seeds.fold_in(0, step) for step in (1, 1, 2))
+    >>> np.array_equal(first, again), np.array_equal(first, other)
+    (True, False)
+    """
     seed = stateless_seed(seed)
     for number in numbers:
         seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))

@@ -1,9 +1,4 @@
-"""Images: published sets, the user's own arrays and files, images of known factors; and how they become batches.
-
-digits = data.load("digits")
-digits.x_test, digits.y_test, digits.event_shape
-for x in digits.train(batch_size=128): ...
-"""
+"""Images: published sets, the user's own arrays and files, images of known factors; and how they become batches."""
 
 from tfvae.data import shares
 from tfvae.data.batches import Batches

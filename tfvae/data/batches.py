@@ -1,5 +1,6 @@
 """The training set as batches: what `fit` takes, and iterates as a Dataset would."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import tensorflow as tf
 from tfvae.support import checks
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Batches:
     """The batches of a training set: each iteration is one epoch, in a new order.
 
@@ -19,7 +21,7 @@ class Batches:
     >>> len(batches), [x.shape[0] for x in batches.take(2)]
     (13, [100, 100])
 
-    Args:
+    Attributes:
         pipeline: a Dataset of epoch numbers -> the Dataset of their batches.
         batch_size: of all batches but the last of an epoch.
         num_steps: batches in an epoch; None if unknown.
@@ -28,24 +30,19 @@ class Batches:
         parts: (first epoch, `tf.distribute.InputContext`) -> the Dataset that one of several workers reads.
     """
 
-    def __init__(
-        self,
-        pipeline: Callable,
-        batch_size: int,
-        num_steps: int | None,
-        *,
-        first_epoch: int = 0,
-        in_memory: Any = None,
-        parts: Callable | None = None,
-    ):
-        self._pipeline, self.batch_size, self.num_steps = pipeline, batch_size, num_steps
-        self.first_epoch, self.in_memory, self.parts = first_epoch, in_memory, parts
+    pipeline: Callable
+    batch_size: int
+    num_steps: int | None
+    _: dataclasses.KW_ONLY
+    first_epoch: int = 0
+    in_memory: Any = None
+    parts: Callable | None = None
 
     @functools.cached_property
     def dataset(self) -> tf.data.Dataset:
         """A `tf.data.Dataset` whose every iteration is the next epoch."""
         epoch = tf.Variable(self.first_epoch - 1, dtype=tf.int64, trainable=False)
-        batches = self._pipeline(tf.data.Dataset.from_tensors(0).map(lambda _: epoch.assign_add(1)))
+        batches = self.pipeline(tf.data.Dataset.from_tensors(0).map(lambda _: epoch.assign_add(1)))
         if self.num_steps is None:
             return batches
         return batches.apply(tf.data.experimental.assert_cardinality(self.num_steps))
@@ -62,29 +59,27 @@ class Batches:
 
     def from_epoch(self, first: int) -> tf.data.Dataset:
         """An infinite Dataset of the epochs from `first` on."""
-        batches = self._pipeline(tf.data.Dataset.counter(first))
+        batches = self.pipeline(tf.data.Dataset.counter(first))
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     def map(self, function: Callable) -> "Batches":
         """Applies a function of [B, H, W, C] (and labels [B]) to each batch."""
 
-        def mapped(batches):
-            return batches.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        def mapped(make):
+            return lambda *given: make(*given).map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-        of_worker = self.parts
-        parts = None if of_worker is None else lambda *where: mapped(of_worker(*where))
-        options: dict[str, Any] = {"first_epoch": self.first_epoch, "parts": parts}
-        return Batches(lambda epochs: mapped(self._pipeline(epochs)), self.batch_size, self.num_steps, **options)
+        parts = self.parts and mapped(self.parts)
+        return dataclasses.replace(self, pipeline=mapped(self.pipeline), in_memory=None, parts=parts)
 
     def take(self, count: int) -> "Batches":
         """The first `count` batches of each epoch."""
         checks.count("count", count)
 
         def pipeline(epochs):
-            return epochs.flat_map(lambda epoch: self._pipeline(tf.data.Dataset.from_tensors(epoch)).take(count))
+            return epochs.flat_map(lambda epoch: self.pipeline(tf.data.Dataset.from_tensors(epoch)).take(count))
 
         num_steps = count if self.num_steps is None else min(count, self.num_steps)
-        return Batches(pipeline, self.batch_size, num_steps, first_epoch=self.first_epoch)
+        return dataclasses.replace(self, pipeline=pipeline, num_steps=num_steps, in_memory=None, parts=None)
 
     def __getattr__(self, name):
         if not name.startswith("_") and hasattr(tf.data.Dataset, name):

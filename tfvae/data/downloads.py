@@ -1,9 +1,4 @@
-"""Published data sets by Keras' loaders, verified by checksum: (x, y) of training and test set.
-
-Raises:
-    OSError: the files are missing and cannot be downloaded; the message says which to put where.
-    ValueError: a file that is not the published one.
-"""
+"""Published data sets by Keras' loaders, verified by checksum: (x, y) of training and test set. Errors as in `load`."""
 
 import hashlib
 import os
@@ -37,8 +32,6 @@ _FILES_MD5 = {
         "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
     },
 }
-
-
 _Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -56,7 +49,7 @@ def mnist(path: str | pathlib.Path | None = None) -> tuple[_Pair, _Pair]:
                 arrays = {key: file[key] for key in _MNIST_SHA256}
         except FileNotFoundError:
             raise FileNotFoundError(f"path (or TFVAE_DATA) must be mnist.npz or its folder, got {source}") from None
-        except Exception as error:  # whatever zip, zlib or NumPy make of broken bytes
+        except Exception as error:  # zip, zlib and NumPy raise different ones for broken bytes
             raise ValueError(f"path must hold MNIST's four arrays, got {source}, which is corrupt: {error}") from None
     for key, sha256 in _MNIST_SHA256.items():
         if hashlib.sha256(arrays[key].tobytes()).hexdigest() != sha256:
@@ -85,12 +78,10 @@ def _downloaded(name):
     except Exception as error:  # Keras raises bare exceptions for the network, others for broken files
         files = ", ".join(file for file in _FILES_MD5.get(name, ["mnist.npz"]) if "." in file)
         reason = " ".join(str(error).split())[:200]
-        by_hand = f"put {files} into {_keras_folder()} by hand"
-        if name == "mnist":
-            by_hand += ", or name a file or folder in TFVAE_DATA"
+        or_else = ", or name a file or folder in TFVAE_DATA" if name == "mnist" else ""
         raise OSError(
             f"name must be a data set that can be had here, got {name!r}: Keras' download failed ({reason}). "
-            f"Without a network, {by_hand}; 'digits' needs no download"
+            f"Without a network, put {files} into {_keras_folder()} by hand{or_else}; 'digits' needs no download"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """Training images in memory: in what order an epoch takes them, and how a batch of them is read.
 
-Both are functions of (seed, epoch, step) made of TensorFlow operations. So they run in a `tf.data` pipeline, for
-whoever iterates, and inside the compiled training step, where `VAE.fit` neither copies nor waits.
+Both are functions of (seed, epoch, step) made of TensorFlow operations. So they run both in a `tf.data` pipeline and
+inside the compiled training step, where `VAE.fit` neither copies nor waits.
 """
 
 import functools
@@ -21,16 +21,13 @@ class Source(Protocol):
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
         """The images at these indices: [B] -> [B, H, W, C]."""
 
+    @property
     def levels(self) -> np.ndarray:
         """Every grey level that can be read: float32 [L]."""
 
 
 class Stored:
-    """A `Source` in memory.
-
-    Args:
-        images: [N, H, W, C]; integers up to max_level, or float32 in [0, 1].
-    """
+    """A `Source` of an array of images: [N, H, W, C], integers up to max_level or float32 in [0, 1]."""
 
     def __init__(self, images: np.ndarray, max_level: int):
         self._images, self._max_level = images, max_level
@@ -44,13 +41,10 @@ class Stored:
         return tf.gather(self._tensor, indices)
 
     @functools.cached_property
-    def _levels(self):
+    def levels(self) -> np.ndarray:
         if np.issubdtype(self._images.dtype, np.integer):
             return grey(np.flatnonzero(np.bincount(self._images.ravel())), self._max_level)
         return self._images.ravel()
-
-    def levels(self) -> np.ndarray:
-        return self._levels
 
     def total(self) -> np.ndarray:
         """The sum of the images: float64 [H, W, C]."""
@@ -61,7 +55,9 @@ class Part:
     """A `Source` of the images at some places, [n], of another."""
 
     def __init__(self, source: Source, places: np.ndarray):
-        self._source, self._places, self.levels = source, tf.constant(places), source.levels
+        self._source, self._places = source, tf.constant(places)
+
+    levels = property(lambda self: self._source.levels)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -79,10 +75,15 @@ class Part:
 class Epochs:
     """Epochs of images in memory.
 
+    >>> epochs = tfvae.data.load("digits", binarize="stochastic").train(100).in_memory
+    >>> epoch, step = tf.constant([2, 0], tf.int64)
+    >>> epochs.order(epoch).shape, epochs.read(epoch, step, epochs.order(epoch)[:100]).shape
+    (TensorShape([1293]), TensorShape([100, 8, 8, 1]))
+
     Args:
         source: the images.
         max_level: the integer that means 1.
-        stochastic: draw x ~ Bernoulli(grey) anew at each reading.
+        stochastic: draw x ~ Bernoulli(grey) at each reading.
         seed: of order and binarization.
         labels: int64 [N], read with the images; or None.
     """
@@ -93,24 +94,23 @@ class Epochs:
         self.labels = None if labels is None else tf.constant(labels, tf.int64)
 
     def with_labels(self, labels: np.ndarray) -> "Epochs":
-        options: dict[str, Any] = {"max_level": self.max_level, "stochastic": self.stochastic, "seed": self.seed}
-        return Epochs(self._source, **options, labels=labels)
+        return Epochs(self._source, max_level=self.max_level, stochastic=self.stochastic, seed=self.seed, labels=labels)
 
     def levels(self) -> np.ndarray:
         """Every grey level that can be read: float32 [L]."""
-        return np.array([0, 1], np.float32) if self.stochastic else self._source.levels()
+        return np.array([0, 1], np.float32) if self.stochastic else self._source.levels
 
     def order(self, epoch: tf.Tensor) -> tf.Tensor:
         """A permutation of the images: [N]."""
         return tf.random.experimental.stateless_shuffle(tf.range(self.num_images), seed=self._seed(epoch))
 
-    def read(self, epoch: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, part: tuple | None = None) -> Any:
+    def read(self, epoch: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, part: tuple = (0, None)) -> Any:
         """The batch at `step` of an epoch: [B] -> float32 [B, H, W, C]; with labels, (images, labels).
 
         Args:
             part: (first, end), to read only these images of the batch, with the same bits as in the whole.
         """
-        first, end = (0, None) if part is None else part
+        first, end = part
         x = self._images(epoch, step, indices, first, end)
         return x if self.labels is None else (x, tf.gather(self.labels, indices[first:end]))
 
@@ -163,7 +163,7 @@ def replicas_of(context: tf.distribute.InputContext) -> range:
 
 
 def bounds(size, replicas: range, num_replicas: int):
-    """Where the parts of `size` images begin and end that `replicas`, out of `num_replicas`, take."""
+    """Where the parts of `size` images begin and end that `replicas`, out of `num_replicas`, take: [R + 1]."""
     return size * np.arange(replicas.start, replicas.stop + 1) // num_replicas
 
 
@@ -174,11 +174,11 @@ def replica_spans(size: tf.Tensor, context: tf.distribute.InputContext) -> tf.da
 
 
 def random_bits(shape: Any, seed: Any, first: Any = 0) -> tf.Tensor:
-    """Uniform 32-bit words, a hash of (seed, position): uint32 [*shape].
+    """Uniform 32-bit words, a hash of (seed, position), from position `first` on: uint32 [*shape].
 
     The same from every compiler and on every device: two rounds of multiplication and shift (Wellons' "lowbias32"),
     keyed by the stateless seed before each; not for cryptography. TensorFlow's Philox takes 4.5 times as long, under
-    XLA 24 times. `first` is the position of the first word.
+    XLA 24 times.
     """
     keys = tf.bitcast(tf.random.experimental.stateless_fold_in(seed, 0), tf.uint32)
     words = tf.cast(first + tf.range(tf.reduce_prod(shape)), tf.uint32) * 0x9E3779B9 + keys[0]

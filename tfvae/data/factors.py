@@ -4,6 +4,7 @@ Factors are integers from 0, one column each: [N, F]. A combination also has a n
 the last factor changes quickest.
 """
 
+import dataclasses
 import math
 import zipfile
 from collections.abc import Sequence
@@ -13,61 +14,50 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.data.epochs import Part, Source, Stored, grey
-from tfvae.data.images import ImageData
-from tfvae.data.sprites import FACTOR_NAMES, Sprites
+from tfvae.data.images import SPLITS, ImageData
+from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
 from tfvae.support import checks
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class FactorData:
     """Images of known factors; each row of factors has one image, and combinations may be missing.
 
-    Training, validation and test set are disjoint: images drawn at random, not factor values held out. So test
-    images are new combinations of values that were all seen; a symmetric sprite can have an identical twin, turned,
-    in another set.
+    Training, validation and test set are disjoint random draws of images; no factor value is held out. So test images
+    are new combinations of known values; another set can hold the same symmetric sprite in another orientation.
 
     >>> sprites = tfvae.data.load("sprites", image_size=32, factor_sizes=(3, 6, 8, 8, 8))
     >>> factors = sprites.sample_given_factors(5, {"shape": 2})
     >>> factors.shape, sprites.images(factors).shape
     ((5, 5), (5, 32, 32, 1))
 
-    Args:
-        splits: the `data.ImageData` of the three sets.
-        source: all images, in the order of `numbers`.
-        numbers: [N], ascending: which combinations there are.
-        factor_sizes, factor_names: how many values each factor has, and what it is called.
-        places: {split: [n]}, indices into `numbers` of the images of a split.
-        categorical: indices of the factors whose values have no order.
-
     Attributes:
-        factor_sizes, factor_names, categorical: as above.
+        factor_sizes, factor_names: the number of values of each factor, and its name.
+        categorical: indices of the factors whose values have no order.
         num_images: N, over the three sets; `train_size` is that of the training set.
         factors_train, factors_validation, factors_test: [n, F], row by row the factors of the split's images.
         name, event_shape, num_levels, binarize, seed, x_validation, x_test, y_train, y_validation, y_test, train,
             validation, test, mean_image: as in `data.ImageData`; there are no labels.
     """
 
+    splits: ImageData
+    source: Source  # all images, in the order of `numbers`
+    numbers: np.ndarray  # [N], ascending: which combinations there are
+    factor_sizes: Sequence[int]
+    factor_names: Sequence[str]
+    places: dataclasses.InitVar[dict[str, np.ndarray]]  # {split: [n]}, indices into `numbers` of its images
+    categorical: tuple[int, ...] = ()
     y_train = y_validation = y_test = None
 
-    def __init__(
-        self,
-        splits: ImageData,
-        source: Source,
-        numbers: np.ndarray,
-        factor_sizes: Sequence[int],
-        factor_names: Sequence[str],
-        places: dict[str, np.ndarray],
-        categorical: tuple[int, ...] = (),
-    ):
-        self.factor_sizes, self.factor_names, self.categorical = tuple(factor_sizes), tuple(factor_names), categorical
-        self._splits, self._source, self._numbers = splits, source, numbers
-        self.num_images, self.train_size = len(numbers), splits.train_size
+    def __post_init__(self, places):
+        splits, self.factor_sizes, self.factor_names = self.splits, tuple(self.factor_sizes), tuple(self.factor_names)
+        self.num_images, self.train_size = len(self.numbers), splits.train_size
         self.name, self.event_shape, self.seed = splits.name, splits.event_shape, splits.seed
         self.num_levels, self.binarize, self.mean_image = splits.num_levels, splits.binarize, splits.mean_image
         self.train, self.validation, self.test = splits.train, splits.validation, splits.test
         self.x_validation, self.x_test = splits.x_validation, splits.x_test
-        self.factors_train, self.factors_validation, self.factors_test = (
-            self._factors(numbers[places[split]]) for split in ("train", "validation", "test")
-        )
+        factors = (self._factors(self.numbers[places[split]]) for split in SPLITS)
+        self.factors_train, self.factors_validation, self.factors_test = factors
 
     @property
     def x_train(self) -> np.ndarray:
@@ -75,19 +65,14 @@ class FactorData:
         return self.images(self.factors_train)
 
     def images(self, factors: np.ndarray) -> np.ndarray:
-        """The images that have these factors: integers [n, F] -> float32 [n, H, W, C].
-
-        Raises:
-            ValueError: other shapes or dtypes, values out of range, a combination that has no image.
-        """
-        numbers = np.ravel_multi_index(tuple(self._checked(factors).T), self.factor_sizes)
-        rows = np.minimum(np.searchsorted(self._numbers, numbers), self.num_images - 1)
-        missing = np.flatnonzero(self._numbers[rows] != numbers)
+        """The images of these factors: integers [n, F] -> float32 [n, H, W, C]; ValueError if one has no image."""
+        factors = self._checked(factors)
+        numbers = np.ravel_multi_index(tuple(factors.T), self.factor_sizes)  # [n]
+        rows = np.minimum(np.searchsorted(self.numbers, numbers), self.num_images - 1)
+        missing = np.flatnonzero(self.numbers[rows] != numbers)
         if len(missing):
-            raise ValueError(
-                f"factors must have an image, got {np.asarray(factors)[missing[0]].tolist()}, which has none"
-            )
-        return grey(self._source.gather(tf.constant(rows)), self._splits.max_level).numpy()
+            raise ValueError(f"factors must have an image, got {factors[missing[0]].tolist()}, which has none")
+        return grey(self.source.gather(tf.constant(rows)), self.splits.max_level).numpy()
 
     def sample_factors(self, n: int, seed: int = 0) -> np.ndarray:
         """Factors of n images, drawn uniformly and independently from all there are: int64 [n, F]."""
@@ -109,12 +94,13 @@ class FactorData:
             factors = self._factors(rng.integers(self.num_images, size=n))
             factors[:, columns] = list(given.values())
             return self._checked(factors)
-        fits = np.all(self._factors(self._numbers)[:, columns] == list(given.values()), axis=1)
+        fits = np.all(self._factors(self.numbers)[:, columns] == list(given.values()), axis=1)
         if not fits.any():
             raise ValueError(f"given must be values that an image has, got {given}")
-        return self._factors(rng.choice(self._numbers[fits], n))
+        return self._factors(rng.choice(self.numbers[fits], n))
 
     def _factors(self, numbers):
+        """[n] -> [n, F]."""
         return np.stack(np.unravel_index(numbers, self.factor_sizes), axis=1).astype(np.int64)
 
     def _checked(self, factors):
@@ -148,6 +134,11 @@ def from_factors(
     name: str = "factors",
 ) -> FactorData:
     """The user's own images whose factors are known.
+
+    >>> factors = np.argwhere(np.ones([3, 5]))
+    >>> bars = tfvae.data.from_factors(np.zeros([15, 4, 4], np.uint8), factors, factor_names=("height", "width"))
+    >>> bars.factor_sizes, bars.train_size, bars.images([[2, 4]]).shape
+    ((3, 5), 13, (1, 4, 4, 1))
 
     Args:
         images: [N, H, W] or [N, H, W, C]; uint8 in 0 ... max_level, or floats in [0, 1].
@@ -189,17 +180,23 @@ def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) ->
 
     Its first factor, the colour, has one value and is left out.
 
+    >>> classes = np.argwhere(np.ones([1, 3, 2, 2, 2, 2]))  # a small file of that form
+    >>> np.savez("small.npz", imgs=np.zeros([48, 64, 64], np.uint8), latents_classes=classes)
+    >>> found = tfvae.data.dsprites("small.npz")
+    >>> found.factor_names, found.factor_sizes, found.num_levels
+    (('shape', 'scale', 'orientation', 'x', 'y'), (3, 2, 2, 2, 2), 1)
+
     Raises:
         OSError: no such file.
         ValueError: a file without the two arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            images, classes = file["imgs"], file["latents_classes"]
+            images, factors = file["imgs"], file["latents_classes"][:, 1:]
     except (KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"path must hold imgs and latents_classes, got {path}: {error}") from None
     options: dict[str, Any] = {"validation_size": validation_size, "seed": seed, "name": "dsprites"}
-    found = from_factors(images, classes[:, 1:], factor_names=FACTOR_NAMES, max_level=1, **options)
+    found = from_factors(images, factors, factor_names=FACTOR_NAMES, max_level=1, **options)
     found.categorical = (FACTOR_NAMES.index("shape"),)
     return found
 
@@ -208,8 +205,7 @@ def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor
     """The sprites: see `data.load`."""
     if binarize is not None:
         raise ValueError(f"binarize must be None for sprites, which are binary, got {binarize!r}")
-    options = {"image_size": image_size, "factor_sizes": factor_sizes}
-    source = Sprites(**{name: value for name, value in options.items() if value is not None})
+    source = Sprites(64 if image_size is None else image_size, FACTOR_SIZES if factor_sizes is None else factor_sizes)
     splits, places = _drawn_splits("sprites", source, validation_size, 1, 1, seed)
     shape = (FACTOR_NAMES.index("shape"),)
     return FactorData(splits, source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES, places, shape)
@@ -224,6 +220,5 @@ def _drawn_splits(name, source, validation_size, max_level, num_levels, seed):
     drawn = np.split(np.random.default_rng(0).permutation(len(source)), [size, size + size_of_test])
     places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), drawn, strict=True)}
     images = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
-    event_shape = tuple(int(size) for size in images["test"].shape[1:])
-    images["train"], labels = Part(source, places["train"]), dict.fromkeys(("train", "validation", "test"))
-    return ImageData(name, event_shape, num_levels, None, seed, images, labels, max_level), places
+    images["train"], event_shape = Part(source, places["train"]), images["test"].shape[1:]
+    return ImageData(name, event_shape, num_levels, None, seed, images, dict.fromkeys(SPLITS), max_level), places

@@ -9,6 +9,8 @@ import tensorflow as tf
 from tfvae.data.epochs import Epochs, Source, Stored, grey
 from tfvae.support import checks
 
+SPLITS = ("train", "validation", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageData:
@@ -59,8 +61,8 @@ class ImageData:
     def train(self, batch_size: int, *, first_epoch: int = 0, labels: bool = False):
         """`Batches` of [B, H, W, C], the last of an epoch smaller; each iteration is one epoch, in a new order.
 
-        Order and stochastic binarization are functions of (seed, epoch); iterating a second time gives epoch
-        `first_epoch + 1`. `VAE.fit` derives the epoch from the optimizer's count of updates, and so resumes exactly.
+        Order and stochastic binarization are functions of (seed, epoch); the next iteration is epoch `first_epoch + 1`.
+        `VAE.fit` derives the epoch from the optimizer's count of updates, and so resumes exactly.
 
         Args:
             labels: pairs of images and their labels, int64 [B], as a `ConditionalVAE` takes them.
@@ -91,7 +93,7 @@ class ImageData:
     def _epochs(self):
         if self.binarize == "static":
             return Epochs(Stored(self.x_train.astype(np.uint8), 1), max_level=1, stochastic=False, seed=self.seed)
-        stochastic = self.binarize == "stochastic"
+        stochastic = self.binarize is not None
         return Epochs(self._train_source, max_level=self.max_level, stochastic=stochastic, seed=self.seed)
 
     @functools.cached_property
@@ -110,5 +112,5 @@ class ImageData:
         x = np.asarray(grey(self.images[split], self.max_level))
         if self.binarize is None:
             return x
-        rng = np.random.default_rng([self.seed, ("train", "validation", "test").index(split)])
+        rng = np.random.default_rng([self.seed, SPLITS.index(split)])
         return (rng.random(x.shape, np.float32) < x).astype(np.float32)

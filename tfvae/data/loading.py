@@ -35,22 +35,20 @@ def load(
     Args:
         name: "digits" (bundled with scikit-learn, no download); "sprites" (binary, drawn from known factors as they
             are read: a `FactorData`); "mnist", "fashion_mnist" or "cifar10" (Keras' loaders); one that `pieces.piece`
-            declares; "tfds:<name>" for the train, validation and test splits of tensorflow_datasets, which must be
-            installed: a `Stream`.
+            declares; "tfds:<name>" for the splits of tensorflow_datasets, which must be installed: a `Stream`.
         binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
             fresh draw each time a training image is read (validation and test are drawn once, by the seed).
         seed: of binarization and shuffling; the split into training and validation does not depend on it.
         validation_size: images held out of the training set, stratified by label (by position for "tfds:<name>");
             0 for none. Of the sprites, default: as many as for the test, 1000 or at most a tenth.
-        path: for "mnist", a file like Keras' `mnist.npz` or a folder that holds it; default: the environment variable
-            TFVAE_DATA, then Keras' download. For tensorflow_datasets, its data_dir.
+        path: for "mnist", a file like Keras' `mnist.npz` or its folder; default: the environment variable TFVAE_DATA,
+            then Keras' download. For tensorflow_datasets, its data_dir.
         **options: of the data set: `image_size` and `factor_sizes` of the sprites.
 
     Raises:
         ImportError: tensorflow_datasets is not installed.
-        ValueError: an unknown name or binarization, a validation_size out of range, a file whose content is not the
-            published one.
-        OSError: the data set is neither on this machine nor can it be downloaded.
+        ValueError: an unknown name or binarization, a validation_size out of range, a file that is not the published.
+        OSError: the data set is not on this machine and cannot be downloaded.
     """
     if name == "tfds:dsprites":
         raise ValueError(
@@ -61,9 +59,8 @@ def load(
         return readers.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
     found = pieces.of_kind("data")
     if name not in found and name and (os.sep in str(name) or os.path.exists(str(name))):
-        raise ValueError(
-            f"name must be one of {', '.join(found)}, got {str(name)!r}: `tfvae.load` reads a run's folder"
-        )
+        rule = f"name must be one of {', '.join(found)}"
+        raise ValueError(f"{rule}, got {str(name)!r}: `tfvae.load` reads a run's folder")
     checks.check_name("name", name, list(found))
     chosen = found[name]
     for argument, value in options.items():
@@ -148,8 +145,7 @@ def from_arrays(
     for argument, x, y in (("y_train", x_train, y_train), ("y_test", x_test, y_test)):
         if y is not None and len(y) != len(x):
             raise ValueError(f"{argument} must hold a label for each of the {len(x)} images, got {len(y)}")
-    max_level = 255 if x_train.dtype == np.uint8 else None
-    tenth = len(x_train) // 10
+    tenth, max_level = len(x_train) // 10, 255 if x_train.dtype == np.uint8 else None
     return _split(name, (x_train, y_train), (x_test, y_test), validation_size, tenth, max_level, binarize, seed)
 
 
@@ -169,6 +165,5 @@ def _split(name, train, test, validation_size, default_size, max_level, binarize
     images = {"train": x[kept], "validation": x[held_out], "test": x_test}
     y_kept, y_held_out = (None, None) if y is None else (y[kept], y[held_out])
     labels = {"train": y_kept, "validation": y_held_out, "test": y_test}
-    event_shape = tuple(int(size) for size in x.shape[1:])
     num_levels = 1 if binarize else max_level
-    return ImageData(name, event_shape, num_levels, binarize, seed, images, labels, max_level or 1)
+    return ImageData(name, x.shape[1:], num_levels, binarize, seed, images, labels, max_level or 1)

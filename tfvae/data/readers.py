@@ -2,14 +2,14 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfvae.data.epochs import bounds
+from tfvae.data.images import SPLITS
 from tfvae.data.sources import Files, from_file, from_raw, image_files, matched, of_image_files, of_tfrecords
-from tfvae.data.streams import SPLITS, Stream
+from tfvae.data.streams import Stream
 from tfvae.support import checks, files
 from tfvae.support.fields import BINARIZATIONS
 
@@ -35,16 +35,20 @@ def from_tfrecords(
 ) -> Stream:
     """A `Stream` of the images in TFRecord files, each record a `tf.train.Example`.
 
+    >>> _ = tfvae.data.to_tfrecords(np.full([6, 4, 4, 1], 51, np.uint8), "train", num_shards=2)
+    >>> stream = tfvae.data.from_tfrecords("train/*.tfrecord", (4, 4, 1), count=True)
+    >>> [x.shape[0] for x in stream.train(batch_size=4)], stream.num_images
+    ([4, 2], 6)
+
     Args:
-        pattern: of the training set's files, like "train/*.tfrecord"; or a list of patterns.
+        pattern: of the training set's files; or a list of patterns.
         event_shape: (H, W, C).
         validation, test: patterns too, or None.
         feature: the bytes feature that holds the image.
-        encoding: "raw" for H * W * C bytes, row by row; "image" for a PNG or JPEG file of just that size.
-        binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed and the image's place;
-            "stochastic" for a fresh draw each time a training image is read.
-        shuffle_buffer: images out of which the next one is drawn; memory holds that many records.
-        deterministic: False reads files in parallel and takes whichever is ready first; for slow or remote disks.
+        encoding: "raw" for H * W * C bytes, row by row; "image" for a PNG or JPEG file of exactly that size.
+        binarize, seed: as for `load`; the static draw depends on the image's place.
+        shuffle_buffer: records in the buffer from which the next is drawn, held in memory.
+        deterministic: False reads files in parallel and takes the first that is ready; for slow or remote disks.
         count: True reads all files once, to know `num_images` (and so the number of steps).
 
     Raises:
@@ -59,12 +63,7 @@ def from_tfrecords(
         example = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})
         return (from_raw if encoding == "raw" else from_file)(feature, example[feature], shape)
 
-    patterns: dict[str, Any] = {
-        "train": ("pattern", pattern),
-        "validation": ("validation", validation),
-        "test": ("test", test),
-    }
-    paths = {split: matched(*given) for split, given in patterns.items() if given[1] is not None}
+    paths = _paths(matched, "pattern", pattern, validation, test)
     sources = {split: of_tfrecords(found, decode, count) for split, found in paths.items()}
     return Stream(name, shape, binarize, seed, shuffle_buffer, deterministic, sources)
 
@@ -82,6 +81,12 @@ def from_image_folder(
 ) -> Stream:
     """A `Stream` of the PNG and JPEG files in a folder and the folders below it, resized as they are read.
 
+    >>> png = tf.io.encode_png(np.full([16, 8, 3], 51, np.uint8))
+    >>> tf.io.write_file("photos/a.png", png)
+    >>> (x,) = tfvae.data.from_image_folder("photos", (4, 4, 3)).train(batch_size=1)
+    >>> x.shape, np.allclose(x, 51 / 255)
+    (TensorShape([1, 4, 4, 3]), True)
+
     Resizing is bilinear with antialiasing, and does not keep the aspect ratio. Memory holds the files' names; each
     epoch shuffles all of them.
 
@@ -96,30 +101,19 @@ def from_image_folder(
             image: InvalidArgumentError while it is read.
     """
     shape = _checked(event_shape, binarize, encoded=True)
-    folders: dict[str, Any] = {
-        "train": ("folder", folder),
-        "validation": ("validation", validation),
-        "test": ("test", test),
-    }
-    paths = {split: image_files(*given) for split, given in folders.items() if given[1] is not None}
+    paths = _paths(image_files, "folder", folder, validation, test)
     sources = {split: of_image_files(found, shape) for split, found in paths.items()}
     return Stream(name, shape, binarize, seed, 1, deterministic, sources)
 
 
 def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=None) -> Stream:
-    """A `Stream` of a data set of tensorflow_datasets: see `data.load`.
-
-    Raises:
-        ImportError: tensorflow_datasets is not installed.
-        ValueError: a data set without uint8 images of one size, a validation_size out of range.
-    """
+    """A `Stream` of a data set of tensorflow_datasets, which must hold uint8 images of one size: see `data.load`."""
     checks.check_name("binarize", binarize, BINARIZATIONS)
     try:
         import tensorflow_datasets as tfds
     except ImportError:
-        raise ImportError(
-            f"name must be a data set whose package is installed, got 'tfds:{name}': pip install tensorflow-datasets"
-        ) from None
+        rule = f"name must be a data set whose package is installed, got 'tfds:{name}'"
+        raise ImportError(f"{rule}: pip install tensorflow-datasets") from None
     builder = tfds.builder(name, data_dir=path)
     image = dict(builder.info.features).get("image")
     if image is None or None in image.shape or image.dtype != np.uint8:
@@ -149,9 +143,8 @@ def to_tfrecords(
     """Writes images as TFRecord files for `from_tfrecords`, in order and atomically; gives the files' paths.
 
     >>> paths = tfvae.data.to_tfrecords(np.zeros([6, 4, 4, 1], np.uint8), "records", num_shards=2)
-    >>> photos = tfvae.data.from_tfrecords("records/*", (4, 4, 1))
-    >>> [x.shape[0] for x in photos.train(batch_size=4)]
-    [4, 2]
+    >>> [path.name for path in paths]
+    ['images-00000-of-00002.tfrecord', 'images-00001-of-00002.tfrecord']
 
     Args:
         images: uint8 [N, H, W, C]; possibly a `numpy.memmap`.
@@ -179,12 +172,18 @@ def to_tfrecords(
     return [pathlib.Path(directory) / name for name in names]
 
 
+def _paths(find, argument, *given):
+    """{split: the paths that `find` gives}, of the splits that are given; `argument` names the training set's."""
+    named = zip(SPLITS, (argument, *SPLITS[1:]), given, strict=True)
+    return {split: find(name, value) for split, name, value in named if value is not None}
+
+
 def _checked(event_shape, binarize, encoded):
     """event_shape as a tuple; `encoded` as PNG or JPEG, which bound the channels."""
     sizes = tuple(event_shape) if isinstance(event_shape, tuple | list) else ()
     if len(sizes) != 3 or not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
         raise ValueError(f"event_shape must be three integers of at least 1, (H, W, C), got {event_shape!r}")
-    sizes = tuple(int(size) for size in sizes)
+    sizes = tuple(map(int, sizes))
     if encoded and sizes[2] not in (1, 3, 4):
         raise ValueError(f"event_shape must end in 1, 3 or 4 channels for PNG and JPEG, got {sizes}")
     checks.check_name("binarize", binarize, BINARIZATIONS)

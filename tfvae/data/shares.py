@@ -12,13 +12,12 @@ from tfvae.support import checks
 
 
 def several_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Whether more than one device steps, and other processes may hold some of them."""
-    several = strategy.num_replicas_in_sync > 1
-    return several and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    """Whether several replicas step together, possibly in several processes."""
+    return strategy.num_replicas_in_sync > 1 and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def parts(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    """Cuts each batch of a dataset, which every worker reads whole, into the parts of this worker's replicas."""
+    """The parts of each batch that this worker's replicas take; every worker reads the dataset whole."""
 
     def of_replicas(*batch):
         images_or_pair = batch if len(batch) > 1 else batch[0]
@@ -42,18 +41,16 @@ def training(x: Batches | tf.data.Dataset, first_epoch: int, strategy: tf.distri
 
 def num_steps(x: Any, given: int | None, argument: str, steps: str) -> int:
     """How many batches each worker reads; ValueError unless x is a Dataset, of known length if `steps` is missing."""
-    known: Any
-    if isinstance(x, Batches):
-        known = x.num_steps
-    elif isinstance(x, tf.data.Dataset):
-        known = None if x.cardinality() < 0 else int(x.cardinality())
-    else:
+    if not isinstance(x, Batches | tf.data.Dataset):
         raise checks.InputTypeError(
             f"{argument} must be a tf.data.Dataset under several workers, got {type(x).__name__}: "
             "data.from_arrays makes one of arrays, in an order that all workers know"
         )
-    if given is None and known is None:
+    if given is not None:
+        return given
+    known = x.num_steps if isinstance(x, Batches) else int(x.cardinality())
+    if known is None or known < 0:
         raise ValueError(
             f"{steps} must be given under several workers where {argument} does not know its length, got None"
         )
-    return known if given is None else given
+    return known

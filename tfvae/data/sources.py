@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,19 +16,12 @@ _CYCLE_LENGTH = 16  # files that are interleaved
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """One split's files, numbered from 0.
-
-    Attributes:
-        num_files: at least 1.
-        records: the file's number -> a Dataset of what `decode` takes; None where a file is one image.
-        decode: a record (or the file's number) -> uint8 [H, W, C].
-        counts: images in each file, or None.
-    """
+    """One split's files, numbered from 0."""
 
     num_files: int
-    records: Callable | None
-    decode: Callable
-    counts: tuple[int, ...] | None
+    records: Callable | None  # a file's number -> a Dataset of what `decode` takes; None where a file is one image
+    decode: Callable  # a record (or a file's number) -> uint8 [H, W, C]
+    counts: tuple[int, ...] | None  # images in each file, or None
 
     def num_images(self, index: int = 0, count: int = 1) -> int | None:
         """In one of `count` shards; None if not counted."""
@@ -37,9 +31,7 @@ class Files:
             return sum(self.counts[index::count])
         return sum(len(range(index, size, count)) for size in self.counts)
 
-    def items(
-        self, seed: tf.Tensor | None = None, index: int = 0, count: int = 1, deterministic: bool = True
-    ) -> tf.data.Dataset:
+    def items(self, seed: Any = None, index: int = 0, count: int = 1, deterministic: bool = True) -> tf.data.Dataset:
         """A Dataset of (file, index in the file, record): interleaved from shuffled files; without a seed, in order."""
         numbers = tf.range(self.num_files, dtype=tf.int64)
         if self.num_files >= count:
@@ -47,10 +39,9 @@ class Files:
         if seed is not None:
             numbers = tf.random.experimental.stateless_shuffle(numbers, seed)
         numbers = tf.data.Dataset.from_tensor_slices(numbers)
-        if self.records is None:
-            return numbers.map(lambda file: (file, tf.constant(0, tf.int64), file))
-
         read = self.records
+        if read is None:
+            return numbers.map(lambda file: (file, tf.constant(0, tf.int64), file))
 
         def items_of(file):
             records = read(file).enumerate()
@@ -59,18 +50,19 @@ class Files:
             return records.map(lambda place, record: (file, place, record))
 
         cycle_length = 1 if seed is None else min(_CYCLE_LENGTH, self.num_files)
-        if deterministic:  # one reader, as parallel ones were slower on a local disk and their buffers grew
+        if deterministic:  # one reader: parallel ones were slower on a local disk, and their buffers grew
             return numbers.interleave(items_of, cycle_length)
         return numbers.interleave(items_of, cycle_length, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
 
 
 def of_tfrecords(paths: list[str], decode: Callable, count: bool) -> Files:
     """TFRecord files; `count` reads them all once, to count their images."""
+
+    def size(path):
+        return tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
+
     table = tf.constant(paths)
-    sizes = tf.data.Dataset.from_tensor_slices(table).map(
-        lambda path: tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
-    )
-    counts = tuple(int(size) for size in sizes) if count else None
+    counts = tuple(map(int, tf.data.Dataset.from_tensor_slices(table).map(size))) if count else None
     return Files(len(paths), lambda file: tf.data.TFRecordDataset(table[file]), decode, counts)
 
 
@@ -94,10 +86,9 @@ def from_raw(feature: str, raw: tf.Tensor, event_shape: tuple[int, ...]) -> tf.T
 
 
 def from_file(feature: str, encoded: tf.Tensor, event_shape: tuple[int, ...]) -> tf.Tensor:
-    """uint8 [H, W, C] of the bytes of a PNG or JPEG file of just that size."""
+    """uint8 [H, W, C] of the bytes of a PNG or JPEG file of exactly that size."""
     image = tf.io.decode_image(encoded, channels=event_shape[2], expand_animations=False)
-    got = tf.shape(image)
-    rule = f"{feature} must have shape {event_shape}, got"
+    got, rule = tf.shape(image), f"{feature} must have shape {event_shape}, got"
     return checks.after(tf.reduce_all(got == event_shape), [rule, got], image)
 
 

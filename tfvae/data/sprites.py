@@ -16,12 +16,12 @@ FACTOR_SIZES = (3, 6, 40, 32, 32)
 SHAPES = ("square", "ellipse", "heart")
 IMAGE_SIZES = (32, 64)
 
-# Lengths are in 64ths of an image. All shapes of one scale have one area, so that it does not tell the shape.
+# Lengths are in 64ths of an image. All shapes of one scale have the same area, so that area does not reveal the shape.
 _LARGEST_AREA = 21**2
 _SCALES = np.linspace(0.5, 1, 6)
 # Quarter turns are exact, so that a square turned by one is the same square.
 _TURNS = (np.array([1, 1j, -1, -1j])[:, np.newaxis] * np.exp(2j * np.pi * np.arange(10) / 40)).ravel()
-# Where the centre lies at x = 0; at x = 31 it is as far from the other side, and every shape stays inside.
+# The centre at x = 0; at x = 31 it is as far from the other side, and every shape stays inside.
 _FIRST_CENTRE = 16.5
 # A pixel is black if half of its 4 x 4 samples are.
 _SAMPLES = 4
@@ -33,17 +33,16 @@ class Sprites:
     The shape is one of `SHAPES`; the scale goes from 0.5 to 1; the orientation is a multiple of 9 degrees,
     anticlockwise; the centre lies at (16.5 + x, 16.5 + y) 64ths of the image from the left and from the top. So one
     step of x or y is one pixel of 64 x 64, and half a pixel of 32 x 32. A square looks the same after 90 degrees, an
-    ellipse after 180; else no two images are equal, but for some neighbouring orientations (one in twenty) of the
-    smallest ellipses and hearts of 32 x 32.
+    ellipse after 180. All other images differ, except one in twenty neighbouring orientations of the smallest ellipses
+    and hearts of 32 x 32.
 
     Args:
         image_size: 64 or 32, pixels a side.
-        factor_sizes: how many values of each factor, each a divisor of that in `FACTOR_SIZES`: evenly spaced ones out
-            of the full grid, orientations from 0, the others from the middle of what they stand for.
-
-    Raises:
-        ValueError: names the argument, the rule and the value.
+        factor_sizes: how many values of each factor, which must divide `FACTOR_SIZES`: evenly spaced out of the full
+            grid, orientations from 0, the others from the middle of the values that they stand for.
     """
+
+    levels = np.array([0, 1], np.float32)
 
     def __init__(self, image_size=64, factor_sizes=FACTOR_SIZES):
         if image_size not in IMAGE_SIZES:
@@ -52,28 +51,22 @@ class Sprites:
         fits = len(sizes) == len(FACTOR_SIZES) and all(isinstance(size, int | np.integer) for size in sizes)
         if not fits or any(size < 1 or full % size for size, full in zip(sizes, FACTOR_SIZES, strict=True)):
             raise ValueError(f"factor_sizes must divide {FACTOR_SIZES}, one by one, got {factor_sizes!r}")
-        self.factor_sizes = tuple(int(size) for size in sizes)
+        self.factor_sizes = sizes = tuple(int(size) for size in sizes)
         self.event_shape = (image_size, image_size, 1)
         # Of each factor: how many values, the first of them on the full grid, and the step to the next.
-        steps = [full // size for size, full in zip(self.factor_sizes, FACTOR_SIZES, strict=True)]
-        firsts = [
-            0 if name == "orientation" else (step - 1) // 2 for name, step in zip(FACTOR_NAMES, steps, strict=True)
-        ]
-        self._spacings = list(zip(self.factor_sizes, firsts, steps, strict=True))
+        steps = [full // size for size, full in zip(sizes, FACTOR_SIZES, strict=True)]
+        firsts = [(step - 1) // 2 for step in steps]
+        firsts[FACTOR_NAMES.index("orientation")] = 0
+        self._spacings = list(zip(sizes, firsts, steps, strict=True))
         words = _drawings(image_size)
         self._rows_a_drawing = words.shape[1]
-        # A tensor, captured by reference, as in `epochs`.
-        self._words = tf.constant(words.ravel())
+        self._words = tf.constant(words.ravel())  # a tensor: captured by reference, as in `epochs`
         # Eight pixels at a time, by their byte: the quickest of four ways that were timed.
         octets = np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], 1, bitorder="little")
         self._octets = tf.constant(octets, tf.float32)
 
     def __len__(self):
         return math.prod(self.factor_sizes)
-
-    def levels(self):
-        """Every grey level that can be read."""
-        return np.array([0, 1], np.float32)
 
     def gather(self, numbers):
         """The images of these numbers: [B] -> float32 [B, H, W, 1]."""
@@ -82,7 +75,7 @@ class Sprites:
         shape, scale, orientation, x, y = self._values(tf.cast(numbers, tf.int32))
         drawing = (shape * FACTOR_SIZES[1] + scale) * FACTOR_SIZES[2] + orientation
         drawing = (drawing * pitch + y % pitch) * pitch + x % pitch
-        top = drawing * self._rows_a_drawing + _most_moved(size) - y // pitch
+        top = (drawing + 1) * self._rows_a_drawing - size - y // pitch
         words = tf.gather(self._words, top[:, tf.newaxis] + tf.range(size))  # [B, H]
         words = tf.bitwise.left_shift(words, tf.cast(x // pitch, words.dtype)[:, tf.newaxis])
         pixels = tf.gather(self._octets, tf.cast(tf.bitcast(words, tf.uint8), tf.int32))  # [B, H, W / 8, 8]
@@ -97,34 +90,28 @@ class Sprites:
         return values[::-1]
 
 
-def _most_moved(size):
-    """Pixels from the first position to the last."""
-    return size // 2 - 1
-
-
 @functools.cache
 def _drawings(size):
     """Each shape, scale, orientation and place between pixels (y, x), as words: [drawings, rows].
 
-    In a word the lowest bit is the leftmost pixel. Empty rows stand above each, to be read when it moves down.
+    The lowest bit of a word is the leftmost pixel. The empty rows above each drawing are read when it moves down.
     """
     pitch = 64 // size
     width = size // 2 + 1
     places = (np.arange(width * _SAMPLES) + 0.5) / _SAMPLES * pitch - _FIRST_CENTRE
     pixels = np.empty([*FACTOR_SIZES[:3], pitch, pitch, width, width], bool)
     for orientation, turn in enumerate(_TURNS):
-        for y in range(pitch):
-            for x in range(pitch):
-                turned = np.conj(turn) * (places - x - 1j * (places - y)[:, np.newaxis])
-                for shape, inside in enumerate((_in_square, _in_ellipse, _in_heart)):
-                    for scale, factor in enumerate(_SCALES):
-                        unit = factor * math.sqrt(_LARGEST_AREA)
-                        samples = inside(turned.real / unit, turned.imag / unit)
-                        shares = samples.reshape(width, _SAMPLES, width, _SAMPLES).mean(axis=(1, 3))
-                        pixels[shape, scale, orientation, y, x] = shares >= 0.5
+        for y, x in np.ndindex(pitch, pitch):
+            turned = np.conj(turn) * (places - x - 1j * (places - y)[:, np.newaxis])
+            for shape, inside in enumerate((_in_square, _in_ellipse, _in_heart)):
+                for scale, factor in enumerate(_SCALES):
+                    unit = factor * math.sqrt(_LARGEST_AREA)
+                    samples = inside(turned.real / unit, turned.imag / unit)
+                    shares = samples.reshape(width, _SAMPLES, width, _SAMPLES).mean(axis=(1, 3))
+                    pixels[shape, scale, orientation, y, x] = shares >= 0.5
     word = np.dtype(f"uint{size}")
     words = (pixels << np.arange(width, dtype=word)).sum(axis=-1, dtype=word).reshape(-1, width)
-    return np.pad(words, ((0, 0), (_most_moved(size), size - width)))
+    return np.pad(words, ((0, 0), (size // 2 - 1, size - width)))  # size // 2 - 1 pixels from first to last position
 
 
 # Shapes of area 1 about their centre of mass; u to the right, v upwards.

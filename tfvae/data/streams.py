@@ -9,20 +9,25 @@ import tensorflow as tf
 
 from tfvae.data.batches import Batches
 from tfvae.data.epochs import bounds, draw, replicas_of
+from tfvae.data.images import SPLITS
 from tfvae.data.sources import Files
 from tfvae.seeds import fold_in
 from tfvae.support import checks
 
-SPLITS = ("train", "validation", "test")
-# Folded into the seed first, so that order, training's bits and the fixed bits never share noise.
+# Folded into the seed first, so that order, training bits and fixed bits draw from different seeds.
 _ORDER, _FRESH, _FIXED = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """A training set of images, and perhaps a validation and a test set, read from files as they are needed.
+    """A training set of images, and optionally a validation and a test set, read from files as they are needed.
 
     Memory holds `shuffle_buffer` images, encoded as in the files, and a few batches.
+
+    >>> _ = tfvae.data.to_tfrecords(np.zeros([6, 4, 4, 1], np.uint8), "records", num_shards=2)
+    >>> stream = tfvae.data.from_tfrecords("records/*", (4, 4, 1), test="records/*", binarize="stochastic", count=True)
+    >>> stream.num_images, stream.num_levels, len(stream.train(4)), len(stream.test(2))
+    (6, 1, 2, 3)
 
     Attributes:
         name: what is read.
@@ -31,8 +36,8 @@ class Stream:
         binarize: None, "static" or "stochastic".
         seed: of binarization and shuffling.
         num_images, train_size: of the training set; None if not counted.
-        shuffle_buffer: images out of which the next one is drawn.
-        deterministic: whether order and bits are functions of (seed, epoch); else whichever file is ready comes first.
+        shuffle_buffer: images in the buffer from which the next is drawn.
+        deterministic: whether order and bits are functions of (seed, epoch); else the file that is ready first is read.
         sources: {split: files}.
     """
 
@@ -50,14 +55,14 @@ class Stream:
     def train(self, batch_size: int, *, first_epoch: int = 0, shard: tuple[int, int] = (0, 1)) -> Batches:
         """`Batches` of float32 [B, H, W, C], the last of an epoch smaller; each iteration is one epoch.
 
-        Each epoch shuffles the files, reads up to 16 of them in turn, and draws images out of a buffer. Iterating a
-        second time gives epoch `first_epoch + 1`. `VAE.fit` derives the epoch from the optimizer's count of updates
-        where `num_images` is known, and else starts from `first_epoch`.
+        Each epoch shuffles the files, reads up to 16 of them in turn, and draws images out of a buffer. The next
+        iteration is epoch `first_epoch + 1`. `VAE.fit` derives the epoch from the optimizer's count of updates where
+        `num_images` is known, and else starts from `first_epoch`.
 
         Args:
-            shard: (index, count): every count-th file, from the index-th, for one of `count` workers; every count-th
-                record where there are fewer files than workers. Shards are disjoint and together complete. Their
-                sizes may differ: workers that wait for each other need the same `steps_per_epoch`.
+            shard: (index, count): every count-th file from the index-th, or every count-th record where there are fewer
+                files than workers. Shards are disjoint and together complete, but may differ in size: workers that
+                wait for each other need the same `steps_per_epoch`.
 
         Raises:
             ValueError: batch_size out of [1, number of images], first_epoch below 0, an invalid shard.
@@ -70,7 +75,7 @@ class Stream:
         checks.count("first_epoch", first_epoch, 0)
 
         def batches_of(epoch, index=index, count=count, sizes=None):
-            # Sets the seed of this function's graph alone; without it, the order would depend on the caller's set_seed.
+            # The seed of this function's graph alone; without it, the order would depend on the caller's set_seed.
             tf.random.set_seed(1)
             seed = fold_in(self.seed, _ORDER, epoch)
             items = source.items(seed, index, count, self.deterministic)
@@ -96,22 +101,22 @@ class Stream:
         return Batches(pipeline, batch_size, num_steps, first_epoch=first_epoch, parts=parts)
 
     def _part(self, batch_size, context):
-        """The shard of one of several workers, and the sizes of its batches, one for each replica and step.
+        """The shard of one worker, and the sizes of its batches, one for each replica and step.
 
-        Shards differ in size. Where sizes are known, each shard is cut into as many batches as an epoch has steps.
+        Shards differ in size; each whose size is known is cut into as many batches as an epoch has steps.
         """
         index, count = context.input_pipeline_id, context.num_input_pipelines
         source, num_replicas = self.sources["train"], context.num_replicas_in_sync
         num_images, replicas = source.num_images(index, count), replicas_of(context)
-        if num_images is None:
-            return {"index": index, "count": count, "sizes": np.diff(bounds(batch_size, replicas, num_replicas))}
         if num_images == 0:
-            raise ValueError(
-                f"the data must hold images for each of {count} workers, got none for that of index {index}"
-            )
-        num_batches = math.ceil(source.num_images() / batch_size) * len(replicas)
-        sizes = np.diff(bounds(num_images, range(num_batches), num_batches))
-        return {"index": index, "count": count, "sizes": sizes}
+            rule = f"the data must hold images for each of {count} workers"
+            raise ValueError(f"{rule}, got none for that of index {index}")
+        if num_images is None:
+            ends = bounds(batch_size, replicas, num_replicas)
+        else:
+            num_batches = math.ceil(source.num_images() / batch_size) * len(replicas)
+            ends = bounds(num_images, range(num_batches), num_batches)
+        return {"index": index, "count": count, "sizes": np.diff(ends)}
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
         """A `tf.data.Dataset` of float32 [B, H, W, C], in the files' order; binarized once, by the seed."""
@@ -128,7 +133,7 @@ class Stream:
         checks.batch_size(batch_size, source.num_images())
         dataset = self._images(split, source.items(), self.binarize is not None).batch(batch_size)
         if source.counts is not None:
-            num_steps = math.ceil(source.num_images() / batch_size)
+            num_steps = math.ceil(sum(source.counts) / batch_size)
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
         return dataset.prefetch(2)
 

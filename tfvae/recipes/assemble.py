@@ -17,6 +17,10 @@ from tfvae.train import VAE
 def build(recipe: Recipe) -> VAE:
     """The untrained `VAE` of a complete recipe; equal recipes give equal weights.
 
+    >>> vae = tfvae.build(tfvae.Recipe(latent_size=2, event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> vae.generate(3).shape
+    TensorShape([3, 8, 8, 1])
+
     Raises:
         ValueError: the recipe lacks what `Recipe.complete` fills in.
     """
@@ -51,10 +55,13 @@ def _latents(recipe, network, seed, prior_seed):
 
 
 def compile(vae: VAE, recipe: Recipe, num_images: int) -> None:
-    """Compiles `vae` with the recipe's optimizer, schedule and objective.
+    """Compiles `vae` with the recipe's optimizer, objective and schedule, as long as `epochs` of `num_images`.
 
-    Args:
-        num_images: in the training set; the schedule's length is in updates.
+    >>> recipe = tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli", schedule="constant", learning_rate=0.5)
+    >>> vae = tfvae.build(recipe)
+    >>> tfvae.recipes.compile(vae, recipe, num_images=1000)
+    >>> float(vae.optimizer.learning_rate)
+    0.5
     """
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
@@ -65,10 +72,12 @@ def compile(vae: VAE, recipe: Recipe, num_images: int) -> None:
 
 
 def objective_of(recipe: Recipe, num_images: int | None = None) -> Objective:
-    """The recipe's objective.
+    """The recipe's objective; only `tc_elbo` needs `num_images`, of the training set.
 
-    Args:
-        num_images: in the training set; `tc_elbo` alone needs it.
+    >>> objective = tfvae.recipes.objective_of(tfvae.Recipe(objective="iwae", num_samples=5))
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> objective(vae, np.zeros([4, 8, 8, 1], np.float32), seed=0).objective.shape
+    TensorShape([4])
     """
     given = {"num_data": num_images, "num_samples": recipe.num_samples, "seed": recipe.seed}
     return _piece("objective", recipe).build(recipe, **given)
@@ -77,16 +86,21 @@ def objective_of(recipe: Recipe, num_images: int | None = None) -> Objective:
 def start_at_mean(vae: VAE, data) -> None:
     """Sets the bias of the decoder's last layer to that of the best model that ignores z: the training images' mean.
 
-    For probabilities the logit of the mean, which is kept in [0.001, 0.999], as Burda et al. do
-    (2015, arXiv 1509.00519, in their code). A convolution has a bias a channel, and gets the channel's mean.
+    For probabilities it is the logit of the mean, clipped to [0.001, 0.999], as in the code of Burda et al.
+    (2015, arXiv 1509.00519). A convolution has one bias per channel: the channel's mean.
+
+    >>> digits = tfvae.data.load("digits")
+    >>> vae = tfvae.build(tfvae.Recipe(likelihood="normal").complete(digits))
+    >>> tfvae.recipes.start_at_mean(vae, digits)
+    >>> np.allclose(tf.reshape(vae.decoder.params.bias, [8, 8, 1]), np.clip(digits.mean_image(), 0.001, 0.999))
+    True
 
     Args:
         vae: made by `build`, of a likelihood that has such a bias.
         data: an `ImageData` or a `FactorData`.
     """
     bias = vae.decoder.params.bias
-    mean = data.mean_image().reshape(-1, bias.shape[0]).mean(axis=0)
-    mean = np.clip(mean, 0.001, 0.999)
+    mean = np.clip(data.mean_image().reshape(-1, bias.shape[0]).mean(axis=0), 0.001, 0.999)
     bias.assign(np.log(mean / (1 - mean)) if "logit_bias" in _piece("likelihood", vae.recipe).traits else mean)
 
 

@@ -1,7 +1,7 @@
 """Pairs of networks: what the encoder computes before its last layer, and what the decoder does, mirrored.
 
-A pair's function takes the images' shape, the numbers that the decoder reads of z, and the classes of a conditional
-model, whose labels stand before image and z (0 for none).
+A pair's function takes the images' shape, how many latents the decoder reads, and the number of classes of a
+conditional model (0 for none), whose one-hot labels stand before image and z.
 """
 
 import math
@@ -32,11 +32,6 @@ def conv(filters, kernel_size, dense_sizes, activation, event_shape, num_latents
     layers = {"kernel_size": kernel_size, "activation": activation}
     encoder = networks.conv((*size, num_classes + channels), filters, dense_sizes=dense_sizes, seed=seeds[0], **layers)
     decoder = networks.transposed_conv(
-        (num_classes + num_latents,),
-        event_shape,
-        filters[::-1],
-        dense_sizes=dense_sizes[::-1],
-        seed=seeds[1],
-        **layers,
+        (num_classes + num_latents,), event_shape, filters[::-1], dense_sizes=dense_sizes[::-1], seed=seeds[1], **layers
     )
     return networks.labelled(encoder, event_shape) if num_classes else encoder, decoder

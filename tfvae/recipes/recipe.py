@@ -20,7 +20,11 @@ class Recipe:
     Its fields are those of `tfvae.support.fields` and the options of every declared piece; `python -m tfvae train
     --help` and docs/pieces.md list them with what they mean. A recipe cannot be changed: `replace` makes another.
 
-        recipe = Recipe(data="digits", objective="beta_elbo", beta=4.0)
+    >>> recipe = tfvae.Recipe(data="digits", objective="beta_elbo", beta=4.0)
+    >>> recipe.latent_size, recipe.replace(latent_size=2).latent_size
+    (8, 2)
+    >>> recipe.complete(recipe.load_data()).likelihood
+    'binomial'
 
     Raises:
         ValueError: names the field, the rule and the value.
@@ -89,20 +93,10 @@ class Recipe:
         )
 
     def load_data(self):
-        """The `ImageData` or `FactorData` that the recipe names.
-
-        Raises:
-            ValueError: it is not one that lies in memory, as runs measure on arrays.
-        """
-        found = pieces.of_kind("data")
-        checks.check_name("data", self.data, list(found))
-        return data_room.load(
-            self.data,
-            self.binarize,
-            self.seed,
-            validation_size=self.validation_size,
-            **{argument: getattr(self, argument) for argument in pieces.fields_of("data")},
-        )
+        """The `ImageData` or `FactorData` that the recipe names; ValueError for a `Stream`: runs measure on arrays."""
+        checks.check_name("data", self.data, list(pieces.of_kind("data")))
+        chosen = {name: getattr(self, name) for name in ("validation_size", *pieces.fields_of("data"))}
+        return data_room.load(self.data, self.binarize, self.seed, **chosen)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold."""
@@ -110,23 +104,19 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values) -> "Recipe":
-        """The inverse of `to_dict`.
-
-        Raises:
-            ValueError: an unknown field (with the nearest known), or a bad value.
-        """
+        """The inverse of `to_dict`; ValueError for an unknown field (with the nearest known) or a bad value."""
         if not isinstance(values, dict):
             raise checks.InputTypeError(f"recipe must be a mapping of fields to values, got {type(values).__name__}")
         return cls(**values)
 
 
 def is_counted(likelihood: str) -> bool:
-    """Whether a likelihood is one of so many grey levels as the data have."""
+    """Whether a likelihood counts grey levels, as many as the data have."""
     return "total_count" in pieces.of_kind("likelihood")[likelihood].parameters
 
 
 def typed(name: str, one: Option, value: Any) -> Any:
-    """The value as its option says: an integer is taken for a float, a list for a tuple; all else is refused."""
+    """The value in its option's type: an integer becomes a float, a list a tuple; all else is refused."""
     if value is None and (one.optional or name in FILLED_IN):
         return None
     if one.of is tuple:
@@ -144,16 +134,15 @@ def typed(name: str, one: Option, value: Any) -> Any:
 
 def _check(recipe, known):
     """Raises ValueError, with field, rule and value, unless the fields are right and fit together."""
-    for kind in pieces.KINDS[1:]:  # that of the data is asked when they are read
+    for kind in pieces.KINDS[1:]:  # the name of the data is checked when they are loaded
         names = list(pieces.of_kind(kind))
         checks.check_name(kind, getattr(recipe, kind), [None, *names] if known[kind].optional else names)
     for name, one in known.items():
         _check_value(name, getattr(recipe, name), one)
     _check_pieces(recipe, known)
     if recipe.mean_bias and recipe.likelihood is not None:
-        can = [
-            name for name, one in pieces.of_kind("likelihood").items() if {"logit_bias", "loc_bias"} & set(one.traits)
-        ]
+        found = pieces.of_kind("likelihood")
+        can = [name for name, one in found.items() if {"logit_bias", "loc_bias"} & set(one.traits)]
         checks.check_name("likelihood under mean_bias", recipe.likelihood, can)
     try:
         tfk.activations.get(recipe.activation)
@@ -190,14 +179,15 @@ def _check_value(name, value, one):
 
 def _check_pieces(recipe, known):
     """What pieces ask of other fields."""
-    layered = {kind: [n for n, p in pieces.of_kind(kind).items() if "hierarchical" in p.traits] for kind in LATENT}
-    posterior, prior = recipe.posterior in layered["posterior"], recipe.prior in layered["prior"]
+    posteriors, priors = (
+        [name for name, one in pieces.of_kind(kind).items() if "hierarchical" in one.traits] for kind in LATENT
+    )
+    posterior, prior, sizes = recipe.posterior in posteriors, recipe.prior in priors, recipe.latent_sizes
     if posterior and not prior:
         raise ValueError(f"prior must be hierarchical with posterior {recipe.posterior}, got {recipe.prior}")
     if prior and not posterior:
-        layered_names = " or ".join(layered["posterior"])
-        raise ValueError(f"posterior must be {layered_names} with prior hierarchical, got {recipe.posterior}")
-    sizes = recipe.latent_sizes
+        rule = f"posterior must be {' or '.join(posteriors)} with prior hierarchical"
+        raise ValueError(f"{rule}, got {recipe.posterior}")
     if not posterior and sizes is not None:
         raise ValueError(f"latent_sizes must be None with posterior {recipe.posterior}, got {sizes}")
     if posterior and (sizes is None or len(sizes) < 2 or min(sizes) < 1):
@@ -230,9 +220,8 @@ def _check_fits(recipe, likelihood, data):
         if one.optional and getattr(recipe, field) is not None and likelihood not in users:
             value = getattr(recipe, field)
             raise ValueError(f"{field} must be None unless likelihood is {' or '.join(users)}, got {value}")
-    if data.train_size is not None and recipe.batch_size > data.train_size:
-        raise ValueError(
-            f"batch_size must be at most the number of training images, {data.train_size}, got {recipe.batch_size}"
-        )
+    size = data.train_size
+    if size is not None and recipe.batch_size > size:
+        raise ValueError(f"batch_size must be at most the number of training images, {size}, got {recipe.batch_size}")
     if recipe.conditional and data.y_train is None:
         raise ValueError(f"conditional must be False for images without labels, got True for {data.name}")

@@ -119,7 +119,7 @@ def joined(shape: Iterable) -> str:
 
 
 def element_rules(is_image: bool) -> Rules:
-    """Elements must be finite, and in [0, 1] if they are those of images."""
+    """Elements must be finite; those of images must also lie in [0, 1]."""
     rules: Rules = {"finite": tf.math.is_finite}
     return rules | {"in [0, 1]": lambda x: (x >= 0) & (x <= 1)} if is_image else rules
 

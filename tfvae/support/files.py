@@ -40,11 +40,7 @@ def write_json(path: Path, value: Any):
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content.
-
-    Raises:
-        FileNotFoundError, ValueError: it is missing, or corrupt; the message names it.
-    """
+    """A JSON file's content; FileNotFoundError or ValueError, which name the file, if it is missing or corrupt."""
     return _read(path, "JSON", lambda path: json.loads(path.read_text()), ValueError)
 
 
@@ -77,7 +73,7 @@ def _read(path: Path, content: str, read: Callable[[pathlib.Path], Any], *errors
 
 @contextlib.contextmanager
 def staged_directory(path: Path) -> Iterator[pathlib.Path]:
-    """A directory to fill; it becomes `path` in one step at the end, and is removed after an error.
+    """A directory to fill, which becomes `path` in one step at the end, or is removed after an error.
 
     Raises:
         FileExistsError: `path` exists and is not an empty directory.
@@ -85,7 +81,11 @@ def staged_directory(path: Path) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     check_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent)
+    # Removes what killed processes have staged; after a day, as a younger one may still be written to.
+    for left in path.parent.glob(".*.staged-*"):
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            if time.time() - left.stat().st_mtime > 24 * 3600:
+                shutil.rmtree(left)
     staged = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.staged-"))
     try:
         yield staged
@@ -108,18 +108,10 @@ def remove_directory(path: Path):
     shutil.rmtree(removed)
 
 
-def _remove_leftovers(directory):
-    """Removes what killed processes have staged; after a day, as a younger one may still be written to."""
-    for staged in directory.glob(".*.staged-*"):
-        with contextlib.suppress(FileNotFoundError):  # another process removed it
-            if time.time() - staged.stat().st_mtime > 24 * 3600:
-                shutil.rmtree(staged)
-
-
 def check_new(path: Path):
     """Raises OSError unless `path` is absent or an empty directory, and its parent is writable."""
     path = pathlib.Path(path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"output must be a new or an empty directory, got {path}, which exists")
     check_writable(path.absolute().parent)
 

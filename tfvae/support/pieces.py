@@ -3,10 +3,10 @@
     @piece("objective", beta=option(1.0, "weight of the KL", least=0))
     def beta_elbo(beta, *, num_samples=1): ...
 
-Recipes take their fields from here, the command line its options and `--help`, the documentation its table of pieces,
-and a call of the function is checked by the same declaration. A piece of the user's own is declared in the same way.
+The declaration gives recipes their fields, the command line its options and `--help`, the documentation its table of
+pieces, and each call of the function its checks. Users declare their own pieces in the same way.
 
-Without TensorFlow, which the modules of pieces import, `--help` reads the declarations out of the source.
+`--help` reads the declarations from the source by `ast`, as importing the modules of pieces would import TensorFlow.
 """
 
 import ast
@@ -14,30 +14,22 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 KINDS = ("data", "likelihood", "posterior", "prior", "network", "objective", "optimizer")
-# Where the package's own pieces are declared, in the order in which they are listed.
-_FILES = (
-    "data/loading.py",
-    "likelihoods/discrete.py",
-    "likelihoods/continuous.py",
-    "likelihoods/logistic.py",
-    "posteriors/normal.py",
-    "posteriors/flows.py",
-    "priors/simple.py",
-    "priors/learned.py",
-    "recipes/layers.py",
-    "recipes/bodies.py",
-    "objectives/bounds.py",
-    "objectives/disentangling.py",
-    "objectives/total_correlation.py",
-    "objectives/estimators.py",
-    "train/adam.py",
-    "train/muon.py",
-)
+# Where the package's own pieces are declared, {room: modules}, in the order in which they are listed.
+_DECLARED_IN = {
+    "data": ("loading",),
+    "likelihoods": ("discrete", "continuous", "logistic"),
+    "posteriors": ("normal", "flows"),
+    "priors": ("simple", "learned"),
+    "recipes": ("layers", "bodies"),
+    "objectives": ("bounds", "disentangling", "total_correlation", "estimators"),
+    "train": ("adam", "muon"),
+}
 _Function = TypeVar("_Function", bound=Callable)
 
 
@@ -66,44 +58,29 @@ def option(default, text: str, *, of: type | None = None, **rules) -> Any:
     """An option of a piece, or a field of a recipe.
 
     Args:
-        default: in a recipe; None if it may be left open.
-        text: for `--help`: what it is, without the names of its pieces.
+        default: in a recipe; None makes it optional.
+        text: what it is, for `--help`, without the names of its pieces.
         of: int, float, str, bool or tuple (of integers); default: the type of `default`.
-        least: the smallest value, or the smallest element.
-        above, below: bounds that are not reached.
-        one_of: the values that it may have.
-        some: whether a tuple must hold at least one element.
-        field: its name in a recipe; default: the argument's.
-        if_none: what None asks for.
+        **rules: `least`, the smallest value (or element of a tuple); `above` and `below`, exclusive bounds; `one_of`,
+            the values allowed; `some`, whether a tuple needs an element; `field`, its name in a recipe (default: the
+            argument's); `if_none`, what None asks for.
     """
     return Option(default, text, of or type(default), **rules)
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A named piece.
+    """A named piece."""
 
-    Attributes:
-        kind: one of `KINDS`.
-        name: in recipes and on the command line.
-        about: the first line of its docstring.
-        options: {argument: `Option`}.
-        parameters: {argument: whether it has a default}.
-        least: {field of the recipe: its smallest value for this piece}.
-        traits: words that rules go by, such as "hierarchical".
-        module: where the function is.
-        make: the function; None as long as only its source was read.
-    """
-
-    kind: str
-    name: str
-    about: str
-    options: dict[str, Option]
-    parameters: dict[str, bool]
-    least: dict[str, int]
-    traits: tuple[str, ...]
-    module: str
-    make: Callable | None = None
+    kind: str  # one of `KINDS`
+    name: str  # in recipes and on the command line
+    about: str  # the first line of its docstring
+    options: dict[str, Option]  # by argument
+    parameters: dict[str, bool]  # {argument: whether it has a default}
+    least: dict[str, int]  # {field of the recipe: its smallest value for this piece}
+    traits: tuple[str, ...]  # words that rules test, such as "hierarchical"
+    module: str  # where the function is defined
+    make: Callable | None = None  # the function; None until its module is imported
 
     def fields(self) -> dict[str, Option]:
         """{name in a recipe: `Option`}."""
@@ -111,14 +88,14 @@ class Piece:
 
     @property
     def function(self) -> Any:
-        """The function, from its module, which is imported now if it was not before."""
+        """The function; imports its module if need be."""
         if self.make is None:
             importlib.import_module(self.module)
         return of_kind(self.kind)[self.name].make
 
     def build(self, recipe: Any, **given) -> Any:
-        """The function, called with its options, what is `given`, and fields of the recipe that it requires besides."""
-        names = {parameter: self.options[parameter].field or parameter for parameter in self.options}
+        """Calls the function with its options, what is `given`, and recipe fields for all other required arguments."""
+        names = {parameter: one.field or parameter for parameter, one in self.options.items()}
         wanted = [p for p, has_default in self.parameters.items() if p in names or p in given or not has_default]
         return self.function(**{p: given[p] if p in given else getattr(recipe, names.get(p, p)) for p in wanted})
 
@@ -136,18 +113,15 @@ def of_kind(kind: str) -> dict[str, Piece]:
 def piece(
     kind: str, *, name: str | None = None, least: dict | None = None, traits: tuple = (), **options: Option
 ) -> Callable[[_Function], _Function]:
-    """Declares the function below as a piece, and checks its options whenever it is called.
+    """Declares the function below as a piece, and checks its options at each call; ValueError for an unknown kind.
 
     Args:
         kind: one of `KINDS`.
         name: default: the function's.
         least: {field of the recipe: its smallest value for this piece}.
-        traits: words that rules go by: of a likelihood "logit_bias" or "loc_bias", how its last layer can start at a
-            mean image; of an objective "growing", whose number of samples can grow; of latents "hierarchical".
+        traits: words that rules test: of a likelihood "logit_bias" or "loc_bias", if its last layer can start at a
+            mean image; of an objective "growing", if its number of samples can grow; of latents "hierarchical".
         **options: {argument: `option(...)`}.
-
-    Raises:
-        ValueError: an unknown kind.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
@@ -164,19 +138,10 @@ def piece(
                     checks.argument(argument, value, options[argument])
             return function(*args, **kwargs)
 
-        about = (function.__doc__ or "").strip().split("\n")[0]
+        chosen, about = name or function.__name__, (function.__doc__ or "").strip().split("\n")[0]
         parameters = {name: p.default is not p.empty for name, p in signature.parameters.items()}
-        of_kind(kind)[name or function.__name__] = Piece(
-            kind,
-            name or function.__name__,
-            about,
-            options,
-            parameters,
-            least or {},
-            traits,
-            function.__module__,
-            checked,
-        )
+        where = function.__module__
+        of_kind(kind)[chosen] = Piece(kind, chosen, about, options, parameters, least or {}, traits, where, checked)
         return checked
 
     return declare
@@ -196,23 +161,22 @@ def users(field: str) -> dict[str, list[Piece]]:
 def help_of(field: str) -> str:
     """What a field is, and of which pieces: for `--help`."""
     texts: dict[str, list[str]] = {}
-    for pieces in users(field).values():
-        for one in pieces:
-            texts.setdefault(one.fields()[field].text, []).append(one.name)
+    for one in itertools.chain(*users(field).values()):
+        texts.setdefault(one.fields()[field].text, []).append(one.name)
     everyone = sum(map(len, texts.values())) == sum(len(of_kind(kind)) for kind in users(field))
     parts = [text if everyone and len(texts) == 1 else f"{text} ({', '.join(names)})" for text, names in texts.items()]
     return "; ".join(parts)
 
 
 def _read_sources():
-    """Fills the table from the declarations in the source; importing a module later puts its functions in."""
+    """Fills the table from the declarations in the source; importing a module later adds its functions."""
     _DECLARED.update({kind: {} for kind in KINDS})
     package = pathlib.Path(__file__).parents[1]
-    for file in _FILES:
-        for node in ast.parse((package / file).read_text(encoding="utf-8")).body:
+    for room, module in [(room, module) for room, modules in _DECLARED_IN.items() for module in modules]:
+        for node in ast.parse((package / room / f"{module}.py").read_text(encoding="utf-8")).body:
             for call in getattr(node, "decorator_list", ()):
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "piece":
-                    found = _declared_by(node, call, f"tfvae.{file.removesuffix('.py').replace('/', '.')}")
+                    found = _declared_by(node, call, f"tfvae.{room}.{module}")
                     _DECLARED[found.kind][found.name] = found
 
 

@@ -17,29 +17,28 @@ def own_seed(seed):
     return fold_in(seed, tf.distribute.get_replica_context().replica_id_in_sync_group)
 
 
+def _total(value):
+    """The sum over all replicas, the same on each."""
+    if number() == 1:
+        return value
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
 def joint_mean(values):
     """This replica's share of the mean over all replicas' values: shares are summed, as gradients are."""
     if number() == 1:
         return tf.reduce_mean(values)
-    context = tf.distribute.get_replica_context()
-    count = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.size(values), values.dtype))
-    return tf.reduce_sum(values) / count
+    return tf.reduce_sum(values) / _total(tf.cast(tf.size(values), values.dtype))
 
 
 def mean_of_all(values):
     """The mean over all replicas' values, the same on each: []."""
-    share = joint_mean(values)
-    if number() == 1:
-        return share
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, share)
+    return _total(joint_mean(values))
 
 
 def all_agree(good):
     """Whether `good` holds on every replica."""
-    if number() == 1:
-        return good
-    context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~good, tf.int32)) == 0
+    return good if number() == 1 else _total(tf.cast(~good, tf.int32)) == 0
 
 
 def apply_if(good, optimizer, gradients):

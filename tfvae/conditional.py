@@ -1,6 +1,7 @@
 """The conditional model: an encoder and a decoder that read a label beside what they encode and decode."""
 
 import math
+from operator import attrgetter
 
 import numpy as np
 import tensorflow as tf
@@ -12,12 +13,12 @@ from tfvae.train import VAE
 
 
 class ConditionalVAE(VAE):
-    """A VAE of images given their labels y.
+    """A VAE of images given their labels y; ValueError if its pieces do not fit together.
 
         p(x, z|y) = p(x|z, y) p(z),   q(z|x, y) ~ p(z|x, y)
 
     Sohn, Lee and Yan (2015, "Learning Structured Output Representation using Deep Conditional Generative Models"), with
-    a prior that is the same for all labels, as Kingma et al. (2014, arXiv 1406.5298) have it.
+    one prior for all labels as in Kingma et al. (2014, arXiv 1406.5298).
 
     The decoder reads [y, z] and the encoder [y, x], with a one-hot label y and the image flattened. `given(labels)` is
     the model for these labels, which objectives and measures take in place of a VAE: their numbers are then about
@@ -25,14 +26,14 @@ class ConditionalVAE(VAE):
     `ImageData.train(batch_size, labels=True)` gives it; arrays are passed as `fit(x, labels)`.
 
     Args:
-        encoder: as of a `VAE`, [B, K + size of an image] -> a `tfd.Distribution` over [D].
-        decoder: as of a `VAE`, [B, K + D] -> a `tfd.Distribution` over `event_shape`.
-        prior: a `tfd.Distribution` over [D], the same for every label.
+        encoder, decoder, prior: as of a `VAE`, but the encoder takes [B, K + size of an image], the decoder [B, K + D].
         num_classes: K, at least 2; labels are integers from 0 to K - 1.
-        seed: an integer.
 
-    Raises:
-        ValueError: if these do not fit together.
+    >>> encoder = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((10 + 64,), [16]), 2)
+    >>> decoder = tfvae.likelihoods.bernoulli(tfvae.networks.mlp((10 + 2,), [16]), (8, 8, 1))
+    >>> vae = tfvae.ConditionalVAE(encoder, decoder, tfvae.priors.standard_normal(2), num_classes=10)
+    >>> vae.generate([3, 3, 7]).shape
+    TensorShape([3, 8, 8, 1])
     """
 
     def __init__(self, encoder, decoder, prior, num_classes, *, seed=0, name="conditional_vae", **kwargs):
@@ -40,22 +41,15 @@ class ConditionalVAE(VAE):
         body, event_shape = getattr(encoder, "network", encoder), getattr(decoder, "event_shape", None)
         taken = getattr(body, "input_shape", None)
         if event_shape and taken and taken[1:] != (num_classes + math.prod(event_shape),):
-            raise ValueError(
-                f"encoder must take {num_classes} classes and {math.prod(event_shape)} pixels in one vector, "
-                f"got one that takes [{checks.joined(taken[1:])}]"
-            )
+            wanted = f"{num_classes} classes and {math.prod(event_shape)} pixels in one vector"
+            raise ValueError(f"encoder must take {wanted}, got one that takes [{checks.joined(taken[1:])}]")
         self.num_classes = int(num_classes)
         super().__init__(encoder, decoder, prior, seed=seed, name=name, **kwargs)
 
     def given(self, labels):
         """p(x, z|y) and q(z|x, y) for these labels: a `Given`, to be used as a `VAE` that is not trained.
 
-        Args:
-            labels: integers from 0 to K - 1: one for each row of the x and z that will be asked about, [B]; or one for
-                all of them, [].
-
-        Raises:
-            ValueError: other labels.
+        Labels are integers from 0 to K - 1, one for each row of x and z, [B], or one for all, []; else ValueError.
         """
         labels = _integers("labels", labels)
         if labels.shape.rank not in (0, 1):
@@ -63,6 +57,8 @@ class ConditionalVAE(VAE):
         if tf.executing_eagerly():
             checks.content("labels", tf.reshape(labels, [-1]), self.label_rules)
         return Given(self, labels)
+
+    for_labels = given
 
     @property
     def label_rules(self):
@@ -92,11 +88,7 @@ class ConditionalVAE(VAE):
         return self.given(labels).reconstruct(x)
 
     def predict(self, x, labels=None, batch_size=None, **kwargs):
-        """As `tf_keras.Model.predict`: what `reconstruct` gives, [N, *event_shape].
-
-        Args:
-            x, labels: arrays; or x a `tf.data.Dataset` of pairs.
-        """
+        """As `tf_keras.Model.predict`: what `reconstruct` gives, [N, *event_shape]; x may be a Dataset of pairs."""
         if labels is not None:
             x, labels = self._accepted(x, labels, batch_size, support=False)
             x, batch_size = tf.data.Dataset.from_tensor_slices((x, labels)).batch(batch_size or 32), None
@@ -105,16 +97,10 @@ class ConditionalVAE(VAE):
     def check_support(self, x, argument="x"):
         raise ValueError(f"vae must be given the labels of {argument}: vae.given(labels), got a conditional model")
 
-    def for_labels(self, labels):
-        """`given(labels)`."""
-        return self.given(labels)
-
     def check_labels(self, argument, labels, num_images):
         if labels is None:
-            raise ValueError(
-                f"{argument} must come with labels for a conditional model, got none: give fit(x, labels), or batches "
-                "of pairs as data.train(batch_size, labels=True) has them"
-            )
+            hint = "give fit(x, labels), or batches of pairs as data.train(batch_size, labels=True) has them"
+            raise ValueError(f"{argument} must come with labels for a conditional model, got none: {hint}")
         labels = _integers(f"labels of {argument}", labels)
         if not tf.TensorShape([None]).is_compatible_with(labels.shape):
             raise ValueError(f"labels of {argument} must have shape [batch], got [{checks.joined(labels.shape)}]")
@@ -133,7 +119,7 @@ class ConditionalVAE(VAE):
 
 
 class Given:
-    """A `ConditionalVAE` given labels, as objectives, measures and plots take a `VAE`: made by `given`.
+    """A `ConditionalVAE` given labels, which objectives, measures and plots take as a `VAE`: made by `given`.
 
     It can be an argument of a tf.function, which is then traced once for all labels.
 
@@ -145,21 +131,12 @@ class Given:
     num_classes = 0  # the labels are given
 
     def __init__(self, model, label):
-        self.model = model
-        self.label = label
+        self.model, self.label = model, label
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
 
-    @property
-    def inputs_accepted(self):
-        return self.model.inputs_accepted
-
-    @property
-    def event_shape(self):
-        return self.model.event_shape
-
-    @property
-    def latent_size(self):
-        return self.model.latent_size
+    inputs_accepted = property(attrgetter("model.inputs_accepted"))
+    event_shape = property(attrgetter("model.event_shape"))
+    latent_size = property(attrgetter("model.latent_size"))
 
     @property
     def condition(self):

@@ -28,17 +28,19 @@ def __dir__():
 def prior(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> Pushforward:
     """p(z) = N(z_L; 0, I) prod_l N(z_l; loc(z_l+1), diag(scale(z_l+1)^2)); trainable.
 
+    ValueError for sizes below 1, or another number of networks.
+
     Args:
         networks: Keras bodies [B, D_l+1] -> features, for l = 1, ..., L - 1, from z_1's parameters upwards.
         latent_sizes: D_1, ..., D_L, from the data upwards; at least two.
         seed: fixes the initial weights of the linear layers.
 
-    Raises:
-        ValueError: sizes below 1, or another number of networks.
+    >>> pz = tfvae.hierarchical.prior([tfvae.networks.mlp((2,), [16])], latent_sizes=(4, 2))
+    >>> pz.sample(3, seed=0).shape
+    TensorShape([3, 6])
     """
     _check(networks, latent_sizes, len(latent_sizes) - 1)
-    heads = with_heads(networks, latent_sizes[:-1], seed)
-    chain = Downwards(heads, latent_sizes)
+    chain = Downwards(with_heads(networks, latent_sizes[:-1], seed), latent_sizes)
     return Pushforward(chain, sum(latent_sizes), dtype=chain.dtype, name="hierarchical_prior")
 
 
@@ -48,6 +50,10 @@ def bottom_up(networks, latent_sizes: Sequence[int], *, seed: int | None = None)
     Args:
         networks: L Keras bodies -> features: of x [B, *event_shape], of z_1 [B, D_1], ..., of z_L-1.
         latent_sizes, seed: as for `prior`.
+
+    >>> bodies = [tfvae.networks.mlp((8, 8, 1), [16]), tfvae.networks.mlp((4,), [16])]
+    >>> tfvae.hierarchical.bottom_up(bodies, latent_sizes=(4, 2))(np.zeros([3, 8, 8, 1])).sample(seed=0).shape
+    TensorShape([3, 6])
     """
     _check(networks, latent_sizes, len(latent_sizes))
     transform = Upwards(with_heads(networks[1:], latent_sizes[1:], seed), latent_sizes)
@@ -66,6 +72,11 @@ def top_down(networks, latent_sizes: Sequence[int], prior: Pushforward, *, seed:
         networks: L Keras bodies -> features: of x [B, *event_shape], of d_1, ..., of d_L-1.
         latent_sizes, seed: as for `prior`.
         prior: from `prior`; its conditionals are shared, and their variables belong to the prior.
+
+    >>> pz = tfvae.hierarchical.prior([tfvae.networks.mlp((2,), [16])], latent_sizes=(4, 2))
+    >>> bodies = [tfvae.networks.mlp((8, 8, 1), [16]), tfvae.networks.mlp((16,), [8])]
+    >>> tfvae.hierarchical.top_down(bodies, (4, 2), pz)(np.zeros([3, 8, 8, 1])).sample(seed=0).shape
+    TensorShape([3, 6])
     """
     _check(networks, latent_sizes, len(latent_sizes))
     layer = PushforwardLayer(TopDown(lambda: prior.transform.heads, latent_sizes), sum(latent_sizes))
@@ -77,11 +88,9 @@ class _Ladder(tfk.Model):
 
     def __init__(self, networks, latent_sizes, distribution_layer, seed):
         super().__init__(name="encoder")
-        self.network = networks[0]
-        self.upper = networks[1:]
+        self.network, self.upper = networks[0], networks[1:]
         self.params = [_linear(2 * size, seed, i) for i, size in enumerate(latent_sizes)]
-        self.latent_size = sum(latent_sizes)
-        self.distribution = distribution_layer
+        self.latent_size, self.distribution = sum(latent_sizes), distribution_layer
 
     def call(self, x):
         d = [self.network(x)]
@@ -99,9 +108,7 @@ class Chain(tf.Module):
 
     def __init__(self, heads, latent_sizes):
         super().__init__()
-        self.heads = heads
-        self.latent_sizes = list(latent_sizes)
-        self.dtype = tfk.backend.floatx()
+        self.heads, self.latent_sizes, self.dtype = heads, list(latent_sizes), tfk.backend.floatx()
 
     def push(self, eps, context=None):
         z, log_det = tf.split(eps, self.latent_sizes, axis=-1), 0.0  # each z[i] holds eps[i] until it is pushed

@@ -24,25 +24,20 @@ def __dir__():
 class LinearGaussian:
     """Probabilistic PCA with given parameters, in float64; ValueError if shapes do not fit or variance <= 0.
 
-    Args:
-        weights: W, [E, D].
-        mean: [E].
-        variance: of the noise, above 0.
-
     >>> tfvae.linear.LinearGaussian([[1.0], [0.0]], [0.0, 0.0], 1.0).evidence.covariance().numpy().round(6).tolist()
     [[2.0, 0.0], [0.0, 1.0]]
     """
 
-    weights: np.ndarray
-    mean: np.ndarray
-    variance: float
+    weights: np.ndarray  # W, [E, D]
+    mean: np.ndarray  # [E]
+    variance: float  # of the noise, above 0
 
     def __post_init__(self):
         object.__setattr__(self, "weights", np.asarray(self.weights, np.float64))
         object.__setattr__(self, "mean", np.asarray(self.mean, np.float64))
         if self.weights.ndim != 2 or self.mean.shape != self.weights.shape[:1]:
-            got = f"{list(self.weights.shape)} and {list(self.mean.shape)}"
-            raise ValueError(f"weights must be [E, D] and mean [E], got {got}")
+            shapes = f"{list(self.weights.shape)} and {list(self.mean.shape)}"
+            raise ValueError(f"weights must be [E, D] and mean [E], got {shapes}")
         if not self.variance > 0:
             raise ValueError(f"variance must be above 0, got {self.variance}")
 
@@ -75,10 +70,11 @@ def maximum_likelihood(x: np.ndarray, latent_size: int) -> LinearGaussian:
     """The `LinearGaussian` that maximises the mean of log p(x) over the rows of x [N, E].
 
     W = U (L - variance I)^1/2 from the D leading eigenvalues L and eigenvectors U of the covariance (divided by N),
-    `variance` the mean of the other eigenvalues: Tipping and Bishop (1999), eq. 7 and 8.
+    `variance` the mean of the other eigenvalues: Tipping and Bishop (1999), eq. 7 and 8. ValueError for a latent_size
+    out of [1, E - 1], or data that latent_size components explain exactly.
 
-    Raises:
-        ValueError: latent_size out of [1, E - 1], or data that latent_size components explain exactly.
+    >>> tfvae.linear.maximum_likelihood([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]], 1).variance
+    0.5
     """
     x = np.asarray(x, np.float64).reshape(len(x), -1)
     if not 1 <= latent_size < x.shape[1]:

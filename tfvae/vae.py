@@ -5,8 +5,8 @@ from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras as tfk
+from tensorflow_probability import distributions as tfd
 
 from tfvae.distributions.unmerged import decoded, unwrapped
 from tfvae.guard import FiniteGuard, StopWhenNotFinite
@@ -16,30 +16,29 @@ from tfvae.objectives.terms import Adaptive, Objective, Stateful, Terms
 from tfvae.seeds import fold_in, stateless_seed
 from tfvae.support import checks, replicas
 
-tfd = tfp.distributions
-
-# What a seed is for. Folded in first, so that training and evaluation never share noise.
-_TRAINING, _EVALUATION = 0, 1
+_TRAINING, _EVALUATION = 0, 1  # what a seed is for: folded in first, so that the two never share noise
 
 
 class VAE(tfk.Model):
-    """A variational autoencoder (Kingma and Welling 2013, arXiv 1312.6114).
+    """A variational autoencoder (Kingma and Welling 2013, arXiv 1312.6114); ValueError if its pieces do not fit.
 
         p(x, z) = p(x|z) p(z),   q(z|x) ~ p(z|x)
 
     `fit` maximises `objective`. The metrics `loss` (= -objective), `elbo` (= log_likelihood - kl), `log_likelihood`
-    and `kl` are means over examples, in nats per example. No other loss is added anywhere. Every random number is a
-    function of `seed` and the step, so that runs repeat exactly and `evaluate` gives the same answer twice.
+    and `kl` are means over examples, in nats per example. No other loss is added. Every random number is a function
+    of `seed` and the step, so that runs repeat exactly and `evaluate` gives the same answer twice.
     `tfvae.VAE` is this model with a faster `fit` (`tfvae.train`).
 
     Args:
         encoder: a Keras model (or any callable), [B, *event_shape] -> a `tfd.Distribution` over [D].
         decoder: a Keras model (or any callable), [B, D] -> a `tfd.Distribution` over `event_shape`.
         prior: a `tfd.Distribution` over [D], empty batch shape.
-        seed: an integer.
 
-    Raises:
-        ValueError: if the three do not fit together.
+    >>> encoder = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)
+    >>> decoder = tfvae.likelihoods.bernoulli(tfvae.networks.mlp((2,), [16]), (8, 8, 1))
+    >>> vae = tfvae.VAE(encoder, decoder, tfvae.priors.standard_normal(2))
+    >>> vae.generate(3).shape, vae.reconstruct(np.zeros([5, 8, 8, 1])).shape
+    (TensorShape([3, 8, 8, 1]), TensorShape([5, 8, 8, 1]))
     """
 
     num_classes = 0  # of the labels that the pieces read
@@ -63,9 +62,8 @@ class VAE(tfk.Model):
         taken = getattr(getattr(self.decoder, "network", self.decoder), "input_shape", (expected,))[-1]
         if taken != expected:
             also = f" and {self.num_classes} classes" if self.num_classes else ""
-            raise ValueError(
-                f"decoder must take the prior's {self.latent_size} latents{also}, got one that takes {taken}"
-            )
+            wanted = f"the prior's {self.latent_size} latents{also}"
+            raise ValueError(f"decoder must take {wanted}, got one that takes {taken}")
         vae = self.for_labels([0])
         px_z = vae.decode(tf.zeros([1, self.latent_size], self.prior.dtype))
         self.event_shape = tuple(px_z.event_shape)
@@ -76,10 +74,7 @@ class VAE(tfk.Model):
         self((x, tf.zeros([1], tf.int64)) if self.num_classes else x, seed=0)
 
     def encode(self, x) -> tfd.Distribution:
-        """q(z|x): batch shape [B], event shape [D].
-
-        x is [B, *event_shape], finite; images (three axes) in [0, 1].
-        """
+        """q(z|x) of finite x [B, *event_shape], images (three axes) in [0, 1]: batch shape [B], event shape [D]."""
         return unwrapped(self.encoder(self.inputs_accepted.checked(x)))
 
     def decode(self, z) -> tfd.Distribution:
@@ -100,14 +95,9 @@ class VAE(tfk.Model):
         return self.decode(self.encode(x).mean()).mean()
 
     def compile(self, optimizer="adam", objective: Objective = elbo, **kwargs):
-        """As `tf_keras.Model.compile`, with an objective in place of a loss.
+        """As `tf_keras.Model.compile`, with an objective (`tfvae.objectives`), to be maximised, in place of a loss.
 
-        Args:
-            objective: `(vae, x, *, seed, step) -> Terms`, to be maximised: see `tfvae.objectives`.
-            **kwargs: `jit_compile`, `steps_per_execution`, `run_eagerly`.
-
-        Raises:
-            ValueError: losses or metrics besides, or an objective that cannot be called.
+        Other arguments: `jit_compile`, `steps_per_execution`, `run_eagerly`; ValueError for others, or no callable.
         """
         if refused := sorted(set(kwargs) - {"jit_compile", "steps_per_execution", "run_eagerly"}):
             raise ValueError(f"compile must get no losses or metrics beside the objective, got {', '.join(refused)}")
@@ -147,7 +137,7 @@ class VAE(tfk.Model):
         return vae.reconstruct(x)
 
     def _batch(self, data):
-        """The model and the images of a batch as Keras gives it: labels beside them are not for this model."""
+        """The model and the images of a batch as Keras gives it, without the labels, which this model ignores."""
         return self, self.inputs_accepted.checked(data[0] if isinstance(data, tuple) else data)
 
     def _record(self, terms: Terms):
@@ -159,9 +149,8 @@ class VAE(tfk.Model):
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As `tf_keras.Model.fit` on images or a `tf.data.Dataset` of batches; `y` is ignored.
 
-        Raises:
-            ValueError: bad data or arguments, before the first update where they can be seen.
-            FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
+        ValueError for bad data or arguments, before the first update where they can be seen; FloatingPointError if
+        training turns non-finite: the message names the step, and the weights are those before it.
         """
         if (given := kwargs.get("validation_data")) is not None:
             x_val, y_val = (*given, None)[:2] if isinstance(given, tuple) else (given, None)
@@ -196,5 +185,5 @@ class VAE(tfk.Model):
         return self
 
     def rows(self, rows):
-        """The model of some rows of what it is asked about: self."""
+        """The model of some rows of x and z: self, as every row has the same model."""
         return self

@@ -2,20 +2,16 @@
 
     loss(x) = constant + log_likelihood_weight * -E_q[log p(x|z)] + kl_weight * KL(q(z|x) || p(z))
 
-The loss is called at many random perturbations of the encoder's and decoder's weights, which change both terms. The
-terms are measured separately (`terms`) and the loss is regressed on them (`fit`). The fit yields (`words`) both weights
-with their errors, the likelihood and the reading of the encoder's scale that explain the loss, and, from two batch
-sizes, what is summed over the batch.
+At many random perturbations of the encoder's and decoder's weights, which change both terms, the terms are measured
+(`terms`) and the loss is regressed on them (`fit`). `words` describes the likelihood and the encoder's scale that
+explain the loss best, both weights, and, from two batch sizes, what is summed over the batch.
 """
 
 import contextlib
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfvae.audit.fit import explanations
 from tfvae.audit.terms import latent_size, terms
@@ -23,47 +19,39 @@ from tfvae.audit.words import OWN, LossAudit, describe
 from tfvae.seeds import fold_in
 from tfvae.support import checks
 
-tfd = tfp.distributions
-
 
 def audit_loss(
-    loss: Callable,
-    encoder: Callable,
-    decoder: Callable,
-    x: Any,
-    *,
-    prior: tfd.Distribution | None = None,
-    beta: float = 1.0,
-    variables: Sequence | None = None,
-    num_points: int = 24,
-    num_seeds: int = 32,
-    seed: int = 0,
+    loss, encoder, decoder, x, *, prior=None, beta=1.0, variables=None, num_points=24, num_seeds=32, seed=0
 ) -> LossAudit:
     """Measures the weights of log-likelihood and KL in a loss; `findings` lists the mistakes.
 
-        print(audit_loss(lambda x, seed: my_loss(model, x), model.encoder, model.decoder, x_train[:64]))
-
-    For any model: the loss is a black box. The model's weights are perturbed meanwhile and restored. A loss that is not
-    a weighted sum of the two terms, and a term that hardly changes with the weights, are reported as "cannot tell".
+    The loss is a black box, so that the model may be any. Its weights are perturbed, and restored at the end. A loss
+    that is no weighted sum of the two terms, and a term that hardly changes with the weights, are "cannot tell".
 
     Args:
-        loss: `loss(x, seed)`, to be minimised: a number, or [B]. `seed` is an integer for its noise, which a loss may
-            ignore.
-        encoder: x -> `(mean, s)` or `(mean, s, z)`, where s parameterizes the standard deviation (which way, the audit
-            determines), or a `tfd.Distribution` over [D].
+        loss: `loss(x, seed)`, to be minimised: a number, or [B]; it may ignore the integer `seed`, for its noise.
+        encoder: x -> `(mean, s)` or `(mean, s, z)`, where s parameterizes the standard deviation in a way that the
+            audit finds out, or a `tfd.Distribution` over [D].
         decoder: z [B, D] -> logits, probabilities or means in the shape of x, or a `tfd.Distribution`.
         x: a batch as the loss takes it, [B, ...] with B at least 4.
-        prior: p(z); N(0, I) if None.
+        prior: p(z), a `tfd.Distribution`; N(0, I) if None.
         beta: the intended weight of the KL.
         variables: the weights, where encoder and decoder are not Keras models or modules: a list of `tf.Variable`, or a
             pair of lists, (encoder's, decoder's), which separates the two terms better.
         num_points: perturbations, at least 12.
-        num_seeds: calls of the loss at each, and at every second one on half the batch: a `tf.function` is faster.
+        num_seeds: calls of the loss at each perturbation, and at every second one again on half the batch.
         seed: for perturbations and the terms' noise.
 
     Raises:
         ValueError: too small a batch, no variables, a loss that is not finite, a prior that does not fit the latents,
             or other outputs of encoder and decoder.
+
+    >>> w, x = tf.Variable(tf.eye(4, 2)), tf.eye(4)
+    >>> encoder, decoder = lambda x: (x @ w, x @ w), lambda z: z @ tf.transpose(w)
+    >>> loss = lambda x, seed: tf.reduce_sum((x - decoder(encoder(x)[0])) ** 2, axis=1)
+    >>> found = tfvae.audit.audit_loss(loss, encoder, decoder, x, variables=[w], num_points=12, num_seeds=2)
+    >>> found.right, found.findings[1]
+    (False, 'the KL is missing: an autoencoder')
     """
     x = tf.convert_to_tensor(x)
     if not x.dtype.is_floating or not x.shape.rank or len(x) < 4:
@@ -80,9 +68,8 @@ def audit_loss(
     with _restored(kept):
         start = [[v.numpy() for v in group] for group in groups]
         values = loss(x, np.int32(0))
-        if np.shape(values) not in ((), (len(x),)):
-            shape = list(np.shape(values))
-            raise ValueError(f"loss must give a number, or one an example, [{len(x)}], got shape {shape}")
+        if (shape := np.shape(values)) not in ((), (len(x),)):
+            raise ValueError(f"loss must give a number, or one an example, [{len(x)}], got shape {list(shape)}")
         before = float(np.mean(values, dtype=np.float64))
         if not np.isfinite(before):
             raise ValueError(f"loss must be finite at the weights as they are, got {before}")
@@ -107,9 +94,8 @@ def _variables(encoder, decoder, variables):
         groups = variables if len(variables) == 2 and not hasattr(variables[0], "assign") else [variables, []]
         if not all(hasattr(v, "assign") for v in itertools.chain(*groups)):
             raise ValueError("variables must be a list of tf.Variable, or a pair of such lists, got something else")
-    kept = {v.ref(): v for v in itertools.chain(*groups)}
-    for piece in (encoder, decoder):
-        kept |= {v.ref(): v for v in getattr(piece, "variables", ())}
+    owned = (getattr(piece, "variables", ()) for piece in (encoder, decoder))
+    kept = {v.ref(): v for v in itertools.chain(*groups, *owned)}
     if not any(groups):
         raise ValueError("variables must be given where encoder and decoder have no trainable_variables, got none")
     return groups, list(kept.values())

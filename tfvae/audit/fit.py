@@ -34,9 +34,9 @@ def explanations(*observed: list[dict]) -> list[Candidate]:
 
 
 def _samplers(point):
-    """The readings of s in the sampler: those in the KL and, where the terms were also measured so, "0"."""
-    names = list(point["kl"])
-    return names + ["0"] * (len(point["log_px_z"][next(iter(point["log_px_z"]))]) - len(names))
+    """The readings of s in the sampler: those in the KL and, where terms were measured without noise too, "0"."""
+    names, measured = list(point["kl"]), next(iter(point["log_px_z"].values()))
+    return names + ["0"] * (len(measured) - len(names))
 
 
 def _table(points, likelihood, i, kl):
@@ -70,6 +70,5 @@ def fit(table: np.ndarray) -> tuple | None:
 def _residual_norm(columns, j):
     """The norm of column j's residual on the others; NaN where that is rounding."""
     others = np.delete(columns, j, axis=1)
-    left = columns[:, j] - others @ np.linalg.lstsq(others, columns[:, j], rcond=1e-12)[0]
-    norm = np.linalg.norm(left)
+    norm = np.linalg.norm(columns[:, j] - others @ np.linalg.lstsq(others, columns[:, j], rcond=1e-12)[0])
     return norm if norm > 1e-5 * np.linalg.norm(columns[:, j]) else np.nan

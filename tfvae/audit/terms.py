@@ -56,13 +56,10 @@ def latent_size(encoded, prior: tfd.Distribution | None) -> int:
         raise ValueError(f"encoder must give (mean, s), (mean, s, z) or a tfd.Distribution, got {encoded!r}")
     if len(shape) != 1:
         raise ValueError(f"encoder must give one vector of latents [D] an example, got shape {list(shape)}")
-    if prior is not None and not _is_over(prior, shape):
+    of_latents = isinstance(prior, tfd.Distribution) and (prior.event_shape, prior.batch_shape) == (shape, [])
+    if prior is not None and not of_latents:
         raise ValueError(f"prior must be a tfd.Distribution over {list(shape)}, without a batch shape, got {prior}")
     return shape[0]
-
-
-def _is_over(prior, shape):
-    return isinstance(prior, tfd.Distribution) and (prior.event_shape, prior.batch_shape) == (shape, [])
 
 
 def _estimate(values):
@@ -82,7 +79,8 @@ def _readings(encoded, prior, num_samples, seed):
         (loc, raw), stds = encoded[:2], _OF_OUTPUT
     else:
         qz_x = getattr(encoded, "tensor_distribution", encoded)
-        if not _is_diagonal_normal(qz_x):
+        base = qz_x.distribution if isinstance(qz_x, tfd.Independent) else qz_x
+        if not isinstance(base, tfd.MultivariateNormalDiag | tfd.Normal):
             z = qz_x.sample(num_samples, seed=seed)
             return {"s": z}, {"s": _kl(qz_x, _known(prior, z), z)}
         loc, raw, stds = qz_x.mean(), qz_x.stddev(), _OF_SCALE
@@ -91,11 +89,6 @@ def _readings(encoded, prior, num_samples, seed):
     samplers = {name: loc + q.stddev() * noise for name, q in qs.items()}
     kls = {name: _kl(q, _known(prior, loc), samplers[name]) for name, q in qs.items()}
     return samplers | {"0": loc + 0 * noise}, kls
-
-
-def _is_diagonal_normal(qz_x):
-    base = qz_x.distribution if isinstance(qz_x, tfd.Independent) else qz_x
-    return isinstance(base, tfd.MultivariateNormalDiag | tfd.Normal)
 
 
 def _known(prior, z):
@@ -134,10 +127,7 @@ def _likelihoods(output, x):
 
 def _errors(mean, x, suffix, cross=True):
     mean = tf.cast(mean, x.dtype)
-    found = {
-        f"{SQUARED}{suffix}": -_summed((x - mean) ** 2) / 2,
-        f"absolute error{suffix}": -_summed(tf.abs(x - mean)),
-    }
+    found = {f"{SQUARED}{suffix}": -_summed((x - mean) ** 2) / 2, f"absolute error{suffix}": -_summed(tf.abs(x - mean))}
     if cross:
         # Clipped as in Keras; NaN where the mean is not a probability.
         by_pixel = tf.where((mean >= 0) & (mean <= 1), tfk.backend.binary_crossentropy(x, mean), np.nan)

@@ -8,47 +8,35 @@ import numpy as np
 
 OWN, SQUARED = "the decoder's", "squared error"
 LOGITS, PROBABILITIES = "cross-entropy of logits", "cross-entropy of probabilities"
-# Significantly worse fit: five standard errors, squared.
-_CLEARLY_WORSE = 25.0
+_CLEARLY_WORSE = 25.0  # a significantly worse fit: five standard errors, squared
 
 
 @dataclasses.dataclass(frozen=True)
 class LossAudit:
-    """The result of `audit_loss`; print it for a table.
+    """The result of `audit_loss`; print it for a table. Errors are standard errors, NaN where a weight is unknown.
 
-    Attributes:
-        log_likelihood_weight, log_likelihood_weight_error: of -E_q[log p(x|z)], summed over x, in the loss, at the
-            batch given; 1 in the negative ELBO. Standard errors; NaN where it cannot be told.
-        kl_weight, kl_weight_error: of KL(q(z|x) || p(z)), summed over the latents; 1 in the negative ELBO.
-        effective_beta, effective_beta_error: kl_weight / log_likelihood_weight.
-        likelihood: the log p(x|z) in the loss: the decoder's, cross-entropy, squared error (a normal of variance 1) or
-            absolute error (a Laplace distribution of scale 1).
-        sampler_std, kl_std: the standard deviation in sampler and KL, as a function of the encoder's scale s.
-        unexplained: the share of the loss's variance over the perturbations that the two terms do not explain.
-        findings: sentences, mistakes first.
-        right: whether the loss is minus the ELBO (with the beta asked for), up to a constant and a positive factor.
+    The likelihood is the decoder's, a cross-entropy, squared error (a normal of variance 1) or absolute error (a
+    Laplace distribution of scale 1). The standard deviations are functions of the encoder's scale s.
     """
 
-    log_likelihood_weight: float
+    log_likelihood_weight: float  # of -E_q[log p(x|z)], summed over x, at the batch given; 1 in the negative ELBO
     log_likelihood_weight_error: float
-    kl_weight: float
+    kl_weight: float  # of KL(q(z|x) || p(z)), summed over the latents; 1 in the negative ELBO
     kl_weight_error: float
-    effective_beta: float
+    effective_beta: float  # kl_weight / log_likelihood_weight
     effective_beta_error: float
-    likelihood: str
-    sampler_std: str
-    kl_std: str
-    unexplained: float
-    findings: tuple[str, ...]
-    right: bool
+    likelihood: str  # of the log p(x|z) in the loss
+    sampler_std: str  # the standard deviation in the sampler
+    kl_std: str  # the standard deviation in the KL
+    unexplained: float  # share of the loss's variance over the perturbations that the two terms do not explain
+    findings: tuple[str, ...]  # sentences, mistakes first
+    right: bool  # whether the loss is minus the ELBO (with the beta asked for), up to a constant and a positive factor
 
     def __str__(self):
-        rows = [
-            ("-E_q[log p(x|z)]", self.log_likelihood_weight, self.log_likelihood_weight_error),
-            ("KL(q(z|x) || p(z))", self.kl_weight, self.kl_weight_error),
-            ("effective beta", self.effective_beta, self.effective_beta_error),
-        ]
-        lines = [f"  {name:<20}{value:>12.4g}  +- {error:.2g}" for name, value, error in rows]
+        titles = ("-E_q[log p(x|z)]", "KL(q(z|x) || p(z))", "effective beta")
+        numbers = [getattr(self, field.name) for field in dataclasses.fields(self)[:6]]
+        rows = zip(titles, numbers[::2], numbers[1::2], strict=True)
+        lines = [f"  {title:<20}{value:>12.4g}  +- {error:.2g}" for title, value, error in rows]
         lines += [
             f"  {'log p(x|z)':<20}{self.likelihood}",
             f"  {'std of z':<20}{self.sampler_std} in the sampler, {self.kl_std} in the KL",
@@ -72,15 +60,8 @@ def describe(
         notes = ["the loss is right (up to a constant)", *notes]
     beta_error = math.hypot(effective_beta * errors[0], errors[1]) / abs(log_likelihood)
     numbers: Any = map(float, (log_likelihood, errors[0], kl, errors[1], effective_beta, beta_error))
-    return LossAudit(
-        *numbers,
-        chosen.likelihood,
-        chosen.sampler_std,
-        chosen.kl_std,
-        float(chosen.unexplained),
-        tuple(findings + notes),
-        not findings,
-    )
+    readings = chosen.likelihood, chosen.sampler_std, chosen.kl_std, float(chosen.unexplained)
+    return LossAudit(*numbers, *readings, tuple(findings + notes), not findings)
 
 
 def _badness(candidate):
@@ -121,12 +102,9 @@ def _is(value, error, target):
 def _findings(candidate, shape, latent_size, beta, facts):
     """Mistakes and remarks."""
     if candidate.unexplained > 1e-3 and _badness(candidate) > 8:
-        return [
-            "cannot tell: the loss is no weighted sum of a log-likelihood and a KL that fit encoder and decoder; "
-            f"{candidate.unexplained:.2g} of its variance is left over"
-        ], []
-    unknown = _unknown(candidate, shape, latent_size)
-    if unknown:
+        words = "cannot tell: the loss is no weighted sum of a log-likelihood and a KL that fit encoder and decoder; "
+        return [f"{words}{candidate.unexplained:.2g} of its variance is left over"], []
+    if unknown := _unknown(candidate, shape, latent_size):
         return unknown, []
     present = [bool(abs(w) > 4 * e) for w, e in zip(candidate.weights[0], candidate.errors[0], strict=True)]
     powers = [_power(candidate, j if present[j] else 1 - j, shape[0]) for j in (0, 1)]

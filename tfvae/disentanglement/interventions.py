@@ -8,33 +8,28 @@ from tfvae.support.checks import count
 
 
 def beta_vae_score(
-    encode: points.Encode,
-    data: points.FactorData,
-    *,
-    num_train: int = 10_000,
-    num_test: int = 5_000,
-    set_size: int = 64,
-    seed: int = 0,
+    encode: points.Encode, data: points.FactorData, *, num_train=10_000, num_test=5_000, set_size=64, seed=0
 ) -> float:
     """Test accuracy of a linear classifier that predicts which factor the images of a pair share.
 
     Higgins et al. (2017, "beta-VAE", section 3). A set is L pairs of images that share factor k, all others random;
-    logistic regression predicts k from the mean of |z - z'| over the pairs. Chance is 1 / F.
+    logistic regression predicts k from the mean of |z - z'| over the pairs. Chance is 1 / F. ValueError for data
+    without known factors, a number below 1, or fewer than 10 training sets a factor.
 
     Args:
-        encode: images [n, H, W, C] -> latents [n, D], say means of q(z|x).
-        data: has known factors.
+        encode: images [n, H, W, C] -> latents [n, D], such as the means of q(z|x).
         num_train, num_test: sets, of 2 L images. The defaults are those of Locatello et al. (2019, arXiv 1811.12359).
         set_size: L.
-        seed: for factors and sets.
 
-    Raises:
-        ValueError: data without known factors, a number below 1, fewer than 10 training sets a factor.
+    >>> factors = np.indices((3, 4)).reshape(2, 12).T  # [12, 2]
+    >>> data = tfvae.data.from_factors(factors[:, :, np.newaxis, np.newaxis] / 4, factors)  # images of their factors
+    >>> tfvae.disentanglement.beta_vae_score(lambda x: x[:, :, 0, 0], data, num_train=100, num_test=100, set_size=8)
+    1.0
     """
     rng, varying = _checked(data, num_train, num_test, set_size, seed)
 
     def draw(num):
-        k = varying[_balanced(num, len(varying), rng)]
+        k = varying[rng.permutation(np.arange(num) % len(varying))]  # balanced, in random order
         first, second = (_factors(data, num, set_size, rng) for _ in range(2))
         rows = np.arange(num)
         second[rows, :, k] = first[rows, :, k]
@@ -46,24 +41,19 @@ def beta_vae_score(
 
 
 def factor_vae_score(
-    encode: points.Encode,
-    data: points.FactorData,
-    *,
-    num_train: int = 10_000,
-    num_test: int = 5_000,
-    set_size: int = 64,
-    least_deviation: float = 0.05,
-    seed: int = 0,
+    encode, data, *, num_train=10_000, num_test=5_000, set_size=64, least_deviation=0.05, seed=0
 ) -> float:
     """Test accuracy of a majority vote that predicts the fixed factor from the latent that varies least.
 
     Kim and Mnih (2018, arXiv 1802.05983, section 4). A set is L images that share factor k, all others random; the
     latent with the least variance over the set, relative to its variance over the data, votes for k. Chance is 1 / F.
-    Arguments and errors as for `beta_vae_score`, and:
+    Latents with a standard deviation below `least_deviation` over the data are inactive and left out; if all are, the
+    score is 0. Other arguments and errors as for `beta_vae_score`.
 
-    Args:
-        least_deviation: latents with a smaller standard deviation over the data are left out as inactive. If all are,
-            the score is 0.
+    >>> factors = np.indices((3, 4)).reshape(2, 12).T  # [12, 2]
+    >>> data = tfvae.data.from_factors(factors[:, :, np.newaxis, np.newaxis] / 4, factors)  # images of their factors
+    >>> tfvae.disentanglement.factor_vae_score(lambda x: x[:, :, 0, 0], data, num_train=100, num_test=100, set_size=8)
+    1.0
     """
     rng, varying = _checked(data, num_train, num_test, set_size, seed)
     num = min(10_000, num_train * set_size)
@@ -74,7 +64,7 @@ def factor_vae_score(
 
     def votes(num):
         """How often each active latent votes for each factor: [active, F]."""
-        k = _balanced(num, len(varying), rng)
+        k = rng.permutation(np.arange(num) % len(varying))
         factors = _factors(data, num, set_size, rng)
         rows = np.arange(num)
         factors[rows, :, varying[k]] = factors[rows, :1, varying[k]]
@@ -95,11 +85,6 @@ def _checked(data, num_train, num_test, set_size, seed):
     if num_train < 10 * len(varying):
         raise ValueError(f"num_train must be at least 10 for each of the {len(varying)} factors, got {num_train}")
     return np.random.default_rng(seed), varying
-
-
-def _balanced(num, num_factors, rng):
-    """The fixed factor of each set: [num], balanced, in random order."""
-    return rng.permutation(np.arange(num) % num_factors)
 
 
 def _factors(data, num, set_size, rng):

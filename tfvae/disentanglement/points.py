@@ -23,9 +23,8 @@ class FactorData(Protocol):
 def checked(latents, factors, categorical=()) -> tuple[np.ndarray, np.ndarray]:
     """latents as float64 [N, D] and factors as integers [N, F].
 
-    Raises:
-        ValueError: factors missing, not integers or constant; shapes that do not fit; latents that are not finite;
-            fewer than 100 points; `categorical` that are not indices of factors.
+    ValueError for factors that are missing, not integers or constant; shapes that do not fit; latents that are not
+    finite; fewer than 100 points; `categorical` that are not indices of factors.
     """
     if factors is None:
         raise ValueError("factors must be known, an array [N, F], got None")

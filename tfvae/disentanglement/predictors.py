@@ -27,19 +27,15 @@ def sap(latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] 
 
     Kumar et al. (2018, arXiv 1711.00848). S_jk is the R^2 of a linear regression of factor k on latent j; for a
     categorical factor the balanced accuracy of a decision tree with one leaf a value. There, chance is 1 / values, so a
-    perfect latent scores 1 - 1 / values.
-
-        >>> factors = np.random.default_rng(0).integers(0, 4, [1000, 2])
-        >>> round(tfvae.disentanglement.sap(factors.astype(float), factors), 2)
-        1.0
+    perfect latent scores 1 - 1 / values. ValueError for bad arrays or indices, or fewer than 100 points.
 
     Args:
-        latents: [N, D].
-        factors: [N, F], integers.
+        latents, factors: [N, D]; [N, F], integers.
         categorical: indices of factors whose values have no order.
 
-    Raises:
-        ValueError: bad arrays or indices, fewer than 100 points.
+    >>> factors = np.random.default_rng(0).integers(0, 4, [1000, 2])
+    >>> round(tfvae.disentanglement.sap(factors.astype(float), factors), 2)
+    1.0
     """
     latents, factors = points.checked(latents, factors, categorical)
     predicted = [
@@ -55,9 +51,9 @@ def dci(
     factors: np.ndarray,
     *,
     categorical: Sequence[int] = (),
-    num_trees: int = 10,
-    test_fraction: float = 0.2,
-    seed: int = 0,
+    num_trees=10,
+    test_fraction=0.2,
+    seed=0,
 ) -> DCI:
     """Disentanglement, completeness and informativeness: a `DCI`.
 
@@ -66,16 +62,17 @@ def dci(
 
     Disentanglement: the mean over latents, weighted by importance, of 1 - H_F(R_j. / sum_k R_jk), H_F the entropy to
     base F. Completeness: the mean over factors of 1 - H_D(R_.k / sum_j R_jk). Informativeness: the mean over factors of
-    1 - RMSE / standard deviation on held-out points, at least 0; for a categorical factor, the accuracy.
+    1 - RMSE / standard deviation on held-out points, at least 0; for a categorical factor, the accuracy. Errors as for
+    `sap`.
 
     Args:
         latents, factors, categorical: as for `sap`.
         num_trees: in each forest.
-        test_fraction: share of the points to hold out.
-        seed: for the split and the forests.
+        test_fraction: share of the points to hold out, in (0, 1).
 
-    Raises:
-        ValueError: bad arrays or arguments, fewer than 100 points.
+    >>> factors = np.random.default_rng(0).integers(0, 4, [200, 2])
+    >>> tfvae.disentanglement.dci(factors.astype(float), factors, num_trees=2)
+    DCI(disentanglement=1.0, completeness=1.0, informativeness=1.0)
     """
     count("num_trees", num_trees)
     if not 0 < test_fraction < 1:
@@ -85,15 +82,12 @@ def dci(
     found = [_forest(*split, k, k in categorical, num_trees, seed) for k in range(factors.shape[1])]
     importance = np.array([forest.feature_importances_ for forest, _ in found]).T  # [D, F]
     shares = importance.sum(axis=1) / importance.sum()
-    return DCI(
-        float(shares @ _concentration(importance)),
-        float(_concentration(importance.T).mean()),
-        float(np.mean([quality for _, quality in found])),
-    )
+    disentanglement, completeness = shares @ _concentration(importance), _concentration(importance.T).mean()
+    return DCI(float(disentanglement), float(completeness), float(np.mean([quality for _, quality in found])))
 
 
 def _tree_accuracy(latents, factor):
-    """Balanced accuracy of a one-latent decision tree, [D]."""
+    """Balanced accuracy of a decision tree on each latent alone: [D]."""
     tree = DecisionTreeClassifier(max_leaf_nodes=len(np.unique(factor)), class_weight="balanced", random_state=0)
     columns = latents.T[..., np.newaxis]
     return [balanced_accuracy_score(factor, tree.fit(column, factor).predict(column)) for column in columns]

@@ -23,7 +23,12 @@ class Spread(NamedTuple):
 
 
 def means(vae) -> points.Encode:
-    """The encoder to score: images [n, *event_shape] -> means of q(z|x) [n, D], compiled."""
+    """The encoder to score: images [n, *event_shape] -> means of q(z|x) [n, D], compiled.
+
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli", latent_size=2))
+    >>> tfvae.disentanglement.means(vae)(np.zeros([3, 8, 8, 1], np.float32)).shape
+    TensorShape([3, 2])
+    """
     signature = [tf.TensorSpec([None, *vae.event_shape], tf.float32)]
     return tf.function(lambda x: vae.encode(x).mean(), input_signature=signature)
 
@@ -31,35 +36,35 @@ def means(vae) -> points.Encode:
 def draw(
     encode: points.Encode, data: points.FactorData, num_points: int = 10_000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Latents [N, D] and factors [N, F] of random images, without constant factors; ValueError if none are known."""
+    """Latents [N, D] and factors [N, F] of random images, without constant factors; ValueError if none are known.
+
+    >>> factors = np.indices((3, 4)).reshape(2, 12).T  # [12, 2]
+    >>> data = tfvae.data.from_factors(factors[:, :, np.newaxis, np.newaxis] / 4, factors)  # images of their factors
+    >>> latents, drawn = tfvae.disentanglement.draw(lambda x: x[:, :, 0, 0], data, num_points=100)
+    >>> np.allclose(latents, drawn / 4)
+    True
+    """
     varying = points.varying(data)
     factors = data.sample_factors(num_points, seed)
     return points.encoded(encode, data, factors), factors[:, varying]
 
 
 def scores(
-    encode: points.Encode,
-    data: points.FactorData,
-    names: Sequence[str] = NAMES,
-    *,
-    num_points: int = 10_000,
-    num_train: int = 10_000,
-    num_test: int = 5_000,
-    set_size: int = 64,
-    seed: int = 0,
+    encode, data, names=NAMES, *, num_points=10_000, num_train=10_000, num_test=5_000, set_size=64, seed=0
 ) -> dict[str, float]:
-    """The named scores of an encoder: {name: score}; `dci` gives three.
+    """The named scores of an encoder: {name: score}; `dci` gives three. ValueError as each score raises it.
 
     Args:
         encode: images [n, H, W, C] -> latents [n, D]; of a model, `means(vae)`.
-        data: has known factors.
-        names: some of `NAMES`.
+        names: a sequence of some of `NAMES`.
         num_points: for `mig`, `modularity`, `sap` and `dci`.
         num_train, num_test, set_size: as for `beta_vae_score`.
         seed: for images, splits and forests.
 
-    Raises:
-        ValueError: an unknown name, data without known factors, too few points for a score.
+    >>> factors = np.indices((3, 4)).reshape(2, 12).T  # [12, 2]
+    >>> data = tfvae.data.from_factors(factors[:, :, np.newaxis, np.newaxis] / 4, factors)  # images of their factors
+    >>> tfvae.disentanglement.scores(lambda x: x[:, :, 0, 0], data, ["sap", "modularity"], num_points=1000).keys()
+    dict_keys(['sap', 'modularity'])
     """
     for name in names:
         check_name("names", name, NAMES)
@@ -84,15 +89,12 @@ def scores(
 def spread(score: Callable, seeds: Sequence[int] = range(5)) -> Spread | dict[str, Spread]:
     """The variation of a score between draws: a `Spread`, or {name: `Spread`} of a dict of scores.
 
-        >>> tfvae.disentanglement.spread(lambda seed: seed, range(3))
-        Spread(mean=1.0, standard_deviation=1.0)
-
     Args:
         score: seed -> a number or a dict of numbers, such as `lambda seed: scores(encode, data, seed=seed)`.
-        seeds: at least two integers.
+        seeds: at least two integers; ValueError for fewer.
 
-    Raises:
-        ValueError: fewer than two seeds.
+    >>> tfvae.disentanglement.spread(lambda seed: seed, range(3))
+    Spread(mean=1.0, standard_deviation=1.0)
     """
     seeds = list(seeds)
     if len(seeds) < 2:

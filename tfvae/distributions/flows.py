@@ -1,22 +1,19 @@
 """Invertible maps of latents with a cheap Jacobian determinant, for flow posteriors and the flow prior.
 
-Each is a `pushforward.Transform`, and computes in Keras' `floatx` whatever the mixed precision of the networks below.
+Each is a `pushforward.Transform`, and computes in Keras' `floatx` even where the networks use mixed precision.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 import tf_keras as tfk
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfvae.support import checks
 
-tfb = tfp.bijectors
-
-# Bias of the gate: initially a step keeps sigmoid(2) = 0.88 of its input.
-_GATE = 2.0
+_GATE = 2.0  # bias of the gate: initially a step keeps sigmoid(2) = 0.88 of its input
 
 
 class Flow(tf.Module):
@@ -25,15 +22,18 @@ class Flow(tf.Module):
     Args:
         steps: each a `Transform`.
         latent_size: D. A context [B, 2 D + C] is split into loc, the scale before its softplus, and the context of the
-            steps; without one, the flow starts from N(0, I).
+            steps; without a context, the flow starts from N(0, I).
         loc_scale: [..., 2 D] -> loc and scale, [..., D] each.
+
+    >>> flow = tfvae.distributions.Flow([tfvae.distributions.Coupling(2, 0, [8])], latent_size=2)
+    >>> eps = np.ones([3, 2], np.float32)
+    >>> np.allclose(flow.pull(flow.push(eps)[0])[0], eps, atol=1e-4)
+    True
     """
 
     def __init__(self, steps: Sequence, latent_size: int, loc_scale: Any = None):
         super().__init__()
-        self._loc_scale = loc_scale
-        self.steps = steps
-        self.latent_size = latent_size
+        self.steps, self.latent_size, self._loc_scale = steps, latent_size, loc_scale
 
     def base(self, context: tf.Tensor | None) -> tfd.MultivariateNormalDiag:
         """N(loc, diag(scale^2)): batch shape [B]."""
@@ -67,9 +67,9 @@ class Flow(tf.Module):
 class InverseAutoregressive(tf.Module):
     """z_i = g_i eps_i + (1 - g_i) m_i, where the gate g and m depend on eps_<i and the context.
 
-    Kingma et al. (2016, arXiv 1606.04934, eq. 13 and 14). `push` is one pass of the network, `pull` is D passes. It is
-    `tfb.Invert` of a `tfb.MaskedAutoregressiveFlow`, which passes its network three times more for the density of its
-    own samples.
+    Kingma et al. (2016, arXiv 1606.04934, eq. 13 and 14). `push` is one pass of the network, `pull` is D passes. The
+    same map as `tfb.Invert` of a `tfb.MaskedAutoregressiveFlow`, which needs three more passes of its network for the
+    density of its own samples.
 
     Args:
         latent_size: D, at least 2.
@@ -77,6 +77,10 @@ class InverseAutoregressive(tf.Module):
         hidden_sizes: of the masked `tfb.AutoregressiveNetwork`, at least one.
         reverse: whether i runs from the last latent to the first.
         seed: fixes the initial weights.
+
+    >>> step, eps, context = tfvae.distributions.InverseAutoregressive(2, 1, [8]), np.ones([3, 2]), np.ones([3, 1])
+    >>> np.allclose(step.pull(step.push(eps, context)[0], context)[0], eps, atol=1e-4)
+    True
     """
 
     def __init__(self, latent_size, context_size, hidden_sizes, activation="relu", *, reverse=False, seed=None):
@@ -128,6 +132,10 @@ class Coupling(tf.Module):
         hidden_sizes: of the network, at least one.
         reverse: whether a is the second half.
         seed: fixes the initial weights.
+
+    >>> z, log_det = tfvae.distributions.Coupling(2, 0, [8]).push(np.float32([[1.0, 2.0]]))
+    >>> print(z.numpy()[0, 0], log_det.shape)
+    1.0 (1,)
     """
 
     def __init__(self, latent_size, context_size, hidden_sizes, activation="relu", *, reverse=False, seed=None):
@@ -137,8 +145,7 @@ class Coupling(tf.Module):
         kept, changed = reversed(self.sizes) if reverse else self.sizes
         sizes = [kept, *hidden_sizes, 2 * changed]
         gains = [1.0] * len(hidden_sizes) + [1e-2]
-        layers = enumerate(zip(sizes[:-1], sizes[1:], gains, strict=True))
-        self.layers = [_dense(*layer, seed, i) for i, layer in layers]
+        self.layers = [_dense(*a, seed, i) for i, a in enumerate(zip(sizes[:-1], sizes[1:], gains, strict=True))]
         # Added after the first layer, so that a context is not tiled over samples of eps.
         self.of_context: Any = _dense(context_size, hidden_sizes[0], 1.0, seed, len(sizes)) if context_size else None
         self.activation = tfk.activations.get(activation)
@@ -170,16 +177,18 @@ class Coupling(tf.Module):
 
 
 def stacked(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed, loc_scale=None):
-    """A `Flow` of num_steps steps of one class, in alternating order of the latents."""
+    """A `Flow` of num_steps steps of one class, in alternating order of the latents.
+
+    >>> len(tfvae.distributions.stacked(tfvae.distributions.Coupling, 2, 0, 3, [8], "relu", seed=0).steps)
+    3
+    """
     checks.count("latent_size", latent_size, 2)
     checks.count("num_steps", num_steps)
     checks.sizes("hidden_sizes", hidden_sizes)
-
-    def made(i):
-        step_seed = None if seed is None else seed + 10 * (i + 1)
-        return step(latent_size, context_size, hidden_sizes, activation, reverse=bool(i % 2), seed=step_seed)
-
-    return Flow([made(i) for i in range(num_steps)], latent_size, loc_scale)
+    seeds = [None if seed is None else seed + 10 * (i + 1) for i in range(num_steps)]
+    options = latent_size, context_size, hidden_sizes, activation
+    steps = [step(*options, reverse=bool(i % 2), seed=step_seed) for i, step_seed in enumerate(seeds)]
+    return Flow(steps, latent_size, loc_scale)
 
 
 def _dense(inputs, size, gain, seed, i):

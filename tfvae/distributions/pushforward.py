@@ -6,8 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-# Antithetic pairs of noise, for moments that have no closed form.
-_NUM_PAIRS = 64
+_NUM_PAIRS = 64  # antithetic pairs of noise, for moments that have no closed form
 
 
 class Transform(Protocol):
@@ -23,24 +22,24 @@ class Transform(Protocol):
 class Pushforward(tfd.Distribution):
     """p(z) = N(eps; 0, I) / |det dz/deps|, z = f(eps): batch shape [B] (none without context), event shape [D].
 
-    Rezende and Mohamed (2015, arXiv 1505.05770, eq. 5). With a context, the last sample drawn is cached together with
-    its density, so that `log_prob` of that same tensor takes no second pass; its gradient is reparameterized.
-
-    Mean, standard deviation and covariance are estimates from 64 antithetic pairs of noise, the same for every x. Where
-    f is affine, the mean is exact.
+    Rezende and Mohamed (2015, arXiv 1505.05770, eq. 5). With a context, the last sample and its density are cached, so
+    that `log_prob` of that same tensor takes no second pass. Samples are reparameterized. Mean, standard deviation and
+    covariance are estimates from 64 antithetic pairs of noise, the same for every x; the mean is exact if f is affine.
 
     Args:
         transform: f, a `Transform`; called anew each time, so that it may hold variables.
         latent_size: D.
         context: what f depends on, [B, C], or None.
         dtype: of z without a context.
+
+    >>> flow = tfvae.distributions.Flow([], latent_size=2)  # no steps: N(0, I)
+    >>> print(tfvae.distributions.Pushforward(flow, 2).log_prob([[0.0, 0.0]]).numpy().round(3))  # -log(2 pi)
+    [-1.838]
     """
 
     def __init__(self, transform: Any, latent_size: int, context=None, dtype=tf.float32, name: str = "Pushforward"):
         parameters = dict(locals())
-        self.transform = transform
-        self.context = context
-        self._latent_size = latent_size
+        self.transform, self.context, self._latent_size = transform, context, latent_size
         self._drawn: tuple[tf.Tensor, tf.Tensor] | None = None
         dtype = dtype if context is None else context.dtype
         super().__init__(dtype, tfd.FULLY_REPARAMETERIZED, False, True, parameters=parameters, name=name)
@@ -66,7 +65,7 @@ class Pushforward(tfd.Distribution):
     def _log_density(self, eps, log_det):
         return self._noise(tf.constant([], tf.int32)).log_prob(eps) - log_det
 
-    # Not `_sample_n`: TFP reshapes its result, which then is not the cached tensor.
+    # Not `_sample_n`, whose result TFP reshapes: the caller would not hold the cached tensor.
     def _call_sample_n(self, sample_shape, seed, **kwargs):
         eps = self._noise(self._batch_shape_tensor()).sample(sample_shape, seed=seed)
         z, log_det = self._mapped(self.transform.push, eps)
@@ -89,9 +88,9 @@ class Pushforward(tfd.Distribution):
         return mapped[0], log_det[0]
 
     def _typical(self):
-        """The samples behind the moments: [128, B, D]. Those of an x do not depend on the rest of the batch."""
+        """The samples behind the moments: [128, B, D]. Every x has the same noise, whatever the rest of the batch."""
         ones = tf.ones_like(self._batch_shape_tensor())
-        half = self._noise(ones).sample(_NUM_PAIRS, seed=[0, 0])
+        half = self._noise(ones).sample(_NUM_PAIRS, seed=[0, 0])  # [64, 1, D]
         return self.transform.push(tf.concat([half, -half], axis=0), self.context)[0]
 
     def _mean(self):

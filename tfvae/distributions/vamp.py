@@ -18,14 +18,22 @@ class Vamp(tfd.Distribution):
     Args:
         encoder: [K, *event_shape] -> q(z|u), batch shape [K], event shape [D].
         pseudo_inputs: a variable (or `tfp.util.TransformedVariable`), [K, *event_shape].
+
+    >>> encoder = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)
+    >>> tfvae.distributions.Vamp(encoder, tf.Variable(tf.zeros([10, 8, 8, 1]))).log_prob(np.zeros([5, 3, 2])).shape
+    TensorShape([5, 3])
     """
 
     def __init__(self, encoder: Callable, pseudo_inputs: tf.Variable, name: str = "vamp"):
-        self._posterior = lambda u: _normal_part(unwrapped(encoder(u)))
+
+        def posterior(u):
+            qz_u = unwrapped(encoder(u))
+            return getattr(qz_u, "base", qz_u)  # of a flow: its own density of an arbitrary z would take D passes
+
+        self._posterior = posterior
         self.pseudo_inputs = pseudo_inputs
         qz_u = self.components()
-        self._static_event_shape = qz_u.event_shape
-        parameters = {"pseudo_inputs": pseudo_inputs}
+        self._static_event_shape, parameters = qz_u.event_shape, {"pseudo_inputs": pseudo_inputs}
         super().__init__(qz_u.dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters, name=name)
 
     def components(self) -> tfd.Distribution:
@@ -55,11 +63,6 @@ class Vamp(tfd.Distribution):
         return tf.reduce_mean(qz_u.variance(), axis=0) + tf.math.reduce_variance(qz_u.mean(), axis=0)
 
 
-def _normal_part(qz_u):
-    """The base normal of a flow: the density of an arbitrary z under the flow itself would take D passes."""
-    return getattr(qz_u, "base", qz_u)
-
-
 def _log_prob_of_each(components, z):
     """log q(z|u_k): [..., K]."""
     if not isinstance(components, tfd.MultivariateNormalDiag):
@@ -71,6 +74,5 @@ def _log_prob_of_each(components, z):
     rows = tf.cast(tf.reshape(z, [-1, z.shape[-1]]), tf.float64)
     constant = tf.reduce_sum(loc**2 * precision + 2 * tf.math.log(scale) + math.log(2 * math.pi), axis=-1)
     powers, factors = tf.concat([rows**2, rows], axis=-1), tf.concat([-precision / 2, loc * precision], axis=-1)
-    log_q = tf.matmul(powers, factors, transpose_b=True)
-    log_q = tf.cast(log_q - constant / 2, z.dtype)
+    log_q = tf.cast(tf.matmul(powers, factors, transpose_b=True) - constant / 2, z.dtype)  # [rows, K]
     return tf.reshape(log_q, tf.concat([tf.shape(z)[:-1], [loc.shape[0]]], axis=0))

@@ -15,15 +15,16 @@ class Likelihood(tfk.Model):
     Args:
         make_distribution: parameters [..., *event_shape[:-1], params_size] -> a distribution of x; trailing batch axes
             that belong to the event are taken as independent.
-        params_size: channels -> the number of parameters per pixel.
+        params_size: channels -> the number of parameters per pixel; default: as many.
 
     Attributes:
-        event_shape: the shape of one x.
-        support: the rule that x obeys, in words.
-        in_support: x -> booleans of the same shape.
-        to_support: images in [0, 1] (bytes divided by 255) -> the nearest in the support.
-        to_support_rule: `to_support` in words.
+        support, in_support: the rule that x obeys, in words; x -> booleans of the same shape.
+        to_support, to_support_rule: images in [0, 1] (bytes divided by 255) -> the nearest in the support; in words.
         scale: of `normal`, `laplace` and `normal_optimal`: a number or a variable; None for the others.
+
+    >>> likelihood = tfvae.likelihoods.bernoulli(tfvae.networks.mlp((2,), [16]), (8, 8, 1))
+    >>> likelihood.to_support_rule, likelihood.in_support(tf.constant([0.0, 0.5])).numpy().tolist()
+    ('1 from 0.5 upwards, else 0', [True, False])
     """
 
     any_leading_axes = True
@@ -38,17 +39,15 @@ class Likelihood(tfk.Model):
         to_support,
         seed,
         *,
-        params_size=lambda channels: channels,
+        params_size=int,
         scale=None,
     ):
         event_shape = tuple(event_shape)
         if not event_shape or min(event_shape) < 1:
             raise ValueError(f"event_shape must have sizes of at least 1, got {event_shape}")
         super().__init__(name="decoder")
-        self.network = network
-        self.event_shape = event_shape
-        self.support = support
-        self.in_support = in_support
+        self.network, self.event_shape = network, event_shape
+        self.support, self.in_support = support, in_support
         self.to_support_rule, self.to_support = to_support
         self._params_shape = (*event_shape[:-1], params_size(event_shape[-1]))
         # On a feature map as large as the image, the linear layer is a convolution of size 1.
@@ -63,15 +62,13 @@ class Likelihood(tfk.Model):
             return tfd.Independent(elements, len(event_shape) - elements.event_shape.rank)
 
         self.distribution = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="distribution")
-        # On the layer that reads it, so that Keras tracks a learned scale.
-        self.distribution.scale = scale
+        self.distribution.scale = scale  # on the layer that reads it, so that Keras tracks a learned scale
 
     @property
     def scale(self) -> Any:
         return self.distribution.scale
 
     def call(self, z):
-        leading = tf.shape(z)[:-1]
         h = self.flatten(self.network(tf.reshape(z, [-1, z.shape[-1]])))
         params = tf.cast(self.params(h), tf.float32)
-        return self.distribution(tf.reshape(params, tf.concat([leading, self._params_shape], axis=0)))
+        return self.distribution(tf.reshape(params, tf.concat([tf.shape(z)[:-1], self._params_shape], axis=0)))

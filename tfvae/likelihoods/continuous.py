@@ -14,8 +14,6 @@ from tfvae.likelihoods.base import Likelihood
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
-tfb = tfp.bijectors
-
 
 @piece(
     "likelihood",
@@ -25,9 +23,12 @@ tfb = tfp.bijectors
 def normal(network, event_shape: Sequence[int], scale: float | None = 1.0, *, min_scale=1e-3, seed=None) -> Likelihood:
     """p(x|z) = prod_i N(x_i; loc_i, scale^2): a density; squared error, weighted by 1 / (2 scale^2).
 
-    Args:
-        scale: the standard deviation, above 0 and kept fixed; or None for one that is learned, shared by all
-            elements, starting at 1 and staying above `min_scale`.
+    `scale`, the standard deviation, is fixed and above 0; or None for one that is learned, the same for all elements,
+    initially 1 and above `min_scale`.
+
+    >>> likelihood = tfvae.likelihoods.normal(tfvae.networks.mlp((2,), [16]), (8, 8, 1), scale=None)
+    >>> np.allclose(likelihood.scale, 1), likelihood(np.zeros([5, 3, 2])).event_shape
+    (True, TensorShape([8, 8, 1]))
     """
     return _shared_scale(tfd.Normal, "normal", network, event_shape, scale, min_scale, seed)
 
@@ -40,8 +41,10 @@ def normal(network, event_shape: Sequence[int], scale: float | None = 1.0, *, mi
 def laplace(network, event_shape: Sequence[int], scale: float | None = 1.0, *, min_scale=1e-3, seed=None) -> Likelihood:
     """p(x|z) = prod_i exp(-|x_i - loc_i| / scale) / (2 scale): a density; absolute error, weighted by 1 / scale.
 
-    Args:
-        scale: as for `normal`; the mean absolute deviation.
+    `scale`, the mean absolute deviation, as for `normal`.
+
+    >>> tfvae.likelihoods.laplace(tfvae.networks.mlp((2,), [16]), (8, 8, 1), scale=0.1)(np.zeros([5, 3, 2])).batch_shape
+    TensorShape([5, 3])
     """
     return _shared_scale(tfd.Laplace, "laplace", network, event_shape, scale, min_scale, seed)
 
@@ -50,16 +53,16 @@ def laplace(network, event_shape: Sequence[int], scale: float | None = 1.0, *, m
 def normal_per_image(network, event_shape: Sequence[int], *, min_scale: float = 1e-2, seed=None) -> Likelihood:
     """p(x|z) = prod_i N(x_i; loc_i(z), scale(z)^2): one scale for an image, softplus(.) + min_scale.
 
-    The scale is the mean over pixels of an additional channel.
+    The scale is the mean over pixels of an additional channel. `min_scale`, above 0, bounds the density, which is
+    unbounded where an image is reconstructed exactly (Mattei and Frellsen 2018, arXiv 1802.04826).
 
-    Args:
-        min_scale: above 0; bounds the density, which is unbounded where an image is reconstructed exactly (Mattei and
-            Frellsen 2018, arXiv 1802.04826).
+    >>> px_z = tfvae.likelihoods.normal_per_image(tfvae.networks.mlp((2,), [16]), (8, 8, 1))(np.zeros([3, 2]))
+    >>> px_z.distribution.scale.shape
+    TensorShape([3, 1, 1, 1])
     """
 
     def make(params):
-        pixels = list(range(-len(event_shape), 0))
-        raw_scale = tf.reduce_mean(params[..., -1:], axis=pixels, keepdims=True)
+        raw_scale = tf.reduce_mean(params[..., -1:], axis=list(range(-len(event_shape), 0)), keepdims=True)
         return tfd.Normal(params[..., :-1], tf.nn.softplus(raw_scale) + min_scale)
 
     return _normal(network, event_shape, make, min_scale, seed, params_size=lambda c: c + 1)
@@ -71,6 +74,10 @@ def normal_per_pixel(network, event_shape: Sequence[int], *, min_scale: float = 
 
     Kingma and Welling (2013, arXiv 1312.6114, appendix C.2). The scale of a nearly constant pixel goes
     to `min_scale`, as for `normal_per_image`, and such pixels dominate log p(x|z): compare models of equal `min_scale`.
+
+    >>> px_z = tfvae.likelihoods.normal_per_pixel(tfvae.networks.mlp((2,), [16]), (8, 8, 1))(np.zeros([3, 2]))
+    >>> px_z.distribution.scale.shape
+    TensorShape([3, 8, 8, 1])
     """
 
     def make(params):
@@ -88,10 +95,10 @@ def normal_optimal(network, event_shape: Sequence[int], *, rate=0.1, min_scale=1
     "sigma-VAE", arXiv 2006.13202). That paper uses the mean of each batch, so that its p(x|z) depends on x and is no
     density. Here the scale is a variable, initially 1: after each training step, scale^2 becomes (1 - rate) scale^2 +
     rate * the batch's mean square. So log p(x|z) is always normal, and evaluation, export and reload keep the scale.
+    `rate` is in (0, 1]: the variable averages over about 1 / rate batches. `min_scale` is above 0.
 
-    Args:
-        rate: in (0, 1]; the variable averages over about 1 / rate batches.
-        min_scale: above 0.
+    >>> print(tfvae.likelihoods.normal_optimal(tfvae.networks.mlp((2,), [16]), (8, 8, 1)).scale.numpy())
+    1.0
     """
     if not 0 < rate <= 1:
         raise ValueError(f"rate must be in (0, 1], got {rate}")
@@ -111,29 +118,34 @@ def continuous_bernoulli(network, event_shape: Sequence[int], *, seed: int | Non
 
     The Bernoulli's formula for grey levels, normalized; p is not the mean. Loaiza-Ganem and
     Cunningham (2019, arXiv 1907.06845). In float32 log p(x_i|z) is accurate to 3e-6 for logits in [-20, 20].
+
+    >>> decoder = tfvae.likelihoods.continuous_bernoulli(tfvae.networks.mlp((2,), [16]), (8, 8, 1))
+    >>> decoder(np.zeros([5, 3, 2])).batch_shape
+    TensorShape([5, 3])
     """
-    return Likelihood(
-        network,
-        event_shape,
-        lambda logits: tfd.ContinuousBernoulli(logits=logits, dtype=logits.dtype),
-        "in [0, 1] under the continuous_bernoulli likelihood",
-        lambda x: (x >= 0) & (x <= 1),
-        ("as they are", tf.identity),
-        seed,
-    )
+    words, in_support = "in [0, 1] under the continuous_bernoulli likelihood", lambda x: (x >= 0) & (x <= 1)
+
+    def make(logits):
+        return tfd.ContinuousBernoulli(logits=logits, dtype=logits.dtype)
+
+    return Likelihood(network, event_shape, make, words, in_support, ("as they are", tf.identity), seed)
 
 
 class OptimalNormal(Likelihood):
-    """The likelihood of `normal_optimal`; the training step of `VAE` calls `after_step`."""
+    """The likelihood of `normal_optimal`; the training step of `VAE` calls `after_step`.
+
+    >>> likelihood = tfvae.likelihoods.normal_optimal(tfvae.networks.mlp((2,), [16]), (8, 8, 1), rate=1.0)
+    >>> likelihood.after_step(tf.constant(-32 * np.log(2 * np.pi) - 8.0, tf.float32), good=True)  # mean square 1/4
+    >>> isinstance(likelihood, tfvae.objectives.Adaptive), np.allclose(likelihood.scale, 0.5, rtol=1e-4)
+    (True, True)
+    """
 
     def after_step(self, log_likelihood: tf.Tensor, good: tf.Tensor) -> None:
         """Moves the scale towards the optimum, with the mean square from the log-likelihood, without another pass:
 
             E_q[log p(x|z)] = -E/2 log(2 pi scale^2) - E/2 mean square / scale^2,   E elements.
 
-        Args:
-            log_likelihood: the batch mean of E_q[log p(x|z)] in the objective, [].
-            good: whether the step was finite; if not, the scale stays.
+        `log_likelihood` is the batch mean, []. Unless `good` (the step was finite), the scale stays.
         """
         variance = tf.square(self.scale)
         per_element = log_likelihood / math.prod(self.event_shape)
@@ -145,7 +157,7 @@ class OptimalNormal(Likelihood):
 def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
     if scale is None:
         checks.above_zero("min_scale", min_scale)
-        above_floor = tfb.Chain([tfb.Shift(min_scale), tfb.Softplus()])
+        above_floor = tfp.bijectors.Chain([tfp.bijectors.Shift(min_scale), tfp.bijectors.Softplus()])
         scale = tfp.util.TransformedVariable(1.0, above_floor, name="scale")
 
     def make(loc):

@@ -32,7 +32,10 @@ class GreyLevels(tfd.Distribution):
 class BinomialProportion(GreyLevels):
     """P(x) = C(n, n x) p^(n x) (1 - p)^(n - n x) for x in {0, 1/n, ..., 1}, with p = sigmoid(logits).
 
-    A probability mass function: a binomial count of n trials, divided by n so that it is a grey level in [0, 1].
+    A binomial count of n trials, divided by n so that it is a grey level in [0, 1].
+
+    >>> tfvae.likelihoods.BinomialProportion(2, logits=0.0).prob([0.0, 0.5, 1.0]).numpy().round(3).tolist()
+    [0.25, 0.5, 0.25]
     """
 
     def __init__(self, total_count, logits, name="BinomialProportion"):
@@ -46,7 +49,7 @@ class BinomialProportion(GreyLevels):
     def _log_prob(self, x):
         n = self._n
         k = tf.round(n * x)
-        # A function of x [B, ...] only: computed once, not for each sample of z.
+        # A function of x [B, ...] alone: computed once, not for each sample of z.
         log_coefficient = tf.math.lgamma(n + 1) - tf.math.lgamma(k + 1) - tf.math.lgamma(n - k + 1)
         return log_coefficient + k * self.logits - n * tf.nn.softplus(self.logits)
 
@@ -77,31 +80,28 @@ def bernoulli(network, event_shape: Sequence[int], *, seed: int | None = None) -
     >>> tfvae.likelihoods.bernoulli(tfvae.networks.mlp((2,), [16]), (8, 8, 1))(np.zeros([5, 3, 2])).batch_shape
     TensorShape([5, 3])
     """
-    return Likelihood(
-        network,
-        event_shape,
-        lambda logits: _Bernoulli(logits, dtype=logits.dtype),
-        "0 or 1 under the bernoulli likelihood (binarize the images, or choose another likelihood)",
-        lambda x: tf.logical_or(tf.equal(x, 0), tf.equal(x, 1)),
-        ("1 from 0.5 upwards, else 0", lambda x: tf.cast(x >= 0.5, x.dtype)),
-        seed,
-    )
+    words = "0 or 1 under the bernoulli likelihood (binarize the images, or choose another likelihood)"
+    nearest = "1 from 0.5 upwards, else 0", lambda x: tf.cast(x >= 0.5, x.dtype)
+    support = words, lambda x: tf.logical_or(tf.equal(x, 0), tf.equal(x, 1)), nearest
+    return Likelihood(network, event_shape, lambda logits: _Bernoulli(logits, dtype=logits.dtype), *support, seed)
 
 
 @piece("likelihood", traits=("logit_bias",))
 def binomial(network, event_shape: Sequence[int], total_count: int, *, seed: int | None = None) -> Likelihood:
     """p(x|z) = prod_i Binomial(n x_i; n, p_i), x in {0, 1/n, ..., 1}, p = sigmoid(.): a mass, not a density.
 
-    Args:
-        total_count: n, at least 1: 16 for scikit-learn's digits, 255 for bytes.
+    `total_count` is n, at least 1: 16 for scikit-learn's digits, 255 for bytes.
+
+    >>> tfvae.likelihoods.binomial(tfvae.networks.mlp((2,), [16]), (8, 8, 1), 16).support
+    'a multiple of 1/16 in [0, 1] under the binomial likelihood'
     """
-    checks.count("total_count", total_count)
     support = levels(total_count, "binomial")
     return Likelihood(network, event_shape, lambda logits: BinomialProportion(total_count, logits), *support, seed)
 
 
 def levels(total_count: int, name: str) -> tuple[str, Callable, tuple[str, Callable]]:
     """The support {0, 1/n, ..., 1}: in words, as an elementwise test, and the map to the nearest level."""
+    checks.count("total_count", total_count)
 
     def in_support(x):
         count = total_count * x

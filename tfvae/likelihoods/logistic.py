@@ -8,11 +8,9 @@ from tensorflow_probability import distributions as tfd
 
 from tfvae.likelihoods.base import Likelihood
 from tfvae.likelihoods.discrete import GreyLevels, levels
-from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
-# In grey levels; one level can then have at most 0.987 of the mass.
-_MIN_SCALE = 0.1
+_MIN_SCALE = 0.1  # in grey levels; one level can then have at most 0.987 of the mass
 
 
 class DiscretizedLogistic(GreyLevels):
@@ -20,6 +18,10 @@ class DiscretizedLogistic(GreyLevels):
 
     The mass of a logistic density in the bin of each level, the tails included in the bins of 0 and 1.
     Kingma et al. (2016, arXiv 1606.04934); Salimans et al. (2017, arXiv 1701.05517, section 2.1).
+
+    >>> px_z = tfvae.likelihoods.DiscretizedLogistic(2, loc=0.5, scale=0.25)
+    >>> print(px_z.prob([0.0, 0.5, 1.0]).numpy().round(3))  # the ends of the middle bin are one scale away
+    [0.269 0.462 0.269]
     """
 
     def __init__(self, total_count, loc, scale, name="DiscretizedLogistic"):
@@ -35,16 +37,18 @@ class DiscretizedLogistic(GreyLevels):
 
             sigmoid(u) sigmoid(-l) (1 - exp(l - u)),
 
-        whose logarithm has no cancellation, even far in a tail. At an open end, that end's factor and the last are 1.
+        whose logarithm does not cancel, even far in a tail. At level n u is infinite, at level 0 -l is: its factor and
+        the last are then 1.
         """
         k = tf.round(self._n * x)
         first, last = k <= 0, k >= self._n
         width = 1 / (self._n * self.scale)  # u - l
         upper = (k + 0.5 - self._n * self.loc) * width
+        one = tf.zeros([], self.dtype)  # log 1
         log_factors = [
-            tf.where(last, tf.zeros([], self.dtype), -tf.nn.softplus(-upper)),
-            tf.where(first, tf.zeros([], self.dtype), -tf.nn.softplus(upper - width)),
-            tf.where(first | last, tf.zeros([], self.dtype), tfp.math.log1mexp(width)),
+            tf.where(last, one, -tf.nn.softplus(-upper)),
+            tf.where(first, one, -tf.nn.softplus(upper - width)),
+            tf.where(first | last, one, tfp.math.log1mexp(width)),
         ]
         return tf.add_n([tf.broadcast_to(f, tf.shape(upper)) for f in log_factors])
 
@@ -61,7 +65,7 @@ class DiscretizedLogistic(GreyLevels):
         return self._sum_over_levels(lambda k: 2 * k - 1) / self._n**2 - tf.square(self._mean())
 
     def _sum_over_levels(self, weight):
-        """sum_{k=1..n} weight(k) P(x >= k/n), in a loop over levels that needs memory for only one."""
+        """sum_{k=1..n} weight(k) P(x >= k/n), in a loop that holds one level in memory at a time."""
         centre, width = self._n * self.loc, 1 / (self._n * self.scale)
 
         def add(k, total):
@@ -78,16 +82,15 @@ def discretized_logistic(network, event_shape: Sequence[int], total_count: int =
 
     F_i(t) = sigmoid((t - loc_i) / scale_i), and the first and last level take the tails; scale = softplus(.) + 0.1/n.
     Kingma et al. (2016, arXiv 1606.04934). Its mean is a sum over n levels, computed in each eager call of the decoder
-    because TFP's layers hold a value; a graph prunes it if unused.
+    because TFP's layers hold a value; a graph prunes it if unused. `total_count` is n, as for `binomial`.
 
-    Args:
-        total_count: n, as for `binomial`.
+    >>> decoder = tfvae.likelihoods.discretized_logistic(tfvae.networks.mlp((2,), [16]), (8, 8, 1), 16)
+    >>> decoder(np.zeros([5, 3, 2])).batch_shape
+    TensorShape([5, 3])
     """
-    checks.count("total_count", total_count)
 
     def make(params):
-        loc, raw_scale = tf.split(params, 2, axis=-1)
-        return _logistic(total_count, loc, raw_scale)
+        return _logistic(total_count, *tf.split(params, 2, axis=-1))
 
     support = levels(total_count, "discretized_logistic")
     return Likelihood(network, event_shape, make, *support, seed, params_size=lambda c: 2 * c)
@@ -100,20 +103,19 @@ def logistic_mixture(
     """p(x|z) = prod_pixels sum_k w_k prod_channels P_k(x_c), P_k discretized logistics: a mass, for colour images.
 
     The channels of a pixel share the component, which couples them: Salimans et al. (2017, "PixelCNN++", arXiv
-    1701.05517, section 2.1). Unlike in the paper, the loc of a channel does not depend on other
-    channels, so that the mean is exact.
+    1701.05517, section 2.1). Unlike in the paper, a channel's loc does not depend on the other channels, so that the
+    mean is exact. `total_count` is n, as for `discretized_logistic`; `num_components` is K, at least 1.
 
-    Args:
-        total_count: n, as for `discretized_logistic`.
-        num_components: K, at least 1.
+    >>> decoder = tfvae.likelihoods.logistic_mixture(tfvae.networks.mlp((2,), [16]), (8, 8, 3), 15)
+    >>> decoder(np.zeros([4, 2])).sample().shape
+    TensorShape([4, 8, 8, 3])
     """
-    checks.count("total_count", total_count)
 
     def make(params):
         logits, params = params[..., :num_components], params[..., num_components:]
         shape = tf.concat([tf.shape(params)[:-1], [num_components, 2 * event_shape[-1]]], axis=0)
-        loc, raw_scale = tf.split(tf.reshape(params, shape), 2, axis=-1)  # [..., K, C]
-        components = tfd.Independent(_logistic(total_count, loc, raw_scale), 1)
+        parts = tf.split(tf.reshape(params, shape), 2, axis=-1)  # loc and raw scale, [..., K, C] each
+        components = tfd.Independent(_logistic(total_count, *parts), 1)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), components)
 
     support = levels(total_count, "logistic_mixture")

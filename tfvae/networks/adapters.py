@@ -7,7 +7,11 @@ import tf_keras as tfk
 
 
 def first(network: tfk.Model, of: int) -> tfk.Sequential:
-    """Feeds only the first D_1 of `of` latents to a network [B, D_1], in `hierarchical` models: [B, of] -> features."""
+    """Feeds only the first D_1 of `of` latents to a network [B, D_1], in `hierarchical` models: [B, of] -> features.
+
+    >>> tfvae.networks.first(tfvae.networks.mlp((2,), [16]), of=6).input_shape
+    (None, 6)
+    """
     size = network.input_shape[-1]
     if of < size:
         raise ValueError(f"of must be at least the network's {size} inputs, got {of}")
@@ -19,10 +23,10 @@ def labelled(network: tfk.Model, image_shape: Sequence[int]) -> tfk.Sequential:
     """Feeds a one-hot label [K] and a flat image, in one vector [B, K + H W C], to a network of images.
 
     The label becomes K constant channels before the image's, for `conditional` models; an `mlp` takes the vector.
+    The network is a Keras body, [B, H, W, K + C] -> features; image_shape is `(H, W, C)`.
 
-    Args:
-        network: a Keras body, [B, H, W, K + C] -> features.
-        image_shape: `(H, W, C)`.
+    >>> tfvae.networks.labelled(tfvae.networks.conv((8, 8, 11), (4,)), (8, 8, 1)).input_shape  # 10 classes + 64 pixels
+    (None, 74)
     """
     height, width, channels = image_shape
     num_classes = network.input_shape[-1] - channels

@@ -11,10 +11,8 @@ from tfvae.support import checks
 def mlp(input_shape, hidden_sizes: Sequence[int], activation="tanh", *, seed: int | None = None, name: str = "mlp"):
     """A multilayer perceptron: [B, *input_shape] -> [B, hidden_sizes[-1]].
 
-    Args:
-        input_shape: the shape of one input, e.g. `(8, 8, 1)` for an image or `(2,)` for a latent vector.
-        hidden_sizes: units of each hidden layer, at least 1; empty for the identity (a linear model).
-        activation: any Keras activation.
+    input_shape is that of one input, e.g. `(8, 8, 1)` for an image or `(2,)` for a latent vector. `hidden_sizes` are
+    the units of each hidden layer, at least 1; empty for the identity (a linear model).
 
     >>> tfvae.networks.mlp((8, 8, 1), [32, 16]).output_shape
     (None, 16)
@@ -26,16 +24,16 @@ def mlp(input_shape, hidden_sizes: Sequence[int], activation="tanh", *, seed: in
 def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None, name="conv"):
     """A convolutional encoder body: [B, H, W, C] -> [B, features]; each layer halves height and width (rounded up).
 
-    Args:
-        input_shape: `(H, W, C)`; ValueError for anything else.
-        filters: output channels of each layer, at least 1.
-        dense_sizes: units of dense layers that follow, at least 1.
+    `filters` are the layers' output channels, `dense_sizes` the units of the dense layers after them, at least 1;
+    input_shape is `(H, W, C)`, else ValueError.
+
+    >>> tfvae.networks.conv((28, 28, 1), filters=(4, 8)).output_shape  # 7 * 7 * 8
+    (None, 392)
     """
     if len(input_shape) != 3:
         raise ValueError(f"input_shape must be (height, width, channels), got {tuple(input_shape)}")
-    layers = [tfk.layers.InputLayer(tuple(input_shape))]
-    layers += _convolutions(tfk.layers.Conv2D, filters, kernel_size, activation, seed)
-    layers.append(tfk.layers.Flatten(name="flatten"))
+    layers = _convolutions(tfk.layers.Conv2D, filters, kernel_size, activation, seed)
+    layers = [tfk.layers.InputLayer(tuple(input_shape)), *layers, tfk.layers.Flatten(name="flatten")]
     layers += _dense("dense_sizes", dense_sizes, activation, seed, "dense", len(filters))
     return tfk.Sequential(layers, name=name)
 
@@ -54,12 +52,11 @@ def transposed_conv(
     """A convolutional decoder body: [B, D] -> [B, H, W, filters[-1]]; each layer doubles height and width.
 
     A dense layer makes the coarsest feature map; where the doubled size exceeds the image's (32 for 30), the map is
-    cropped. The likelihood's last layer on it is then a convolution of size 1.
+    cropped. The likelihood's last layer is then a convolution of size 1. input_shape is `(D,)`; image_shape is
+    `(H, W, C)`, else ValueError; `filters` and `dense_sizes` as for `conv`, but the dense layers come first.
 
-    Args:
-        input_shape: `(D,)`, the latent size.
-        image_shape: `(H, W, C)` of the images to be decoded; ValueError for anything else.
-        filters, dense_sizes: as for `conv`; the dense layers come first.
+    >>> tfvae.networks.transposed_conv((2,), (28, 28, 1), filters=(8, 4)).output_shape
+    (None, 28, 28, 4)
     """
     if len(image_shape) != 3:
         raise ValueError(f"image_shape must be (height, width, channels), got {tuple(image_shape)}")

@@ -1,13 +1,11 @@
 """Objectives, in nats per example, to be maximised. What measures a trained model is in `diagnostics`.
 
 An objective is a callable `(vae, x, *, seed, step) -> Terms`. `x` is a batch [B, ...] in the likelihood's support,
-which a `VAE`'s methods check, an objective does not; `seed` an integer or a stateless pair; `step` the number of
-updates made so far, for schedules (None: after every schedule has ended). Its attribute `num_samples`, if it has one,
-says how many samples of z it takes for an image. One with variables of its own is `Stateful`.
+which a `VAE`'s methods check and an objective does not; `seed` an integer or a stateless pair; `step` the number of
+updates made so far, for schedules (None: after every schedule has ended). An attribute `num_samples` gives the number
+of samples of z for an image, where it is fixed. An objective that has variables is `Stateful`.
 
-    from tfvae import objectives
-
-    vae.compile("adam", objectives.beta_elbo(4.0, warmup_steps=1000))
+    vae.compile("adam", tfvae.objectives.beta_elbo(4.0, warmup_steps=1000))
 """
 
 from tfvae.objectives.bounds import beta_elbo, elbo, iwae, weighted_elbo

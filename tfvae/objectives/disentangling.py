@@ -24,16 +24,17 @@ from tfvae.support.pieces import option, piece
 def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl=None):
     """E_q[log p(x|z)] - gamma |mean over the batch of KL(q(z|x) || p(z)) - C(step)|: an objective.
 
-    The capacity-annealed beta-VAE, Burgess et al. (2018, arXiv 1804.03599, eq. 8): the code may carry C nats, neither
-    more nor less. The mean, and not each example's KL, is held there, so that images may need unequal codes.
+    The capacity-annealed beta-VAE, Burgess et al. (2018, arXiv 1804.03599, eq. 8): the KL is held at C nats. Its mean
+    is held there and not each example's, so that images may differ in how much they need.
 
     Args:
         gamma: at least 0; the paper takes 1000.
         capacity: the last C, in nats, at least 0; the paper takes 25 for sprites.
-        annealing_steps: updates over which C grows linearly from 0; the paper takes 100,000.
+        annealing_steps: updates over which C grows linearly from 0, at least 0; the paper takes 100,000.
 
-    Raises:
-        ValueError: a value out of its range.
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.objectives.capacity_elbo(gamma=10.0, capacity=25.0)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
+    TensorShape([3])
     """
 
     def penalty(drawn, step):
@@ -54,15 +55,16 @@ def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None)
 
     DIP-VAE, Kumar et al. (2018, arXiv 1711.00848, section 3). C is the covariance over the batch: in DIP-VAE-I
     of the means, Cov_x(E_q[z|x]); in DIP-VAE-II of the latents, Cov_x(E_q[z|x]) + E_x[Cov_q(z|x)]. The penalty is the
-    same number for each example.
+    same for each example. ValueError for a value out of its range; at the call, for a q(z|x) that is no normal.
 
     Args:
         off_diagonal, diagonal: the weights lambda_od and lambda_d, at least 0. The paper takes
             diagonal = 10 off_diagonal for I, diagonal = off_diagonal for II.
         variant: 1 or 2.
 
-    Raises:
-        ValueError: a value out of its range; when called, a q(z|x) that is no normal.
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.objectives.dip_elbo(10.0, 10.0)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
+    TensorShape([3])
     """
 
     def penalty(drawn, step):
@@ -83,7 +85,7 @@ def latent_covariance(qz_x, *, of_means=False):
 
 
 class FactorElbo(tf.Module):
-    """What `factor_elbo` gives; `update` is called by `VAE.train_step` after the model's own update."""
+    """The objective of `factor_elbo`; `VAE.train_step` calls `update` after the model's own update."""
 
     def __init__(self, gamma, latent_size, hidden_sizes, learning_rate, seed, num_samples, exact_kl):
         super().__init__(name="factor_elbo")
@@ -92,19 +94,17 @@ class FactorElbo(tf.Module):
         layers = [tfk.layers.InputLayer([latent_size])]
         for i, size in enumerate((*hidden_sizes, 1)):
             activation = None if i == len(hidden_sizes) else tf.nn.leaky_relu
-            initializer = tfk.initializers.HeNormal(seed=seed + i)
             name = f"discriminator_{i}"  # the same in each process: checkpoints go by names
-            layers.append(
-                tfk.layers.Dense(size, activation, kernel_initializer=initializer, dtype="float32", name=name)
-            )
+            options = {"kernel_initializer": tfk.initializers.HeNormal(seed=seed + i), "dtype": "float32", "name": name}
+            layers.append(tfk.layers.Dense(size, activation, **options))
         self.discriminator = tfk.Sequential(layers, name="discriminator")
         self.optimizer = tfk.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9)
-        # Now: a compiled training step makes no variables.
+        # Build now, because a compiled training step must not create variables.
         self.optimizer.build(self.discriminator.trainable_variables)
 
     @property
     def state(self):
-        """Every variable that the next update depends on; a checkpoint keeps them."""
+        """The variables that the next update depends on; a checkpoint keeps them."""
         return [*self.discriminator.variables, *self.optimizer.variables]
 
     def __call__(self, vae, x, *, seed, step=None):
@@ -119,11 +119,7 @@ class FactorElbo(tf.Module):
         return tf.cast(tf.reshape(logits, tf.shape(z)[:-1]), z.dtype)
 
     def update(self, vae, x, *, seed, good):
-        """One step of the discriminator, on fresh z ~ q(z|x) and the same with each latent permuted over the batch.
-
-        Args:
-            good: a boolean tensor; where it is false, nothing changes.
-        """
+        """One step of the discriminator on new z ~ q(z|x) and `permuted` z; none if `good`, a boolean [], is False."""
         z = vae.encode(x).sample(seed=fold_in(seed, 1))
         with tf.GradientTape() as tape:
             joint, product = self.log_ratio(z), self.log_ratio(permuted(z, fold_in(seed, 2)))
@@ -138,31 +134,25 @@ class FactorElbo(tf.Module):
     hidden_sizes=option((1000,) * 6, "Hidden units of the discriminator", least=1, field="discriminator_sizes"),
 )
 def factor_elbo(
-    gamma,
-    latent_size,
-    *,
-    hidden_sizes=(1000,) * 6,
-    learning_rate=1e-4,
-    seed=0,
-    num_samples=1,
-    exact_kl=None,
+    gamma, latent_size, *, hidden_sizes=(1000,) * 6, learning_rate=1e-4, seed=0, num_samples=1, exact_kl=None
 ):
     """ELBO - gamma E_q(z)[log D(z) / (1 - D(z))]: an objective with variables of its own.
 
-    FactorVAE, Kim and Mnih (2018, arXiv 1802.05983, eq. 2, 3 and algorithm 2). D, a network, learns beside the model to
-    tell z ~ q(z) from z ~ prod_j q(z_j); its log-ratio estimates the total correlation. The second kind of z is the
-    batch itself with each latent permuted, where the paper draws another batch. Unlike in the other objectives, the
-    estimate has no bound: it is as good as D.
+    FactorVAE, Kim and Mnih (2018, arXiv 1802.05983, eq. 2, 3 and algorithm 2). The discriminator D, a network, is
+    trained beside the model to classify z ~ q(z) against z ~ prod_j q(z_j); its log-ratio estimates the total
+    correlation. For z ~ prod_j q(z_j), each latent is permuted over the same batch, where the paper draws another
+    batch. The estimate is no bound: it is as good as D. ValueError for a value out of its range.
 
     Args:
         gamma: weight of the total correlation, at least 0.
-        latent_size: D of the model.
+        latent_size: of the model.
         hidden_sizes, learning_rate: of the discriminator (leaky ReLU; Adam with beta_1 0.5 and beta_2 0.9), the
             paper's by default.
-        seed: of the discriminator's first weights.
+        seed: fixes the discriminator's initial weights.
 
-    Raises:
-        ValueError: a value out of its range.
+    >>> objective = tfvae.objectives.factor_elbo(10.0, latent_size=2, hidden_sizes=(8,))
+    >>> isinstance(objective, tfvae.objectives.Stateful), objective.log_ratio(np.zeros([5, 3, 2])).shape
+    (True, TensorShape([5, 3]))
     """
     checks.count("latent_size", latent_size)
     checks.count("num_samples", num_samples)

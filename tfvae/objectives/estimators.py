@@ -1,9 +1,9 @@
 """Objectives whose value is a bound and whose gradient is an estimator chosen for the encoder.
 
-The bound's own gradient mixes two ways in which q(z|x) reaches it: through the samples z, and through log q(z|x) as a
-density. Here log q(z|x) reaches it through z alone, and the gradient in z is multiplied by what the objective names, so
-that one pass back gives every network its own; a term of value 0 follows the score. Shapes: S samples, B batch,
-D latent.
+The bound depends on the encoder's parameters phi through the samples z and through the density log q(z|x). The first
+three estimators drop the second path and multiply the gradient in z by a factor; the last two drop the first path and
+add a term of value 0 whose gradient is the score's. One backward pass serves both networks. Shapes in comments:
+S samples, B batch, D latent.
 """
 
 import tensorflow as tf
@@ -22,14 +22,13 @@ tfd = tfp.distributions
 def stl_elbo(num_samples=1):
     """E_q[log p(x, z) - log q(z|x)] with the gradient d/dz (log p(x, z) - log q(z|x)) dz/dphi: an objective.
 
-    "Sticking the landing": log q(z|x)'s own parameters get none, as E_q[d/dphi log q(z|x)] = 0. Unbiased, and without
-    variance where q(z|x) = p(z|x). Roeder et al. (2017, arXiv 1703.09194).
+    "Sticking the landing": the gradient through log q(z|x)'s parameters is dropped, as E_q[d/dphi log q(z|x)] = 0.
+    Unbiased, and without variance where q(z|x) = p(z|x). Roeder et al. (2017, arXiv 1703.09194). ValueError for
+    num_samples below 1; at the call, for a q(z|x) whose samples have no gradient.
 
-    Args:
-        num_samples: S, at least 1.
-
-    Raises:
-        ValueError: num_samples below 1; at the call, a q(z|x) whose samples have no gradient.
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.objectives.stl_elbo()(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
+    TensorShape([3])
     """
     return _along_paths(num_samples, _mean_bound, tf.ones_like)
 
@@ -37,26 +36,29 @@ def stl_elbo(num_samples=1):
 def stl_iwae(num_samples):
     """`objectives.iwae` with the gradient sum_s w_s d/dz log w_s dz_s/dphi, w normalised: biased for S > 1.
 
-    What `stl_elbo` leaves out has mean zero under equal weights alone. Here to be compared with `dreg_iwae`, which
-    differs by a square (Tucker et al. 2018, arXiv 1810.04152).
+    The gradient that `stl_elbo` drops has mean zero only under equal weights. For comparison with `dreg_iwae`, which
+    squares w_s (Tucker et al. 2018, arXiv 1810.04152). Errors as for `stl_elbo`.
 
-    Args, Raises: as for `stl_elbo`.
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.objectives.stl_iwae(5)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
+    TensorShape([3])
     """
     return _along_paths(num_samples, log_mean_exp, tf.ones_like)
 
 
 @piece(
-    "objective",
-    traits=("growing",),
-    warmup_steps=option(0, "Updates over which the number of samples grows", least=0),
+    "objective", traits=("growing",), warmup_steps=option(0, "Updates over which the number of samples grows", least=0)
 )
 def dreg_iwae(num_samples, *, warmup_steps=0):
     """`objectives.iwae` with the gradient sum_s w_s^2 d/dz log w_s dz_s/dphi, w normalised: an objective.
 
-    The doubly reparameterized gradient: unbiased for every S, and its signal-to-noise ratio does not fall with S, as
-    the plain one's does. Tucker et al. (2018, arXiv 1810.04152). Only q(z|x)'s gradient differs.
+    The doubly reparameterized gradient: unbiased for every S, and its signal-to-noise ratio does not fall with S, while
+    that of `iwae` does. Tucker et al. (2018, arXiv 1810.04152). Only q(z|x)'s gradient differs. Arguments as for
+    `iwae`, errors as for `stl_elbo`.
 
-    Args, Raises: as for `objectives.iwae`, and `stl_elbo`'s error at the call.
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.objectives.dreg_iwae(5)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
+    TensorShape([3])
     """
     return _along_paths(num_samples, log_mean_exp, _weights, warmup_steps)
 
@@ -65,12 +67,13 @@ def dreg_iwae(num_samples, *, warmup_steps=0):
 def score_function_elbo(num_samples):
     """E_q[log p(x, z) - log q(z|x)] with the gradient (log w - baseline) d/dphi log q(z|x): an objective.
 
-    It needs no gradient through z, so that latents may be discrete; each sample's baseline is the mean log w of the
-    others, which leaves it unbiased. Williams (1992, "REINFORCE"); Mnih and Gregor (2014, arXiv 1402.0030); the
-    baseline: Mnih and Rezende (2016, arXiv 1602.06725).
+    No gradient through z is needed, so that latents may be discrete. The baseline of a sample is the mean log w of the
+    other samples, which keeps the gradient unbiased; num_samples is at least 2. Williams (1992, "REINFORCE"); Mnih and
+    Gregor (2014, arXiv 1402.0030); the baseline: Mnih and Rezende (2016, arXiv 1602.06725).
 
-    Args:
-        num_samples: S, at least 2.
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.objectives.score_function_elbo(2)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
+    TensorShape([3])
     """
 
     def weights(log_w):
@@ -85,11 +88,12 @@ def wake_phase(num_samples):
     """`objectives.iwae` with the gradient sum_s w_s d/dphi log q(z_s|x), w normalised: an objective.
 
     Reweighted wake-sleep's wake phase for both networks: p(x, z) climbs the bound, q(z|x) descends
-    KL(p(z|x) || q(z|x)), estimated with a bias that vanishes as S grows. It needs no gradient through z. Bornschein
-    and Bengio (2014, arXiv 1406.2751).
+    KL(p(z|x) || q(z|x)), estimated with a bias that vanishes as S grows. No gradient through z is needed. Bornschein
+    and Bengio (2014, arXiv 1406.2751). S is at least 2: a single sample's weight is 1, and E_q[d/dphi log q(z|x)] = 0.
 
-    Args:
-        num_samples: S, at least 2: of one sample the weight is 1 whatever it is, and E_q[d/dphi log q(z|x)] = 0.
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.objectives.wake_phase(5)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
+    TensorShape([3])
     """
     return _by_score(num_samples, log_mean_exp, _weights)
 
@@ -103,14 +107,14 @@ def _along_paths(num_samples, bound, factor, warmup_steps=0):
         qz_x = vae.encode(x)
         if qz_x.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
             raise ValueError(f"q(z|x) must be reparameterized for a gradient along z, got {qz_x.name}")
-        factors: list[tf.Tensor] = []  # known once log w is, which is before the way back
+        factors: list[tf.Tensor] = []  # filled once log w is known, before the backward pass
 
         @tf.custom_gradient
         def path(z):
             return tf.identity(z), lambda gradient: gradient * factors[0][..., tf.newaxis]
 
         z = path(qz_x.sample(grown(num_samples, step, warmup_steps), seed=stateless_seed(seed)))
-        # A tensor of its own: what is known of z as a sample (a flow's noise) would lead past it to the parameters.
+        # A separate tensor, so that the slope is log q's gradient in z alone, not through the noise a flow cached.
         fixed = tf.stop_gradient(z)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fixed)

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.seeds import stateless_seed
 from tfvae.support import checks
-
-tfd = tfp.distributions
 
 
 class Terms(NamedTuple):
@@ -22,14 +20,14 @@ class Terms(NamedTuple):
 
 
 class Objective(Protocol):
-    """`(vae, x, *, seed, step) -> Terms`; a `num_samples` attribute, if any, says how many z it draws for an image."""
+    """`(vae, x, *, seed, step) -> Terms`; its attribute `num_samples`, if any, is the number of z for an image."""
 
     def __call__(self, vae: Any, x: tf.Tensor, *, seed: Any, step: Any = None) -> Terms: ...
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """An objective with variables of its own: `update` is called after each step, a checkpoint keeps `state`."""
+    """An objective that has variables: `update` is called after each step, a checkpoint keeps `state`."""
 
     state: list
 
@@ -38,7 +36,7 @@ class Stateful(Protocol):
 
 @runtime_checkable
 class Adaptive(Protocol):
-    """A decoder with variables that follow what a step saw, the mean of E_q[log p(x|z)], unless it was not `good`."""
+    """A decoder that moves its variables by a step's mean of E_q[log p(x|z)], if the step was `good` (finite)."""
 
     def after_step(self, log_likelihood: tf.Tensor, good: tf.Tensor) -> None: ...
 
@@ -90,17 +88,22 @@ class Draw:
 
 
 def draw(vae, x, seed, num_samples, exact_kl: bool | None = None) -> Draw:
-    """num_samples z ~ q(z|x) for each x [B, ...], decoded in one pass; `exact_kl` is that of `elbo`."""
+    """num_samples z ~ q(z|x) for each x [B, ...], decoded in one pass; `exact_kl` is that of `elbo`.
+
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.objectives.draw(vae, np.zeros([3, 8, 8, 1]), seed=0, num_samples=5).log_w.shape
+    TensorShape([5, 3])
+    """
     qz_x = vae.encode(x)
     z = qz_x.sample(num_samples, seed=stateless_seed(seed))
     return Draw(qz_x, vae.prior, z, vae.decode(z).log_prob(x), exact_kl=exact_kl)
 
 
 def penalized(penalty: Callable, num_samples=1, exact_kl=None, log_likelihood=1.0) -> Objective:
-    """log_likelihood * E_q[log p(x|z)] - penalty: an objective. `num_samples` and `exact_kl` are those of `elbo`.
+    """log_likelihood * E_q[log p(x|z)] - penalty(`Draw`, step), [B] or [], in nats: an objective; the rest as `elbo`.
 
-    Args:
-        penalty: (a `Draw`, step) -> [B], or [] for the whole batch, in nats.
+    >>> tfvae.objectives.penalized(lambda drawn, step: drawn.kl**2, num_samples=5).num_samples
+    5
     """
     checks.count("num_samples", num_samples)
 

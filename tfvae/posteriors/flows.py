@@ -9,12 +9,16 @@ from tfvae.support.pieces import option, piece
 
 
 class PushforwardLayer(tf.Module):
-    """Parameters [B, P] -> the `Pushforward` of a map with this context; holds the map's variables."""
+    """Parameters [B, P] -> the `Pushforward` of a map with this context; holds the map's variables.
+
+    >>> flow = tfvae.distributions.Flow([], 2, tfvae.posteriors.loc_scale)
+    >>> tfvae.posteriors.PushforwardLayer(flow, latent_size=2)(tf.zeros([3, 4])).batch_shape
+    TensorShape([3])
+    """
 
     def __init__(self, transform, latent_size: int):
         super().__init__()
-        self.transform = transform
-        self.latent_size = latent_size
+        self.transform, self.latent_size = transform, latent_size
 
     def __call__(self, params: tf.Tensor) -> Pushforward:
         return Pushforward(self.transform, self.latent_size, params)
@@ -57,6 +61,10 @@ def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activati
 
     RealNVP, Dinh et al. (2016, arXiv 1605.08803), conditional on x. A sample or any density takes one pass. No
     closed-form moments: see `pushforward.Pushforward`. Arguments as for `iaf`.
+
+    >>> encoder = tfvae.posteriors.coupling(tfvae.networks.mlp((8, 8, 1), [16]), 4, num_steps=2)
+    >>> encoder(np.zeros([3, 8, 8, 1])).log_prob(np.zeros([5, 3, 4])).shape
+    TensorShape([5, 3])
     """
     return _flow(Coupling, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed)
 

@@ -8,8 +8,7 @@ from tensorflow_probability import layers as tfpl
 from tfvae.support import checks
 from tfvae.support.pieces import piece
 
-# Keeps log q(z|x) finite when softplus underflows; far below any scale that images can resolve.
-MIN_SCALE = 1e-5
+MIN_SCALE = 1e-5  # keeps log q(z|x) finite when softplus underflows; far below any scale that images can resolve
 
 
 class Posterior(tfk.Model):
@@ -18,8 +17,7 @@ class Posterior(tfk.Model):
     def __init__(self, network, latent_size: int, params_size: int, distribution_layer, *, seed=None, name="posterior"):
         checks.count("latent_size", latent_size)
         super().__init__(name=name)
-        self.network = network
-        self.latent_size = latent_size
+        self.network, self.latent_size = network, latent_size
         initializer = tfk.initializers.GlorotUniform(seed=seed)
         self.params = tfk.layers.Dense(params_size, kernel_initializer=initializer, name="params")
         self.distribution = distribution_layer
@@ -29,7 +27,11 @@ class Posterior(tfk.Model):
 
 
 def loc_scale(params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """loc and scale of a diagonal normal from a linear layer's output: [..., 2 D] -> [..., D] each."""
+    """loc and scale of a diagonal normal from a linear layer's output: [..., 2 D] -> [..., D] each.
+
+    >>> [part.numpy().round(3).tolist() for part in tfvae.posteriors.loc_scale(tf.zeros([4]))]  # softplus(0) = log 2
+    [[0.0, 0.0], [0.693..., 0.693...]]
+    """
     loc, raw_scale = tf.split(params, 2, axis=-1)
     return loc, tf.nn.softplus(raw_scale) + MIN_SCALE
 
@@ -63,6 +65,9 @@ def full_normal(network, latent_size: int, *, seed: int | None = None) -> Poster
 
     The full-covariance Gaussian of Kingma and Welling (2019, arXiv 1906.02691, section 2.5.1), by
     `tfpl.MultivariateNormalTriL`: D (D + 1) / 2 + D parameters per image. Arguments as for `diagonal_normal`.
+
+    >>> tfvae.posteriors.full_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)(np.zeros([3, 8, 8, 1])).covariance().shape
+    TensorShape([3, 2, 2])
     """
     layer = tfpl.MultivariateNormalTriL(latent_size, tfd.Distribution.mean, dtype="float32", name="full_normal")
     params_size = tfpl.MultivariateNormalTriL.params_size(latent_size)

@@ -8,8 +8,6 @@ from tfvae.distributions import Coupling, Pushforward, Vamp, stacked
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
-tfb = tfp.bijectors
-
 
 @piece(
     "prior",
@@ -27,6 +25,9 @@ def flow(latent_size: int, num_steps=4, hidden_sizes=(64,), activation="relu", *
         num_steps: at least 1; each changes half of the latents.
         hidden_sizes, activation: of each step's network; at least one hidden layer.
         seed: fixes the initial weights.
+
+    >>> tfvae.priors.flow(2, num_steps=2, hidden_sizes=(8,)).log_prob(np.zeros([5, 3, 2])).shape
+    TensorShape([5, 3])
     """
     steps = stacked(Coupling, latent_size, 0, num_steps, hidden_sizes, activation, seed)
     return Pushforward(steps, latent_size, dtype=tfk.backend.floatx(), name="flow_prior")
@@ -36,9 +37,9 @@ def flow(latent_size: int, num_steps=4, hidden_sizes=(64,), activation="relu", *
 def vamp(encoder, num_pseudo_inputs: int = 500, *, initial=None, seed: int | None = None) -> Vamp:
     """p(z) = 1/K sum_k q(z|u_k), with trainable pseudo-inputs u_k, in [0, 1] where they are images.
 
-    The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model: its
-    gradient also comes through the prior. With a flow encoder (`posteriors.iaf`, `coupling`), the mixture is over the
-    base normals of the flow.
+    The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model, so its
+    gradient comes through the prior too. With a flow encoder (`posteriors.iaf`, `coupling`), the mixture is over the
+    base normals of the flow. ValueError for an `initial` of another number or shape, not finite, or out of range.
 
     Args:
         encoder: q(z|x), as for the `VAE`.
@@ -46,8 +47,9 @@ def vamp(encoder, num_pseudo_inputs: int = 500, *, initial=None, seed: int | Non
         initial: [K, *event_shape], e.g. training images; None for uniform noise.
         seed: fixes that noise.
 
-    Raises:
-        ValueError: num_pseudo_inputs below 1, an `initial` of another number or shape, not finite, or out of range.
+    >>> encoder = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)
+    >>> tfvae.priors.vamp(encoder, num_pseudo_inputs=10).components().batch_shape
+    TensorShape([10])
     """
     body = getattr(encoder, "network", encoder)
     shape = [num_pseudo_inputs, *(getattr(body, "input_shape", None) or [None])[1:]]
@@ -59,14 +61,12 @@ def vamp(encoder, num_pseudo_inputs: int = 500, *, initial=None, seed: int | Non
     if not initial.dtype.is_floating:
         raise ValueError(f"initial must hold floats, got {initial.dtype.name}: divide bytes by 255")
     if len(initial) != num_pseudo_inputs or (len(shape) > 1 and list(initial.shape) != shape):
-        raise ValueError(
-            f"initial must hold num_pseudo_inputs, {num_pseudo_inputs}, of the encoder's input, shape "
-            f"{shape[1:]}, got {list(initial.shape)}"
-        )
+        wanted = f"num_pseudo_inputs, {num_pseudo_inputs}, of the encoder's input, shape {shape[1:]}"
+        raise ValueError(f"initial must hold {wanted}, got {list(initial.shape)}")
     is_image = initial.shape.rank == 4
     checks.content("initial", initial, checks.element_rules(is_image))
     if not is_image:
         return Vamp(encoder, tf.Variable(initial, name="pseudo_inputs"))
     # Inside (0, 1), where the logit is finite and has a gradient.
     initial = tf.clip_by_value(initial, 0.01, 0.99)
-    return Vamp(encoder, tfp.util.TransformedVariable(initial, tfb.Sigmoid(), name="pseudo_inputs"))
+    return Vamp(encoder, tfp.util.TransformedVariable(initial, tfp.bijectors.Sigmoid(), name="pseudo_inputs"))

@@ -7,8 +7,6 @@ from tensorflow_probability import distributions as tfd
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
-tfb = tfp.bijectors
-
 
 @piece("prior")
 def standard_normal(latent_size: int) -> tfd.MultivariateNormalDiag:
@@ -27,11 +25,14 @@ def normal_mixture(latent_size: int, num_components: int = 10, *, seed: int | No
 
     Initially the K weights are equal, the locations drawn from N(0, I) by `seed`, and the scales 1. Its KL to a normal
     has no closed form: the objectives estimate it from the samples of z.
+
+    >>> tfvae.priors.normal_mixture(2, num_components=5).components_distribution.mean().shape
+    TensorShape([5, 2])
     """
     checks.count("latent_size", latent_size)
     shape = [num_components, latent_size]
     locs = tf.random.normal(shape) if seed is None else tf.random.stateless_normal(shape, seed=[0, seed])
-    positive = tfb.Chain([tfb.Shift(1e-3), tfb.Softplus()])
+    positive = tfp.bijectors.Chain([tfp.bijectors.Shift(1e-3), tfp.bijectors.Softplus()])
     weights = tfd.Categorical(logits=tf.Variable(tf.zeros(num_components), name="prior_logits"))
     scale = tfp.util.TransformedVariable(tf.ones(shape), positive, name="prior_scale")
     components = tfd.MultivariateNormalDiag(tf.Variable(locs, name="prior_loc"), scale)

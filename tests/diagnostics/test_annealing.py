@@ -45,6 +45,23 @@ def test_weights_are_unbiased_however_few_the_steps(crude_vae, linear_model, lin
     assert np.all(np.abs(weights.mean(axis=1) - np.exp(linear_model.evidence.log_prob(linear_x[:2]))) < 5 * error)
 
 
+def test_few_chains_that_fall_short_say_so(linear_model):
+    """Two steps from the prior: the exact value lies within three of the stated errors of nine in ten examples."""
+    x = linear_model.evidence.sample(100, seed=[0, 5])
+    vae = tfvae.VAE(linear_model.posterior, linear_model.likelihood, linear_model.prior)
+    found = diagnostics.annealed_log_evidence(vae, x, 16, 2, from_posterior=False)
+    off = np.abs(found.value - linear_model.evidence.log_prob(x))
+    assert np.mean(off) > 0.3
+    assert np.mean(off < 3 * found.standard_error) > 0.9
+
+
+def test_from_the_posterior_the_stated_error_is_the_spread(crude_vae, linear_x):
+    x = tf.repeat(linear_x[:3], 100, axis=0)
+    found = diagnostics.annealed_log_evidence(crude_vae, x, 16, 5)
+    spread = found.value.reshape(3, 100).std(axis=1, ddof=1)
+    np.testing.assert_allclose(found.standard_error.reshape(3, 100).mean(axis=1), spread, rtol=0.3)
+
+
 def test_transitions_leave_their_density_unchanged():
     """Draws of a correlated normal stay draws of it; long steps are refused often enough for that to matter."""
     covariance = np.array([[1.0, 0.8], [0.8, 2.0]])
@@ -67,7 +84,7 @@ def test_annealing_agrees_with_importance_sampling(trained_vae, digits):
     """With the best normal of each image as proposal: the encoder's own misses nats of this model's log p(x)."""
     x = digits.x_test[:12]
     sampled = diagnostics.inference_gap(trained_vae, x)
-    annealed = diagnostics.annealed_log_evidence(trained_vae, x, 16, 100)
+    annealed = diagnostics.annealed_log_evidence(trained_vae, x, 16, 100, from_posterior=False)
     assert abs(np.mean(annealed.value - sampled.log_evidence)) < 0.5
     assert np.mean(annealed.value) > np.mean(diagnostics.log_evidence(trained_vae, x).value)
 
@@ -85,7 +102,7 @@ def test_blocks_and_seeds(crude_vae, linear_x, monkeypatch):
 @pytest.mark.parametrize("prior", ["normal_mixture", "vamp", "flow"])
 def test_chains_start_from_every_prior(prior, digits):
     vae, x = small_vae(digits, prior=prior), digits.x_test[:4]
-    annealed = diagnostics.annealed_log_evidence(vae, x, 16, 60)
+    annealed = diagnostics.annealed_log_evidence(vae, x, 16, 60, from_posterior=False)
     sampled = diagnostics.log_evidence(vae, x, 20_000)
     assert np.all(np.abs(annealed.value - sampled.value) < 5 * np.hypot(annealed.standard_error, 0.1))
 
@@ -94,7 +111,7 @@ def test_a_prior_without_a_scale_is_refused(linear_model, linear_x):
     pz = tfd.TransformedDistribution(linear_model.prior, tfp.bijectors.Sinh())
     vae = tfvae.VAE(linear_model.posterior, linear_model.likelihood, pz)
     with pytest.raises(ValueError, match=r"prior must have a standard deviation, .* unless from_posterior is True"):
-        diagnostics.annealed_log_evidence(vae, linear_x, 2, 2)
+        diagnostics.annealed_log_evidence(vae, linear_x, 2, 2, from_posterior=False)
 
 
 @pytest.mark.parametrize(

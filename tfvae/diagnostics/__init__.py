@@ -7,8 +7,10 @@ from tfvae.audit import LossAudit, audit_loss
 from tfvae.diagnostics.annealing import annealed_log_evidence
 from tfvae.diagnostics.blocks import error_of_mean
 from tfvae.diagnostics.card import evaluation_card, format_card
-from tfvae.diagnostics.evidence import Evidence, Measurement, log_evidence, measure
+from tfvae.diagnostics.evidence import Measurement, log_evidence, measure
 from tfvae.diagnostics.gaps import InferenceGap, inference_gap
+from tfvae.diagnostics.importance import RELIABLE_K, Evidence, evidence_of
+from tfvae.diagnostics.laplace import laplace_log_evidence
 from tfvae.diagnostics.latents import (
     ACTIVE_THRESHOLD,
     RateDistortion,
@@ -19,6 +21,7 @@ from tfvae.diagnostics.latents import (
 
 __all__ = [
     "ACTIVE_THRESHOLD",
+    "RELIABLE_K",
     "Evidence",
     "InferenceGap",
     "LossAudit",
@@ -30,8 +33,10 @@ __all__ = [
     "audit_loss",
     "error_of_mean",
     "evaluation_card",
+    "evidence_of",
     "format_card",
     "inference_gap",
+    "laplace_log_evidence",
     "log_evidence",
     "measure",
     "rate_distortion",

@@ -1,8 +1,9 @@
 """Images in blocks with a progress bar, so that memory is bounded for any number of images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 # Floats in one decoded chunk. A few such arrays are alive at a time: 50 MB, for any sizes of images and samples.
@@ -26,6 +27,18 @@ def blocks(vae, x, floats_per_image: int, title: str, progress: bool) -> Iterato
     for first in tqdm(range(0, len(x), size), desc=title, unit="block", disable=None if progress else True):
         rows = slice(first, first + size)
         yield first, vae.rows(rows), x[rows]
+
+
+def compiled(vae, function: Callable) -> Callable:
+    """`function` as a graph, kept with the model and traced anew only when the model's pieces change."""
+    pieces = (vae.encoder, vae.decoder, vae.prior)
+    # Not by attribute: Keras would wrap and track the dict.
+    kept = vae.__dict__.setdefault("_compiled_measures", {})
+    traced_for, graph = kept.get(function, (None, None))
+    if traced_for is None or any(a is not b for a, b in zip(traced_for, pieces, strict=True)):
+        graph = tf.function(function, reduce_retracing=True)
+        kept[function] = (pieces, graph)
+    return graph
 
 
 def error_of_mean(errors: np.ndarray) -> float:

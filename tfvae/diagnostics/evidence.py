@@ -5,17 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvae.diagnostics.blocks import blocks, fitting
+from tfvae.diagnostics.blocks import blocks, compiled, fitting
+from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.objectives.terms import draw
 from tfvae.seeds import fold_in
 from tfvae.support import checks
-
-
-class Evidence(NamedTuple):
-    """log p(x), estimated: `value` [N] in nats per example, and its Monte Carlo `standard_error` [N]."""
-
-    value: np.ndarray
-    standard_error: np.ndarray
 
 
 class Measurement(NamedTuple):
@@ -25,8 +19,8 @@ class Measurement(NamedTuple):
         log_likelihood: E_q[log p(x|z)].
         kl: KL(q(z|x) || p(z)), exact where TFP has a closed form.
         elbo, elbo_standard_error: log_likelihood - kl.
-        log_evidence, log_evidence_standard_error: log 1/S sum_s p(x, z_s) / q(z_s|x), a lower bound on log p(x) in
-            expectation whose bias vanishes as S grows. Where the weights' variance is infinite, so is the true error.
+        log_evidence, log_evidence_standard_error, effective_samples, pareto_k: the fields of an `Evidence` whose
+            weights are p(x, z) / q(z|x).
     """
 
     log_likelihood: np.ndarray
@@ -35,12 +29,15 @@ class Measurement(NamedTuple):
     elbo_standard_error: np.ndarray
     log_evidence: np.ndarray
     log_evidence_standard_error: np.ndarray
+    effective_samples: np.ndarray
+    pareto_k: np.ndarray
 
 
 def log_evidence(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, progress: bool = False) -> Evidence:
-    """Importance-sampled log p(x) of each example.
+    """The importance-weighted bound on log p(x) of each example, with draws of q(z|x).
 
-    Rezende et al. (2014, arXiv 1401.4082, appendix E); Burda et al. (2015, arXiv 1509.00519, section 5.1).
+    Rezende et al. (2014, arXiv 1401.4082, appendix E); Burda et al. (2015, arXiv 1509.00519, section 5.1), whose tables
+    are of this bound with S = 5000. It is log p(x) where q(z|x) fits; `laplace_log_evidence` fits a proposal to each x.
 
     Args:
         x: [N, *event_shape], in the likelihood's support.
@@ -49,9 +46,15 @@ def log_evidence(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, 
 
     Raises:
         ValueError: num_samples below 2, or bad x.
+
+    >>> model = tfvae.linear.LinearGaussian(np.eye(3, 2), np.zeros(3), 0.5)
+    >>> vae = tfvae.VAE(model.posterior, model.likelihood, model.prior)  # q(z|x) is exact: every weight is p(x)
+    >>> found = tfvae.diagnostics.log_evidence(vae, np.eye(3), num_samples=100)
+    >>> np.allclose(found.value, model.evidence.log_prob(np.eye(3))), found.effective_samples.round()
+    (True, array([100., 100., 100.]))
     """
     measured = measure(vae, x, num_samples, seed, progress=progress)
-    return Evidence(measured.log_evidence, measured.log_evidence_standard_error)
+    return Evidence(*measured[-4:])
 
 
 def measure(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, progress: bool = False) -> Measurement:
@@ -61,58 +64,21 @@ def measure(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, progr
     size = int(np.prod(vae.event_shape))
     chunk = min(num_samples, fitting(size))
     counts = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
-    compiled = _compiled(vae)
+    chunk_of = compiled(vae, _measure_chunk)
     columns = []
-    for start, part, block in blocks(vae, x, chunk * size, "log p(x)", progress):
-        chunks = [compiled(part, block, tf.constant(count), fold_in(seed, start, i)) for i, count in enumerate(counts)]
-        chunks = [np.stack([np.asarray(a, np.float64) for a in chunk]) for chunk in chunks]
-        columns.append(_combined(np.stack(chunks, axis=1), np.asarray(counts)[:, np.newaxis]))
+    for start, part, block in blocks(vae, x, chunk * size, "bounds", progress):
+        chunks = [chunk_of(part, block, tf.constant(count), fold_in(seed, start, i)) for i, count in enumerate(counts)]
+        terms, noisy, log_w = zip(*chunks, strict=True)
+        log_likelihood, kl = np.average(np.asarray(terms, np.float64), axis=0, weights=counts)
+        error = np.concatenate(noisy).std(axis=0, ddof=1, dtype=np.float64) / np.sqrt(num_samples)
+        columns.append([log_likelihood, kl, log_likelihood - kl, error, *evidence_of(np.concatenate(log_w))])
     return Measurement(*np.concatenate(columns, axis=1))
 
 
-def _compiled(vae):
-    """`_measure_chunk` as a graph, retraced only when the model's pieces change."""
-    pieces = (vae.encoder, vae.decoder, vae.prior)
-    traced_for, function = vae.__dict__.get("_measure_cache", (None, None))
-    if traced_for is None or any(a is not b for a, b in zip(traced_for, pieces, strict=True)):
-        function = tf.function(_measure_chunk, reduce_retracing=True)
-        # Not by attribute: Keras would wrap and track the tuple.
-        vae.__dict__["_measure_cache"] = (pieces, function)
-    return function
-
-
 def _measure_chunk(vae, x, num_samples, seed):
-    """[B] each: log p(x|z), KL, mean of the ELBO's noisy term, squares about it, log sums of w and w^2."""
+    """E_q[log p(x|z)] and KL [2, B]; what is noisy in the ELBO [S, B]; log weights [S, B]."""
     drawn = draw(vae, x, seed, num_samples)
     # With an exact KL the only noise in the ELBO is that of log p(x|z).
     noisy = drawn.log_w if drawn.closed_form_kl is None else drawn.log_px_z
-    mean = tf.reduce_mean(noisy, axis=0)
-    return (
-        drawn.log_likelihood,
-        drawn.kl,
-        mean,
-        tf.reduce_sum((noisy - mean) ** 2, axis=0),
-        tf.reduce_logsumexp(drawn.log_w, axis=0),
-        tf.reduce_logsumexp(2 * drawn.log_w, axis=0),
-    )
-
-
-def _combined(chunks, counts):
-    """The columns of a `Measurement` from the chunks' statistics [6, chunks, B] and sample counts [chunks, 1]."""
-    num_samples = counts.sum()
-    log_px_z, kl, mean, squares, log_sum, log_sum_squares = chunks
-    log_likelihood, kl, overall = ((counts * a).sum(0) / num_samples for a in (log_px_z, kl, mean))
-    squares = squares.sum(0) + (counts * (mean - overall) ** 2).sum(0)
-    log_sum, log_sum_squares = np.logaddexp.reduce(log_sum), np.logaddexp.reduce(log_sum_squares)
-    # The delta method: the error of log(mean w) is the relative error of mean w.
-    relative_variance = np.exp(log_sum_squares - 2 * log_sum + np.log(num_samples)) - 1
-    return np.stack(
-        [
-            log_likelihood,
-            kl,
-            log_likelihood - kl,
-            np.sqrt(squares / (num_samples - 1) / num_samples),
-            log_sum - np.log(num_samples),
-            np.sqrt(np.maximum(relative_variance, 0) / (num_samples - 1)),
-        ]
-    )
+    kl = drawn.kl if drawn.closed_form_kl is None else tf.maximum(drawn.kl, 0)  # rounding can take an exact KL below 0
+    return tf.stack([drawn.log_likelihood, kl]), noisy, drawn.log_w

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from tfvae import diagnostics
+
+
+@pytest.mark.parametrize("shape", [-0.5, 0.0, 0.3, 0.7, 1.2])
+def test_the_tail_of_pareto_weights_is_found(shape):
+    w = stats.genpareto.rvs(shape, size=(5000, 100), random_state=1)
+    k = diagnostics.evidence_of(np.log(w)).pareto_k
+    # The fit is drawn towards 1/2 with the weight of ten of 212 draws.
+    assert abs(np.mean(k) - (212 * shape + 5) / 222) < 0.05
+    assert np.std(k) < 0.2
+
+
+def test_normal_weights_have_a_light_tail_and_log_normal_ones_a_heavy_one():
+    rng = np.random.default_rng(0)
+    assert np.all(diagnostics.evidence_of(rng.normal(10, 0.1, [2000, 20])).pareto_k < 0.5)
+    assert np.all(diagnostics.evidence_of(rng.normal(0, 5, [2000, 20])).pareto_k > diagnostics.RELIABLE_K)
+
+
+@pytest.mark.parametrize("log_w", [np.zeros([100, 2]), np.full([100, 2], -1e4), np.full([100, 2], 1e4)])
+def test_equal_weights_all_count(log_w):
+    found = diagnostics.evidence_of(log_w)
+    np.testing.assert_allclose(found.value, log_w[0], atol=1e-12)
+    np.testing.assert_allclose(found.standard_error, 0, atol=1e-9)
+    np.testing.assert_allclose(found.effective_samples, 100)
+    np.testing.assert_array_equal(found.pareto_k, 0)
+
+
+def test_few_weights_have_no_tail():
+    found = diagnostics.evidence_of(np.random.default_rng(0).normal(size=[16, 3]))
+    assert np.all(np.isnan(found.pareto_k)) and np.all(found.effective_samples > 1)
+
+
+def test_a_weight_of_nothing_is_no_nan():
+    log_w = np.zeros([100, 1])
+    log_w[:50] = -np.inf
+    found = diagnostics.evidence_of(log_w)
+    np.testing.assert_allclose(found.value, np.log(0.5))
+    np.testing.assert_allclose(found.effective_samples, 50)
+    assert np.isfinite(found.pareto_k[0])
+
+
+def test_the_stated_error_is_the_spread_over_replications():
+    """From both sides, at weights whose variance is finite."""
+    log_w = np.random.default_rng(0).normal(0, 0.7, [500, 400])
+    found = diagnostics.evidence_of(log_w)
+    np.testing.assert_allclose(found.standard_error.mean(), found.value.std(ddof=1), rtol=0.12)
+    np.testing.assert_allclose(found.effective_samples.mean() / 500, np.exp(-(0.7**2)), rtol=0.03)

@@ -1,0 +1,43 @@
+"""What importance weights say of log p(x), and whether they may be believed. Shapes: S samples, N examples."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfvae.support.pareto import pareto_k
+
+RELIABLE_K = 0.7  # Vehtari et al., section 3.2.3
+
+
+class Evidence(NamedTuple):
+    """log p(x), estimated from S importance weights of each example, [N] each; the last two are None if not known.
+
+    Attributes:
+        value: log mean w, in nats: a lower bound on log p(x) in expectation, whose bias vanishes as S grows.
+        standard_error: the Monte Carlo error of `value`, too small where few draws carry the sum.
+        effective_samples: (sum w)^2 / sum w^2, the number of draws that carry the sum (Kong 1992).
+        pareto_k: the shape of the weights' upper tail; above `RELIABLE_K` value and error are not to be trusted. NaN
+            of fewer than 25 weights.
+    """
+
+    value: np.ndarray
+    standard_error: np.ndarray
+    effective_samples: Any = None
+    pareto_k: Any = None
+
+
+def evidence_of(log_w: Any) -> Evidence:
+    """The `Evidence` of log weights [S, N], S at least 2.
+
+    >>> equal, one_large = np.zeros([100, 1]), 50 * np.eye(100, 1)
+    >>> tfvae.diagnostics.evidence_of(np.hstack([equal, one_large])).effective_samples.round()
+    array([100.,   1.])
+    """
+    log_w = np.asarray(log_w, np.float64)
+    num_samples = len(log_w)
+    value = np.logaddexp.reduce(log_w) - np.log(num_samples)
+    w = np.exp(log_w - value)  # of mean 1
+    # The delta method: the error of log(mean w) is the relative error of mean w.
+    return Evidence(
+        value, w.std(axis=0, ddof=1) / np.sqrt(num_samples), num_samples / np.mean(w**2, axis=0), pareto_k(log_w)
+    )

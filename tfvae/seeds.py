@@ -22,7 +22,10 @@ def stateless_seed(seed) -> tf.Tensor:
 
 
 def fold_in(seed, *numbers: int | tf.Tensor) -> tf.Tensor:
-    """A new pair [2] for each distinct sequence of integers, such as (step, image, chunk).
+    """A new pair [2] for each sequence of integers, such as (step, image, chunk).
+
+    The second of the pair is the last integer, and the first a 32-bit hash of all that goes before it: sequences that
+    differ in the last integer give distinct pairs; two others give the same one with a probability of 2^-32.
 
     >>> first, again, other = (tfvae.seeds.fold_in(0, step) for step in (1, 1, 2))
     >>> np.array_equal(first, again), np.array_equal(first, other)

@@ -46,6 +46,14 @@ def test_bits_are_uniform_in_every_byte_and_change_by_half_with_the_seed():
     assert abs(np.corrcoef(words[:-1], words[1:])[0, 1]) < 5 / np.sqrt(len(words))
 
 
+@pytest.mark.parametrize("seeds", [([7, 2985], [7, 553]), ([7, 3214], [7, 2632]), ([0, 1], [0, 2])])
+def test_two_steps_share_no_words(seeds):
+    """The first two pairs share all but 300 words, shifted, where one key of the hash is the same for all seeds."""
+    first, second = (random_bits([100_000], seed).numpy() for seed in seeds)
+    # 2.3 of the 10^10 pairs of words are equal by chance.
+    assert len(np.intersect1d(first, second)) < 15
+
+
 def test_compiled_bits_are_the_same():
     compiled = tf.function(random_bits, jit_compile=True)
     np.testing.assert_array_equal(compiled(tf.constant([3, 5]), tf.constant([7, 8])), random_bits([3, 5], [7, 8]))

@@ -109,6 +109,7 @@ def test_workers_agree_on_weights_and_metrics_also_from_files(found, weights):
 
 def test_workers_draw_noise_of_their_own(found):
     assert found[0]["seed"] != found[1]["seed"]
+    assert found[0]["seed"][1] == found[1]["seed"][1] == 1  # the step, so that no two steps share their noise
 
 
 def test_what_workers_cannot_share_is_refused(found):

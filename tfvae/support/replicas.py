@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfvae.seeds import fold_in
+from tfvae.seeds import fold_in, stateless_seed
 
 
 def number():
@@ -11,10 +11,12 @@ def number():
 
 
 def own_seed(seed):
-    """This replica's seed, so that replicas draw different noise."""
+    """This replica's seed, so that replicas draw different noise; its second number stays, distinct for each step."""
     if number() == 1:
         return seed
-    return fold_in(seed, tf.distribute.get_replica_context().replica_id_in_sync_group)
+    first, second = tf.unstack(stateless_seed(seed))
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return tf.stack([fold_in(tf.stack([first, replica]), 0)[0], second])
 
 
 def _total(value):

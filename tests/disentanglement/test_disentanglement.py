@@ -215,7 +215,6 @@ Z, V = random_points(400)
         (lambda: disentanglement.sap(Z, V, categorical=[3]), "categorical must hold indices of the 3 factors, got 3"),
         (lambda: disentanglement.dci(Z, V, test_fraction=1), "test_fraction must be between 0 and 1, got 1"),
         (lambda: disentanglement.dci(Z, V, num_trees=0), "num_trees must be an integer of at least 1, got 0"),
-        (lambda: disentanglement.modularity(Z, V[:, :1]), "factors must have at least 2 columns, got 1"),
         (lambda: disentanglement.scores(read, GRID, ["migg"]), r"names must be one of .*got 'migg' \(did you mean mig"),
         (
             lambda: disentanglement.scores(read, V),
@@ -234,3 +233,34 @@ def test_bad_input_is_refused(call, message):
 
 def test_the_module_is_public():
     assert tfvae.disentanglement is disentanglement
+
+
+EACH = np.indices((4, 5, 10)).reshape(3, 200).T  # every combination of three factors once
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-9, 1e9])
+def test_scores_do_not_depend_on_the_unit_of_the_latents(size):
+    latents = size * EACH
+    assert [getattr(disentanglement, name)(latents, EACH) for name in ("mig", "sap", "modularity")] == [1, 1, 1]
+    assert disentanglement.dci(latents, EACH) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 1e30])
+def test_constant_latents_score_zero(constant):
+    latents = np.full([200, 3], constant)
+    assert [getattr(disentanglement, name)(latents, EACH) for name in ("mig", "sap", "modularity")] == [0, 0, 0]
+    np.testing.assert_allclose(disentanglement.dci(latents, EACH), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mig", "sap", "dci", "modularity"])
+@pytest.mark.parametrize(("latents", "factors"), [(EACH[:, :1], EACH), (EACH, EACH[:, :1]), (EACH[:, :1], EACH[:, :1])])
+def test_one_latent_or_one_factor_has_a_score(name, latents, factors):
+    found = np.atleast_1d(getattr(disentanglement, name)(latents.astype(float), factors))
+    assert np.all((found >= 0) & (found <= 1))
+
+
+def test_an_outlier_that_leaves_the_bins_empty_is_reported():
+    latents = EACH.astype(float)
+    latents[0] = 1e6
+    with pytest.warns(UserWarning, match=r"latents must spread over the bins, got 199 of 200 .* range is 0 to 1e\+06"):
+        assert disentanglement.mig(latents, EACH) < 0.1

@@ -45,7 +45,14 @@ def checked(latents, factors, categorical=()) -> tuple[np.ndarray, np.ndarray]:
     for k in categorical:
         if not 0 <= k < factors.shape[1]:
             raise ValueError(f"categorical must hold indices of the {factors.shape[1]} factors, got {k}")
-    return latents, factors
+    # What varies by rounding alone is constant.
+    return np.where(np.ptp(latents, axis=0) > 1e-12 * np.abs(latents).max(axis=0), latents, 0), factors
+
+
+def standardized(latents: np.ndarray) -> np.ndarray:
+    """(latents - mean) / standard deviation, [N, D]; 0 for constants. Scikit-learn's trees split no gap below 1e-7."""
+    deviation = latents.std(axis=0)
+    return (latents - latents.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
 
 
 def varying(data: FactorData) -> np.ndarray:

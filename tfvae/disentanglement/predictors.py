@@ -43,7 +43,7 @@ def sap(latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] 
         for k, factor in enumerate(factors.T)
     ]
     first, second = points.two_largest(np.transpose(predicted))
-    return float(np.mean(first - second))
+    return float(np.clip(np.mean(first - second), 0, 1))
 
 
 def dci(
@@ -78,10 +78,10 @@ def dci(
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
     latents, factors = points.checked(latents, factors, categorical)
-    split: Any = train_test_split(latents, factors, test_size=test_fraction, random_state=seed)
+    split: Any = train_test_split(points.standardized(latents), factors, test_size=test_fraction, random_state=seed)
     found = [_forest(*split, k, k in categorical, num_trees, seed) for k in range(factors.shape[1])]
     importance = np.array([forest.feature_importances_ for forest, _ in found]).T  # [D, F]
-    shares = importance.sum(axis=1) / importance.sum()
+    shares = importance.sum(axis=1) / max(importance.sum(), 1e-300)  # all 0 where no latent predicts anything
     disentanglement, completeness = shares @ _concentration(importance), _concentration(importance.T).mean()
     return DCI(float(disentanglement), float(completeness), float(np.mean([quality for _, quality in found])))
 
@@ -89,7 +89,7 @@ def dci(
 def _tree_accuracy(latents, factor):
     """Balanced accuracy of a decision tree on each latent alone: [D]."""
     tree = DecisionTreeClassifier(max_leaf_nodes=len(np.unique(factor)), class_weight="balanced", random_state=0)
-    columns = latents.T[..., np.newaxis]
+    columns = points.standardized(latents).T[..., np.newaxis]
     return [balanced_accuracy_score(factor, tree.fit(column, factor).predict(column)) for column in columns]
 
 
@@ -106,4 +106,4 @@ def _concentration(importance):
     total = importance.sum(axis=1, keepdims=True)
     shares = np.where(total > 0, importance / np.where(total > 0, total, 1), 1 / importance.shape[1])
     entropy = -np.sum(shares * np.log(np.where(shares > 0, shares, 1)), axis=1)
-    return 1 - entropy / np.log(max(importance.shape[1], 2))
+    return np.clip(1 - entropy / np.log(max(importance.shape[1], 2)), 0, 1)

@@ -109,6 +109,57 @@ def test_the_aggregate_posterior_is_the_mean_of_the_posteriors(trained_vae, digi
     np.testing.assert_allclose(diagnostics.aggregate_posterior(trained_vae, x).log_prob(z), expected, rtol=1e-3)
 
 
+def test_the_card_states_the_error_of_a_mean(trained_vae, digits):
+    card = diagnostics.evaluation_card(trained_vae, digits, num_samples=50)
+    measured = diagnostics.measure(trained_vae, digits.x_test, 50)
+    fitted = diagnostics.laplace_log_evidence(trained_vae, digits.x_test, 50)
+    expected = {
+        "mc_standard_error": np.sqrt(np.sum(fitted.standard_error**2)) / 360,
+        "elbo_mc_standard_error": np.sqrt(np.sum(measured.elbo_standard_error**2)) / 360,
+        "data_standard_error": np.std(fitted.value, ddof=1) / np.sqrt(360),
+        "log_evidence": np.mean(fitted.value),
+        "importance_bound": np.mean(measured.log_evidence),
+    }
+    np.testing.assert_allclose([card[name] for name in expected], list(expected.values()), rtol=1e-6)
+    assert card["effective_samples"]["fitted"] == [np.median(fitted.effective_samples), fitted.effective_samples.min()]
+    assert card["unreliable_images"] == np.sum(fitted.pareto_k > diagnostics.RELIABLE_K)
+
+
+def test_of_many_images_a_part_is_fitted_and_its_error_says_so(trained_vae, digits, monkeypatch):
+    whole = diagnostics.evaluation_card(trained_vae, digits, num_samples=200)
+    monkeypatch.setattr("tfvae.diagnostics.card._MAX_FITTED", 90)
+    part = diagnostics.evaluation_card(trained_vae, digits, num_samples=200)
+    assert part["how"]["num_fitted_images"] == 90 and part["importance_bound"] == whole["importance_bound"]
+    error = part["mc_standard_error"]
+    assert whole["mc_standard_error"] < error < 0.5
+    assert abs(part["log_evidence"] - whole["log_evidence"]) < 3 * error
+
+
+def test_the_card_says_what_bits_of_a_density_are(digits):
+    density = diagnostics.evaluation_card(small_vae(digits, likelihood="normal"), digits, num_samples=2)
+    mass = diagnostics.evaluation_card(small_vae(digits), digits, num_samples=2)
+    assert "of a density; as a mass on 17 levels about" in diagnostics.format_card(density)
+    assert "density" not in diagnostics.format_card(mass)
+    assert "density" not in mass["how"]["bits_per_dim"]
+
+
+def test_a_card_of_an_earlier_version_is_a_bound(trained_vae, digits):
+    card = diagnostics.evaluation_card(trained_vae, digits, num_samples=2)
+    for name in ("importance_bound", "effective_samples", "pareto_k", "unreliable_images"):
+        del card[name]
+    assert "or more, +-" in diagnostics.format_card(card)
+
+
+def test_a_kl_is_never_negative(digits):
+    """Fifty collapsed latents, whose exact KL rounds below 0."""
+    vae = small_vae(digits, latent_size=50)
+    for layer in (vae.encoder.params.kernel, vae.encoder.params.bias):
+        layer.assign(tf.zeros_like(layer))
+    vae.encoder.params.bias.assign(tf.where(tf.range(100) < 50, 1e-8, tf.math.log(tf.exp(1.0) - 1)))
+    card = diagnostics.evaluation_card(vae, digits, num_samples=2)
+    assert 0 <= card["kl"] < 1e-3 and "-0.0" not in diagnostics.format_card(card)
+
+
 def test_the_card_repeats_itself_and_other_noise_agrees(trained_vae, digits):
     first, again, other = (
         diagnostics.evaluation_card(trained_vae, digits, num_samples=200, seed=seed) for seed in (0, 0, 1)

@@ -126,3 +126,19 @@ def test_other_families_are_refused(linear_model, linear_x):
     vae = tfvae.VAE(encoder, linear_model.likelihood, linear_model.prior)
     with pytest.raises(ValueError, match="encoder must give diagonal or full normals, got Independent"):
         diagnostics.inference_gap(vae, linear_x)
+
+
+def unsearched(linear_model, x, num_samples):
+    """The gap of a wrong encoder whose search takes one step of no length: q* is q(z|x)."""
+    vae = tfvae.VAE(lambda x: wrong_diagonal(linear_model.posterior(x)), linear_model.likelihood, linear_model.prior)
+    return diagnostics.inference_gap(vae, x, num_samples, num_steps=1, learning_rate=1e-9)
+
+
+def test_the_search_starts_from_the_encoder(linear_model, linear_x):
+    np.testing.assert_allclose(unsearched(linear_model, linear_x, 200).amortization, 0, atol=1e-5)
+
+
+def test_the_stated_error_of_the_approximation_is_its_spread(linear_model, linear_x):
+    gap = unsearched(linear_model, tf.repeat(linear_x[:2], 100, axis=0), 400)
+    spread = gap.approximation.reshape(2, 100).std(axis=1, ddof=1)
+    np.testing.assert_allclose(gap.approximation_standard_error.reshape(2, 100).mean(axis=1), spread, rtol=0.5)

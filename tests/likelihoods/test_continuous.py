@@ -121,3 +121,17 @@ def test_a_step_that_is_not_finite_leaves_the_scale(digits):
 def test_bad_arguments_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build(networks.mlp((2,), [8]), (4, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("family", "channels", "raw_scale"),
+    [
+        (likelihoods.normal_per_pixel, 4, lambda raw: raw[..., 2:]),
+        (likelihoods.normal_per_image, 3, lambda raw: tf.reduce_mean(raw[..., 2:], axis=[1, 2, 3], keepdims=True)),
+    ],
+)
+def test_the_scale_is_softplus_of_its_head(family, channels, raw_scale):
+    px = family(networks.mlp((2,), [8]), (4, 4, 2), min_scale=0.3)
+    z = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    raw = tf.reshape(px.params(px.network(z)), [3, 4, 4, channels])
+    np.testing.assert_allclose(px(z).distribution.scale, tf.nn.softplus(raw_scale(raw)) + 0.3, rtol=1e-5)

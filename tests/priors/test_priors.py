@@ -49,3 +49,11 @@ def test_a_seed_fixes_the_mixture():
 def test_bad_sizes_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_scales_of_the_mixture_have_a_floor():
+    pz = priors.normal_mixture(3, 4, seed=0)
+    for variable in pz.trainable_variables:
+        if "scale" in variable.name:
+            variable.assign(tf.fill(variable.shape, -50.0))
+    assert np.min(pz.components_distribution.stddev()) >= 1e-3

@@ -1,0 +1,12 @@
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras as tfk
+
+from tfvae.distributions import decoded
+
+
+def test_draws_of_a_decoder_with_one_batch_axis_differ():
+    layers = [tfk.layers.InputLayer((2,)), tfk.layers.Dense(6), tfp.layers.IndependentNormal(3)]
+    draws = decoded(tfk.Sequential(layers), tf.zeros([5, 4, 2])).sample(2, seed=[0, 1])
+    assert draws.shape == [2, 5, 4, 3] and np.all(draws[0] != draws[1])

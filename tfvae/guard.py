@@ -1,4 +1,4 @@
-"""Training stops at the first step that is not finite, with the weights from before it."""
+"""Training stops at the first step that is not finite, with the weights before that step."""
 
 import tensorflow as tf
 import tf_keras as tfk

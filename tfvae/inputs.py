@@ -8,8 +8,6 @@ import tensorflow as tf
 
 from tfvae.support import checks
 
-Rules = dict[str, Callable[[tf.Tensor], tf.Tensor]]
-
 
 @runtime_checkable
 class Supported(Protocol):
@@ -33,8 +31,8 @@ class Inputs:
         self.event_shape, self.dtype, self.decoder = tuple(event_shape), dtype, decoder
         self.check_labels = check_labels
 
-    def rules(self, support: bool) -> Rules:
-        """What an image obeys, {words: elementwise test}; with `support`, the likelihood's rule too."""
+    def rules(self, support: bool) -> checks.Rules:
+        """The rules for an image, {words: elementwise test}; with `support`, the likelihood's rule too."""
         rules = checks.element_rules(is_image=len(self.event_shape) == 3)
         if support and isinstance(self.decoder, Supported):
             rules[self.decoder.support] = self.decoder.in_support

@@ -10,19 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from scipy.stats import norm
 
-__all__ = [
-    "STYLE",
-    "blocks",
-    "images",
-    "latent_scatter",
-    "manifold",
-    "mutual_information",
-    "rate_distortion",
-    "reconstructions",
-    "samples",
-    "training_curves",
-    "traversals",
-]
+__all__ = ["STYLE", "blocks", "images", "latent_scatter", "manifold", "mutual_information", "rate_distortion"]
+__all__ += ["reconstructions", "samples", "training_curves", "traversals"]
 
 
 def __dir__():
@@ -43,17 +32,12 @@ STYLE: Any = {
 
 
 def images(
-    x: Any,
-    *,
-    columns: int = 10,
-    titles: Sequence[str] | None = None,
-    row_labels: Sequence | None = None,
-    scale: float = 0.9,
+    x: Any, *, columns: int = 10, titles: Sequence | None = None, row_labels: Sequence | None = None, scale: float = 0.9
 ) -> Figure:
     """A grid of images [N, H, W, C] in [0, 1], row by row; one channel is shown inverted, as ink on paper.
 
-        >>> len(tfvae.plots.images(np.zeros([6, 8, 8, 1]), columns=3).axes)
-        6
+    >>> len(tfvae.plots.images(np.zeros([6, 8, 8, 1]), columns=3).axes)
+    6
 
     Args:
         titles: one for each image.
@@ -61,9 +45,8 @@ def images(
     """
     x = np.asarray(x)
     rows = -(-len(x) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * scale, rows * scale * (1.3 if titles is not None else 1)), squeeze=False
-    )
+    size = columns * scale, rows * scale * (1.3 if titles is not None else 1)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for i, axis in enumerate(axes.flat):
         axis.axis("off")
         if i < len(x):
@@ -80,20 +63,21 @@ def images(
 def blocks(x: Any, row_labels: Sequence[str], column_labels: Sequence[str], *, scale: float = 1.6) -> Figure:
     """A table of small mosaics, each nearly square, say of models by their settings.
 
+    >>> len(tfvae.plots.blocks(np.zeros([1, 2, 9, 8, 8, 1]), ["row"], ["first", "second"]).axes)
+    2
+
     Args:
         x: images [R, C, N, H, W, channels] in [0, 1], N for each of R x C cells.
         row_labels, column_labels: R and C labels.
     """
     x = np.asarray(x)
-    num_rows, num_columns, num = x.shape[:3]
+    rows, columns, num = x.shape[:3]
     axes: Any
-    figure, axes = plt.subplots(
-        num_rows, num_columns, figsize=(num_columns * scale, num_rows * scale), squeeze=False, layout="constrained"
-    )
-    across = int(np.ceil(np.sqrt(num)))
-    for row, column in np.ndindex(num_rows, num_columns):
+    size = columns * scale, rows * scale
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for row, column in np.ndindex(rows, columns):
         axis = axes[row, column]
-        _show(axis, _mosaic(x[row, column], across))
+        _show(axis, _mosaic(x[row, column], int(np.ceil(np.sqrt(num)))))
         axis.set(xticks=[], yticks=[])
         if row == 0:
             axis.set_title(column_labels[column], fontsize=11)
@@ -103,7 +87,12 @@ def blocks(x: Any, row_labels: Sequence[str], column_labels: Sequence[str], *, s
 
 
 def reconstructions(vae, x: Any, *, num: int = 10) -> Figure:
-    """Images and, under each, the mean of p(x|z) at the mean of q(z|x)."""
+    """Images and, under each, the mean of p(x|z) at the mean of q(z|x).
+
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> len(tfvae.plots.reconstructions(vae, np.zeros([3, 8, 8, 1])).axes)
+    6
+    """
     x = np.asarray(x)[:num]
     figure = images(np.concatenate([x, vae.reconstruct(x)]), columns=len(x))
     _row_labels(figure, len(x), ["x", "x'"])
@@ -111,7 +100,12 @@ def reconstructions(vae, x: Any, *, num: int = 10) -> Figure:
 
 
 def samples(vae, *, num: int = 100, columns: int = 10, seed: int = 0) -> Figure:
-    """Means of p(x|z) for z ~ p(z); of a conditional model (`num` is ignored) one label a row and one z a column."""
+    """Means of p(x|z) for z ~ p(z); of a conditional model (`num` is ignored) one label a row and one z a column.
+
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> len(tfvae.plots.samples(vae, num=4, columns=2).axes)
+    4
+    """
     if not vae.num_classes:
         return images(vae.generate(num, seed=seed), columns=columns)
     rows = [vae.given(label).generate(columns, seed) for label in range(vae.num_classes)]
@@ -123,6 +117,10 @@ def samples(vae, *, num: int = 100, columns: int = 10, seed: int = 0) -> Figure:
 def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: float = 3.0, num: int = 9) -> Figure:
     """One row a latent: the mean of p(x|z) for values from -reach to reach, the other latents at the mean of q(z|x).
 
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> len(tfvae.plots.traversals(vae, np.zeros([8, 8, 1]), dimensions=[0, 2], num=3).axes)
+    6
+
     Args:
         x: one image [H, W, C].
         dimensions: which latents; default: all.
@@ -130,7 +128,7 @@ def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: f
     loc = np.asarray(vae.encode(np.asarray(x)[np.newaxis]).mean())[0]
     dimensions = range(len(loc)) if dimensions is None else dimensions
     values = np.linspace(-reach, reach, num, dtype=loc.dtype)
-    z = np.tile(loc, (len(dimensions), num, 1))
+    z = np.tile(loc, (len(dimensions), num, 1))  # [rows, num, D]
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = values
     figure = images(vae.decode(z.reshape(-1, len(loc))).mean(), columns=num)
@@ -140,6 +138,10 @@ def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: f
 
 def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: float = 0.02) -> Figure:
     """Means of p(x|z) on a grid of prior quantiles of two latents, the others at 0; needs at least two latents.
+
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.plots.manifold(vae, num=5).axes[0].get_xlabel()
+    'z[0]'
 
     Args:
         num: images a side.
@@ -154,9 +156,8 @@ def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: 
     x = vae.decode(z.reshape(-1, vae.latent_size)).mean()
     x = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # a gap between neighbours
     height, width = x.shape[1:3]
-    canvas = x.reshape(num, num, height, width, -1).swapaxes(1, 2).reshape(num * height, num * width, -1)
     figure, axis = plt.subplots(figsize=(6, 6))
-    _show(axis, canvas)
+    _show(axis, _mosaic(x, num))
     shown = np.linspace(0, num - 1, 5).round().astype(int)
     axis.set_xticks((shown + 0.5) * width - 1, [f"{values[i]:.1f}" for i in shown])
     axis.set_yticks((shown + 0.5) * height - 1, [f"{values[::-1][i]:.1f}" for i in shown])
@@ -166,21 +167,16 @@ def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: 
 
 
 def latent_scatter(
-    vae,
-    x: Any,
-    labels: Any = None,
-    *,
-    dimensions: tuple[int, int] = (0, 1),
-    num_ellipses: int = 50,
-    ax: Axes | None = None,
+    vae, x: Any, labels: Any = None, *, dimensions: tuple[int, int] = (0, 1), num_ellipses=50, ax: Axes | None = None
 ) -> Figure:
     """Means of q(z|x) in two latents, with one-standard-deviation ellipses of the first few.
 
-    Dashed: two standard deviations of N(0, I). Points with labels are coloured numerals.
+    Dashed: two standard deviations of N(0, I). Points with labels, integers [N], are coloured numerals. Drawn on the
+    axes `ax`, or in a new figure.
 
-    Args:
-        labels: integers [N], or None.
-        ax: axes to draw on; a new figure if None.
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.plots.latent_scatter(vae, np.zeros([3, 8, 8, 1])).axes[0].get_ylabel()
+    'z[1]'
     """
     qz_x = vae.encode(x)
     loc, covariance = np.asarray(qz_x.mean()), np.asarray(qz_x.covariance())
@@ -210,6 +206,10 @@ def latent_scatter(
 def rate_distortion(points: dict[Any, Any]) -> Figure:
     """Models in the plane of rate and distortion; dashed: the contour of the best ELBO.
 
+    >>> points = {1.0: tfvae.diagnostics.RateDistortion(9, 2, 1, 1), 4.0: tfvae.diagnostics.RateDistortion(3, 5, 1, 1)}
+    >>> tfvae.plots.rate_distortion(points).axes[0].get_legend_handles_labels()[1]
+    ['ELBO = -8.00']
+
     Args:
         points: {name: point with `rate` and `distortion`}, as `diagnostics.rate_distortion` gives it.
     """
@@ -228,7 +228,12 @@ def rate_distortion(points: dict[Any, Any]) -> Figure:
 
 
 def training_curves(history: dict[str, list[float]]) -> Figure:
-    """The ELBO and its two terms against epochs, training (solid) and validation (dashed), of `fit(...).history`."""
+    """The ELBO and its two terms against epochs, training (solid) and validation (dashed), of `fit(...).history`.
+
+    >>> history = {"elbo": [-9.0, -8.0], "log_likelihood": [-7.0, -6.0], "kl": [2.0, 2.0]}
+    >>> [axis.get_title()[:3] for axis in tfvae.plots.training_curves(history).axes]
+    ['ELB', 'log', 'KL(']
+    """
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
     names = {"elbo": "ELBO", "log_likelihood": "log-likelihood  E_q[log p(x|z)]", "kl": "KL(q(z|x) || p(z))"}
     for axis, (key, title) in zip(axes, names.items(), strict=True):
@@ -248,11 +253,10 @@ def training_curves(history: dict[str, list[float]]) -> Figure:
 
 
 def mutual_information(matrix: Any, factor_names: Sequence[str]) -> Figure:
-    """A heat map of `disentanglement.mutual_information`, in nats.
+    """A heat map of `disentanglement.mutual_information` [D, F], in nats, with the names of the F factors.
 
-    Args:
-        matrix: [D, F].
-        factor_names: F names.
+    >>> len(tfvae.plots.mutual_information(np.eye(4, 2), ["shape", "x"]).axes)  # and a colour bar
+    2
     """
     matrix = np.asarray(matrix)
     if matrix.shape[1] != len(factor_names):

@@ -1,4 +1,4 @@
-"""A training's whole state as arrays in one file: read without a shared file system, and nothing in it can execute."""
+"""The whole state of a training as arrays in one file, which cannot execute code."""
 
 import json
 import pathlib
@@ -18,7 +18,7 @@ class Checkpoint(tfk.callbacks.Callback):
 
     Args:
         averages: the `AveragedWeights` callbacks of the training, whose state is kept too.
-        reads: restores what the file holds, if it exists.
+        reads: restores the state in the file, if it exists.
 
     Raises:
         ValueError: the file is corrupt, or does not fit the model.
@@ -65,7 +65,7 @@ def to_arrays(variables: Sequence[tf.Variable]) -> dict[str, np.ndarray]:
 
 
 def assign(variables: Sequence[tf.Variable], arrays: dict[str, np.ndarray], path: pathlib.Path):
-    """Sets the variables to what `to_arrays` gave; raises ValueError, naming the file `path`, if they do not fit."""
+    """Sets the variables to the arrays of `to_arrays`; raises ValueError, naming the file, if they do not fit."""
     expected = to_arrays(variables)
     for (name, old), (found, new) in zip(expected.items(), sorted(arrays.items()), strict=False):
         if name != found or old.shape != new.shape or old.dtype != new.dtype:

@@ -4,8 +4,8 @@ A run's directory holds `recipe.json`; during training `checkpoint.npz`, the sta
 the end `weights.npz`, `history.json`, `evaluation_card.json` and pictures. Every file appears whole or not at all, and
 loading one cannot execute code.
 
-Of several machines that train together, the chief alone reads and writes the directory, and shares what it read with
-the other workers. All return together.
+Of several machines that train together, the chief alone reads and writes the directory, and broadcasts the state to the
+other workers. All return together.
 """
 
 import pathlib
@@ -31,6 +31,10 @@ HISTORY, CARD = "history.json", "evaluation_card.json"
 def save(vae, directory):
     """Writes recipe and weights to a new directory; `load` is the inverse.
 
+    >>> tfvae.save(tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli")), "model")
+    >>> tfvae.load("model").latent_size
+    8
+
     Raises:
         ValueError: a model without a recipe.
         OSError: the directory exists and is not empty, or cannot be written.
@@ -45,7 +49,7 @@ def save(vae, directory):
 
 
 def load(directory):
-    """The trained `VAE` of a run's or a saved model's directory, not compiled; `tfvae.data.load` loads data.
+    """The trained `VAE` of a run's or a saved model's directory, not compiled.
 
     >>> tfvae.load("digits")
     Traceback (most recent call last):
@@ -56,19 +60,18 @@ def load(directory):
         ValueError: a file is corrupt, or does not fit the recipe.
     """
     directory = _existing(directory)
-    recipe = read_recipe(directory / RECIPE)
-    arrays = files.read_arrays(directory / WEIGHTS)
+    recipe, arrays = read_recipe(directory / RECIPE), files.read_arrays(directory / WEIGHTS)
     vae = recipes.build(recipe)
     assign(model_variables(vae), arrays, directory / WEIGHTS)
     return vae
 
 
 def read_recipe(path) -> recipes.Recipe:
-    """The `Recipe` in a JSON file.
+    """The `Recipe` in a JSON file; raises OSError if it is missing, ValueError if it is corrupt or no recipe.
 
-    Raises:
-        OSError: it is missing.
-        ValueError: it is corrupt, or no recipe.
+    >>> tfvae.runs.read_recipe("recipe.json")
+    Traceback (most recent call last):
+    FileNotFoundError: . must hold recipe.json, which is missing
     """
     values = files.read_json(path)
     try:
@@ -79,6 +82,10 @@ def read_recipe(path) -> recipes.Recipe:
 
 def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = False, **options):
     """Trains a recipe into a new directory. Other arguments, result and errors are those of `resume`.
+
+    >>> tfvae.runs.start(tfvae.Recipe(batch_size=2000), "run")
+    Traceback (most recent call last):
+    ValueError: batch_size must be at most the number of training images, 1293, got 2000
 
     Args:
         go_on: if the directory holds a run of this recipe, resumes it.
@@ -99,8 +106,12 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
 def resume(directory, *, strategy=None, **options):
     """Resumes a run after its last finished epoch, and ends with the weights of an uninterrupted run.
 
+    >>> vae, data, card = tfvae.runs.resume("run")
+    Traceback (most recent call last):
+    FileNotFoundError: run must be a directory of a training run, got run, which does not exist
+
     Args:
-        strategy: of `tf.distribute`, or None for one device. Of several machines each calls this; without a shared
+        strategy: of `tf.distribute`, or None for one device. Each of several machines calls this; without a shared
             file system, each needs a copy of the recipe.
         num_samples: of the evaluation card.
         verbose: shows progress on stderr.
@@ -125,9 +136,7 @@ def _existing(directory):
     if not directory.is_dir():
         name = str(directory)
         hint = f": tfvae.data.load({name!r}) loads the data" if name in pieces.of_kind("data") else ""
-        raise FileNotFoundError(
-            f"run must be a directory of a training run, got {directory}, which does not exist{hint}"
-        )
+        raise FileNotFoundError(f"run must be a directory of a training run, got {name}, which does not exist{hint}")
     return directory
 
 
@@ -158,10 +167,14 @@ def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, c
 
 
 def _train(recipe, data, directory, strategy, verbose, callbacks):
-    """Trains, writes the run's files, and gives the model outside of the strategy; None on other workers."""
+    """Trains, writes the run's files, and returns the model outside of the strategy; None on other workers."""
     chief = strategies.is_chief(strategy)
     with strategies.scope(strategy):
-        vae = _untrained(recipe, data)
+        vae = recipes.build(recipe)
+        recipes.compile(vae, recipe, data.train_size)
+        vae.optimizer.build(vae.trainable_variables)
+        if recipe.mean_bias:
+            recipes.start_at_mean(vae, data)
     first_averaged = recipe.epochs - recipe.averaged_epochs
     averages = [AveragedWeights(vae.trainable_variables, first_averaged)] if recipe.averaged_epochs else []
     checkpoint = Checkpoint(directory / CHECKPOINT, vae, averages, chief)
@@ -169,13 +182,11 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     strategies.share(strategy, [first_epoch, *checkpoint.variables])
     first_epoch = int(first_epoch)
     for_chief = [checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else []
-    validation = None
-    if len(data.x_validation):
-        validation = data.validation(min(1000, len(data.x_validation)), labels=recipe.conditional)
+    size = min(1000, len(data.x_validation))
     # Also if no epoch is left: the end of training sets the weights to their mean.
     vae.fit(
         data.train(recipe.batch_size, labels=recipe.conditional),
-        validation_data=validation,
+        validation_data=data.validation(size, labels=recipe.conditional) if size else None,
         initial_epoch=first_epoch,
         epochs=recipe.epochs,
         callbacks=[*averages, *for_chief],  # in this order: the checkpoint keeps the mean
@@ -184,31 +195,19 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     if not chief:
         return None
     arrays = to_arrays(model_variables(vae))
-    if strategy is not None:  # the chief goes on alone, and must not wait for other workers
+    if strategy is not None:  # from here on the chief runs alone, and must not wait for other workers
         vae = recipes.build(recipe)
         assign(model_variables(vae), arrays, directory)
     files.write_json(directory / HISTORY, checkpoint.history)
     _draw(vae, data, checkpoint.history, directory)
-    # Last, as the weights mark the training as finished.
-    files.write_arrays(directory / WEIGHTS, arrays)
-    return vae
-
-
-def _untrained(recipe, data):
-    vae = recipes.build(recipe)
-    recipes.compile(vae, recipe, data.train_size)
-    vae.optimizer.build(vae.trainable_variables)
-    if recipe.mean_bias:
-        recipes.start_at_mean(vae, data)
+    files.write_arrays(directory / WEIGHTS, arrays)  # last, as this file marks the training as finished
     return vae
 
 
 def _evaluated(vae, data, directory, num_samples, verbose):
-    if (directory / CARD).exists():
-        return files.read_json(directory / CARD)
-    card = diagnostics.evaluation_card(vae, data, num_samples, progress=verbose)
-    files.write_json(directory / CARD, card)
-    return card
+    if not (directory / CARD).exists():
+        files.write_json(directory / CARD, diagnostics.evaluation_card(vae, data, num_samples, progress=verbose))
+    return files.read_json(directory / CARD)
 
 
 def _draw(vae, data, history, directory):
@@ -233,24 +232,23 @@ def _draw(vae, data, history, directory):
 class _Progress(tfk.callbacks.Callback):
     """A bar over epochs in a terminal, elsewhere about ten lines.
 
-    `tqdm.keras.TqdmCallback` would show every metric with all digits, log a bar, and import a second Keras.
+    `tqdm.keras.TqdmCallback` would show every metric with all digits, and import a second Keras.
     """
 
     def __init__(self, epochs, first, verbose):
         super().__init__()
         in_terminal = sys.stderr.isatty()
         self.epochs, self.lines = epochs, verbose and not in_terminal
-        self.bar = tqdm(
-            total=epochs, initial=first, unit="epoch", desc="training", disable=not (verbose and in_terminal)
-        )
+        hidden = not (verbose and in_terminal)
+        self.bar = tqdm(total=epochs, initial=first, unit="epoch", desc="training", disable=hidden)
 
     def on_epoch_end(self, epoch, logs=None):
         shown = {k: f"{logs[k]:.2f}" for k in ("elbo", "val_elbo") if k in logs}
         self.bar.set_postfix(shown)
         self.bar.update()
         if self.lines and ((epoch + 1) % max(1, self.epochs // 10) == 0 or epoch + 1 == self.epochs):
-            text = "  ".join(f"{k} {v}" for k, v in shown.items())
-            print(f"epoch {epoch + 1}/{self.epochs}  {text}", file=sys.stderr, flush=True)
+            text = "".join(f"  {k} {v}" for k, v in shown.items())
+            print(f"epoch {epoch + 1}/{self.epochs}{text}", file=sys.stderr, flush=True)
 
     def on_train_end(self, logs=None):
         self.bar.close()

@@ -10,28 +10,27 @@ from tfvae.serving.transports import Grpc, Rest
 
 
 class Spec(NamedTuple):
-    """A tensor of a signature: NumPy's name of its dtype, and its shape, None for a free axis."""
+    """A tensor of a signature: NumPy's name of its dtype; its shape, in which None is a free axis."""
 
     dtype: str
     shape: list
 
 
 class Client:
-    """A model on a TF Serving.
+    """A model on a TF Serving, and a context manager that closes the connection.
 
-        client = Client("http://localhost:8501", "digits")  # or "grpc://localhost:8500"
-        client.predict("elbo", image=x, seed=np.arange(len(x)))["elbo"]
+    >>> client = tfvae.serving.Client("http://localhost:8501", "digits")  # or "grpc://localhost:8500"
+    >>> client.predict("elbo", image=x, seed=np.arange(len(x)))["elbo"]  # doctest: +SKIP
 
-    As answers are functions of their requests, a request is retried, with growing pauses, while the server cannot be
-    reached or is overloaded; not after a timeout or a refusal. A client is a context manager too.
+    Answers depend on their requests alone, so a request is sent again, after growing pauses, while the server cannot
+    be reached or is overloaded; not after a timeout or a refusal.
 
     Args:
         address: "http://HOST:PORT" or "https://..." for REST, "grpc://HOST:PORT" or "grpcs://..." (TLS) for gRPC.
-        model: its name on the server.
-        version: an integer; None for the newest.
+        model: its name on the server; `version` is an integer, or None for the newest.
         timeout: seconds for each request.
         retries: of a request, 0 to 4.
-        max_batch_size: more rows than this are sent as several requests; None: as one.
+        max_batch_size: a request of more rows is sent in several; None: in one.
 
     Raises:
         ValueError: an address of another kind, or a number out of its range.
@@ -51,8 +50,7 @@ class Client:
             raise ValueError(f"max_batch_size must be at least 1, got {max_batch_size}")
         transport: Any = Rest if parsed.scheme.startswith("http") else Grpc
         self._transport = transport(address.rstrip("/"), model, version, timeout, retries)
-        self.address = address
-        self._max_batch_size = max_batch_size
+        self.address, self._max_batch_size = address, max_batch_size
         self._signatures: dict[str, tuple[dict, dict]] = {}
 
     def status(self) -> dict[int, str]:
@@ -61,13 +59,9 @@ class Client:
 
     def signatures(self) -> dict[str, tuple[dict, dict]]:
         """{signature: (inputs, outputs)}, each {name: Spec}; requested once."""
-
-        def specs(side):
-            return {name: _spec(info) for name, info in sorted(side.items())}
-
         if not self._signatures:
             found = sorted(self._transport.metadata().signature_def.items())
-            self._signatures = {k: (specs(s.inputs), specs(s.outputs)) for k, s in found if not k.startswith("__")}
+            self._signatures = {k: (_specs(s.inputs), _specs(s.outputs)) for k, s in found if not k.startswith("__")}
         return self._signatures
 
     def predict(self, signature: str = "serving_default", *, rows: bool = False, **inputs) -> dict[str, np.ndarray]:
@@ -76,10 +70,10 @@ class Client:
         Args:
             signature: one of `signatures()`.
             rows: over REST, sends rows (`instances`) instead of columns (`inputs`); the answer is the same.
-            **inputs: an array for each of the signature's inputs; files as bytes.
+            **inputs: an array for each input of the signature; files as bytes.
 
         Raises:
-            ValueError: a signature or inputs that do not exist or are missing; another dtype; unequal batch sizes.
+            ValueError: an unknown signature, unknown or missing inputs, another dtype, unequal batch sizes.
             ServingError: the server refused, or could not be reached.
         """
         arrays = self._checked(signature, inputs)
@@ -93,7 +87,7 @@ class Client:
 
     def send(self, signature: str, inputs: dict[str, np.ndarray], *, rows: bool = False) -> dict[str, np.ndarray]:
         """As `predict`, in one request and unchecked: the server must refuse what is wrong."""
-        outputs = self.signatures()[signature][1] if signature in self.signatures() else {}
+        _, outputs = self.signatures().get(signature, ({}, {}))
         return self._transport.predict(signature, inputs, outputs, rows)
 
     def close(self):
@@ -129,7 +123,11 @@ class Client:
         return arrays
 
 
-def _spec(info):
-    dtype = tf.dtypes.as_dtype(info.dtype)
-    shape = [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]
-    return Spec("object" if dtype == tf.string else dtype.name, shape)
+def _specs(side):
+    """{name: Spec} of a signature's inputs or outputs, sorted by name."""
+    specs = {}
+    for name, info in sorted(side.items()):
+        dtype = tf.as_dtype(info.dtype)
+        shape = [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]
+        specs[name] = Spec("object" if dtype == tf.string else dtype.name, shape)
+    return specs

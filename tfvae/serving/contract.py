@@ -10,17 +10,10 @@ from tfvae.serving.client import Client
 from tfvae.serving.transports import ServingError
 
 TOLERANCE = 1e-5
-_HAVE_IMAGES = ("serving_default", "encode")
 
 
 class Finding(NamedTuple):
-    """One line of the check.
-
-    Attributes:
-        about: what was checked.
-        passed: True, False, or None if it could not be checked.
-        detail: what the server answered.
-    """
+    """A line of the check: what was checked; whether it passed, None if it could not be checked; what was answered."""
 
     about: str
     passed: bool | None
@@ -28,13 +21,15 @@ class Finding(NamedTuple):
 
 
 def check(client: Client, export=None, seed: int = 0) -> Iterator[Finding]:
-    """Checks a server against the contract of `serving.export`.
+    """Checks a server against the contract of `serving.export`, by random black and white images.
 
-    The images sent are random black and white: every likelihood has these in its support.
+    >>> client = tfvae.serving.Client("http://127.0.0.1:9", "digits", retries=0)  # nothing listens there
+    >>> [finding.passed for finding in tfvae.serving.check(client)]
+    [False, False]
 
     Args:
         export: the directory of the version that is served; None: answers are not compared with the export's.
-        seed: of the images.
+        seed: of the images, which are in the support of every likelihood.
     """
     yield _asked("status: a version is available", _available, client)
     metadata = _asked("metadata: signatures, the batch first and free", _free_batches, client)
@@ -44,13 +39,13 @@ def check(client: Client, export=None, seed: int = 0) -> Iterator[Finding]:
 
 
 def largest_difference(answer: dict, expected: dict) -> float:
-    """Between the arrays of two dicts with the same keys; relative where a number exceeds 1. NaN if any is NaN."""
+    """Between the arrays of two dicts, for the keys of `expected`; relative where a number exceeds 1; NaN if any is."""
     pairs = [(np.asarray(answer[key]), np.asarray(value)) for key, value in expected.items()]
     return float(np.max([np.max(np.abs(a - b) / np.maximum(1, np.abs(b)), initial=0) for a, b in pairs]))
 
 
 def _asked(about: str, question: Callable[..., tuple[Any, str]], *args, **kwargs) -> Finding:
-    """The finding of a question, which gives (passed, detail); an error of the server is a failure."""
+    """The finding of a question, which returns (passed, detail); an error of the server is a failure."""
     try:
         passed, detail = question(*args, **kwargs)
     except (ServingError, ValueError, KeyError) as error:
@@ -70,7 +65,7 @@ def _free_batches(client):
 
 
 class _Contract:
-    """Five good rows for each signature of a server, its answers to them, and what must hold of these."""
+    """Five good rows for each signature of a server, its answers to them, and the rules for these answers."""
 
     def __init__(self, client, seed):
         self.client, self.specs = client, client.signatures()
@@ -99,10 +94,8 @@ class _Contract:
             yield _asked(f"refused: {about}", self._refused, name, self.label | inputs, words)
         yield _asked("after all refusals, a good request", self._same, "encode", slice(None))
         if self.by_rest:
-            inputs = self._rows("generate", slice(0))
-            yield _asked(
-                "refused: rows of an empty batch, by REST itself", self._refused, "generate", inputs, rows=True
-            )
+            none = self._rows("generate", slice(0))
+            yield _asked("refused: rows of an empty batch, by REST itself", self._refused, "generate", none, rows=True)
         else:
             yield from self._each("an empty batch has an empty answer", self._empty)
 
@@ -140,40 +133,33 @@ class _Contract:
 
     def _identities(self):
         """What signatures say of each other: {about: () -> (answer, expected)}."""
-        answers = self.answers
+        answers, label, predict = self.answers, self.label, self.client.predict
 
-        def decoded(name):
-            return self.client.predict("decode", latent=answers[name]["latent"], **self.label)["image"]
+        def decoded(name, key):
+            return lambda: (predict("decode", latent=answers[name]["latent"], **label)["image"], answers[name][key])
 
-        def both(one, key, other, other_key):
+        def both(one, other, key="reconstruction", other_key="reconstruction"):
             return lambda: (answers[one][key], answers[other][other_key])
 
+        def difference():
+            elbo = answers["elbo"]
+            return elbo["elbo"], elbo["log_likelihood"] - elbo["kl"]
+
         return {
-            "decode: of serving_default's latents, its reconstructions": lambda: (
-                decoded("serving_default"),
-                answers["serving_default"]["reconstruction"],
-            ),
-            "decode: of generate's latents, its images": lambda: (decoded("generate"), answers["generate"]["image"]),
-            "encode: its loc is serving_default's latent": both("encode", "loc", "serving_default", "latent"),
-            "elbo: log_likelihood - kl": lambda: (
-                answers["elbo"]["elbo"],
-                answers["elbo"]["log_likelihood"] - answers["elbo"]["kl"],
-            ),
-            **{
-                f"{one}: as {other}": both(one, "reconstruction", other, "reconstruction")
-                for one, other in (("serving_uint8", "serving_default"), ("serving_bytes", "serving_uint8"))
-            },
+            "decode: of serving_default's latents, its reconstructions": decoded("serving_default", "reconstruction"),
+            "decode: of generate's latents, its images": decoded("generate", "image"),
+            "encode: its loc is serving_default's latent": both("encode", "serving_default", "loc", "latent"),
+            "elbo: log_likelihood - kl": difference,
+            "serving_uint8: as serving_default": both("serving_uint8", "serving_default"),
+            "serving_bytes: as serving_uint8": both("serving_bytes", "serving_uint8"),
         }
 
     def _malformed(self):
         """Bad requests: {about: (signature, inputs, words of the refusal)}."""
         good, seed, label = self.requests["encode"]["image"], self.requests["generate"]["seed"], self.label
+        spoilt = np.where(np.indices(good.shape)[0] == 1, np.float32(np.nan), good)
         bad = {
-            "NaN": (
-                "encode",
-                {"image": np.where(np.indices(good.shape)[0] == 1, np.nan, good)},
-                "image must be finite",
-            ),
+            "NaN": ("encode", {"image": spoilt}, "image must be finite"),
             "another shape": ("encode", {"image": np.concatenate([good, good], axis=1)}, "image must have shape"),
             "fewer seeds than images": ("elbo", {"image": good, "seed": seed[:2]}, "batch size"),
             "an infinite latent": ("decode", {"latent": np.full_like(self.requests["decode"]["latent"], np.inf)}, ""),
@@ -196,14 +182,14 @@ class _Contract:
     def _refused(self, name, inputs, words="", rows=False):
         codes = ("INVALID_ARGUMENT",) if rows else ("INVALID_ARGUMENT", "NOT_FOUND")
         try:
-            self.client.send(name, {key: _float32(value) for key, value in inputs.items()}, rows=rows)
+            self.client.send(name, inputs, rows=rows)
         except ServingError as error:
             return error.code in codes and words in str(error), f"{error}"
         return False, f"{name} answered"
 
 
 def _requests(specs, rng):
-    (shape,) = {tuple(specs[name][0]["image"].shape[1:]) for name in _HAVE_IMAGES}
+    (shape,) = {tuple(specs[name][0]["image"].shape[1:]) for name in ("serving_default", "encode")}
     x = rng.integers(0, 2, size=(5, *shape)).astype(np.float32)
     seeds = rng.integers(-(2**63), 2**63, size=5, dtype=np.int64)
     image = (255 * x).astype(np.uint8)
@@ -220,7 +206,3 @@ def _requests(specs, rng):
 def _compared(answer, expected):
     difference = largest_difference(answer, expected)
     return answer.keys() == expected.keys() and difference <= TOLERANCE, f"largest difference {difference:.1e}"
-
-
-def _float32(array):
-    return array.astype(np.float32) if array.dtype == np.float64 else array

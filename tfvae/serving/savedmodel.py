@@ -41,19 +41,24 @@ def export(
     support: the graph refuses anything else, and names the input. The version also holds a card (model_card.json and
     .md) and warmup requests.
 
+    >>> model = tfvae.linear.LinearGaussian(np.eye(3, 2), np.zeros(3), 0.5)
+    >>> vae = tfvae.VAE(model.posterior, model.likelihood, model.prior)
+    >>> tfvae.serving.export(vae, "saved_models/linear")
+    Traceback (most recent call last):
+    ValueError: vae must compute in float32 to be served, got float64
+
     Args:
         data: an `ImageData`; the card then states the export's own mean `elbo` and `log_evidence` of the first 10,000
             test images.
         num_samples: S of `elbo` and `log_evidence`.
-        evaluation: `diagnostics.evaluation_card` of the model, for the card.
-        licence: of the model, for the card.
-        keep: keeps this many versions, the newest.
+        evaluation, licence: `diagnostics.evaluation_card` of the model, and its licence, for the card.
+        keep: removes older versions than this many.
 
     Returns:
         The path of the version that was written.
 
     Raises:
-        ValueError: num_samples or keep below 1.
+        ValueError: num_samples or keep below 1, a model that does not compute in float32.
         OSError: the directory cannot be written.
     """
     checks.count("num_samples", num_samples)
@@ -96,6 +101,11 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
 
     Row i has the seed i. Differences are relative where a number exceeds 1.
 
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.serving.verify("saved_models/digits/1", vae, np.zeros([2, 8, 8, 1]))
+    Traceback (most recent call last):
+    FileNotFoundError: saved_models/digits/1 must hold model_card.json, which is missing
+
     Args:
         vae: the model; a `ConditionalVAE` as its `given(labels)`.
         x: [B, *event_shape] in the likelihood's support, B at least 1.
@@ -117,9 +127,14 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
 
 
 def expected_answers(vae, x, num_samples: int) -> dict[str, tuple[dict, dict]]:
-    """What the model in Python says of images x, in requests and answers: {signature: (inputs, outputs)}, arrays.
+    """What the model in Python answers for images x: {signature: (inputs, outputs)}, each {name: array}.
 
     `elbo` and `log_evidence` are computed independently of the served graphs. Arguments are those of `verify`.
+
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> inputs, outputs = tfvae.serving.expected_answers(vae, np.zeros([2, 8, 8, 1]), num_samples=3)["elbo"]
+    >>> inputs["seed"], outputs["kl"].shape
+    (array([0, 1]), (2,))
     """
     x = vae.check_support(x)
     seed = np.arange(len(x), dtype=np.int64)
@@ -133,10 +148,7 @@ def expected_answers(vae, x, num_samples: int) -> dict[str, tuple[dict, dict]]:
         "encode": ({"image": x}, {"loc": qz_x.mean(), "scale": qz_x.stddev()}),
         "decode": ({"latent": z}, {"image": vae.decode(z).mean()}),
         "generate": ({"seed": seed}, {"image": vae.decode(z).mean(), "latent": z}),
-        "elbo": (
-            {"image": x, "seed": seed},
-            {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl},
-        ),
+        "elbo": ({"image": x, "seed": seed}, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}),
         "log_evidence": ({"image": x, "seed": seed}, {"log_evidence": np.concatenate(bound)}),
     }
     if isinstance(qz_x, tfd.MultivariateNormalTriL):
@@ -172,7 +184,7 @@ def _measured(path, vae, data, num_samples):
 
 
 def _write_warmup(staged, functions):
-    """One request of one row for each signature; TF Serving replays the file before it serves."""
+    """A request of one row for each signature, which TF Serving replays before it serves."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     folder = staged / "assets.extra"
@@ -180,15 +192,15 @@ def _write_warmup(staged, functions):
     with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
         for name, function in functions.items():
             log = prediction_log_pb2.PredictionLog()
-            log.predict_log.request.model_spec.signature_name = name
+            request = log.predict_log.request
+            request.model_spec.signature_name = name
             for spec in inputs_of(function):
-                row = tf.make_tensor_proto(_warmup_row(spec, functions))
-                log.predict_log.request.inputs[spec.name].CopyFrom(row)
+                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(_warmup_row(spec, functions)))
             writer.write(log.SerializeToString())
 
 
 def _warmup_row(spec, functions):
-    """Zeros, which are in every support; as a PNG file where the signature takes files."""
+    """Zeros, which are in every support; in a PNG file where the signature takes files."""
     if spec.dtype != tf.string:
         return np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
     image, *_ = inputs_of(functions["serving_uint8"])
@@ -197,7 +209,7 @@ def _warmup_row(spec, functions):
 
 @contextlib.contextmanager
 def _without_info():
-    """TensorFlow logs where it wrote assets: a staged folder, which will have been renamed."""
+    """Silences TensorFlow's line about where it wrote assets: it names the staged folder, which is then renamed."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")

@@ -13,24 +13,16 @@ import tensorflow as tf
 
 _RETRIED = (429, 502, 503, 504)
 # gRPC's name of a REST status.
-_CODES = dict.fromkeys((502, 503, 504), "UNAVAILABLE") | {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    408: "DEADLINE_EXCEEDED",
-    412: "FAILED_PRECONDITION",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-}
+_CODES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
+_CODES |= {408: "DEADLINE_EXCEEDED", 412: "FAILED_PRECONDITION", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
+_CODES |= {501: "UNIMPLEMENTED"} | dict.fromkeys((502, 503, 504), "UNAVAILABLE")
 
 
 class ServingError(RuntimeError):
-    """A server refused a request, or could not be reached.
+    """A server refused a request, or could not be reached; `code` is gRPC's name, over REST too.
 
-    Attributes:
-        code: gRPC's name, over REST too: "INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", ...
+    >>> tfvae.serving.ServingError("NOT_FOUND", "there is no such model").code
+    'NOT_FOUND'
     """
 
     def __init__(self, code: str, message: str):
@@ -60,8 +52,7 @@ class Rest:
         self.session.close()
 
     def status(self):
-        answer = self.call("GET", self.url)
-        return {int(s["version"]): s["state"] for s in answer["model_version_status"]}
+        return {int(s["version"]): s["state"] for s in self.call("GET", self.url)["model_version_status"]}
 
     def metadata(self):
         from google.protobuf import json_format
@@ -113,13 +104,8 @@ class Grpc:
 
         self._error = grpc.RpcError
         self.model, self.version, self.timeout = model, version, timeout
-        policy = {
-            "maxAttempts": retries + 1,
-            "initialBackoff": "0.1s",
-            "maxBackoff": "2s",
-            "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-        }
+        policy = {"maxAttempts": retries + 1, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2}
+        policy["retryableStatusCodes"] = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
         config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]} if retries else {}
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         options = [("grpc.service_config", json.dumps(config)), *unlimited]
@@ -137,15 +123,14 @@ class Grpc:
     def status(self):
         from tensorflow_serving.apis import get_model_status_pb2
 
-        request = self.addressed(get_model_status_pb2.GetModelStatusRequest())
-        answer = self.call(self.models.GetModelStatus, request)
-        names = get_model_status_pb2.ModelVersionStatus.State.Name
-        return {s.version: names(s.state) for s in answer.model_version_status}
+        answer = self.call(self.models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest())
+        name_of = get_model_status_pb2.ModelVersionStatus.State.Name
+        return {s.version: name_of(s.state) for s in answer.model_version_status}
 
     def metadata(self):
         from tensorflow_serving.apis import get_model_metadata_pb2
 
-        request = self.addressed(get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"]))
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         answer = self.call(self.prediction.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         answer.metadata["signature_def"].Unpack(signatures)
@@ -154,20 +139,18 @@ class Grpc:
     def predict(self, signature, inputs, outputs, rows):
         from tensorflow_serving.apis import predict_pb2
 
-        request = self.addressed(predict_pb2.PredictRequest())
+        request = predict_pb2.PredictRequest()
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
         answer = self.call(self.prediction.Predict, request)
         return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
 
-    def addressed(self, request):
+    def call(self, method, request):
+        """The answer to a request, addressed to the model here; raises ServingError."""
         request.model_spec.name = self.model
         if self.version is not None:
             request.model_spec.version.value = self.version
-        return request
-
-    def call(self, method, request):
         try:
             return method(request, timeout=self.timeout)
         except self._error as error:

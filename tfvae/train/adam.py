@@ -1,4 +1,4 @@
-"""Adam's update as one fused operation for each variable, which can also be made conditional."""
+"""Adam's update as one fused operation for each variable, which can be made conditional."""
 
 import functools
 
@@ -15,14 +15,11 @@ def plain_adam(learning_rate=1e-3):
 
 
 def fused(optimizer):
-    """The same optimizer; if it is a plain Adam, its update of a variable reads and writes memory once.
+    """The same optimizer; an Adam without `amsgrad` and `adaptive_epsilon` now updates a variable in one operation.
 
     Keras composes the update from a dozen operations, each of which passes over the memory: a step of 1,842 instead of
     764 microseconds. `tf_keras.optimizers.legacy.Adam` is as fast (723) but lacks `compute_gradients` and `build`.
     The formula is Keras' (Kingma and Ba 2014, arXiv 1412.6980, the form before section 2.1), the rounding is not.
-
-    Args:
-        optimizer: a tf_keras optimizer; unless it is Adam without `amsgrad` and `adaptive_epsilon` it is unchanged.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if type(inner) is tfk.optimizers.Adam and not (inner.amsgrad or inner.adaptive_epsilon):
@@ -31,7 +28,7 @@ def fused(optimizer):
 
 
 def can_withhold(optimizer, gradients):
-    """Whether `apply_if` can make the update conditional: that of an Adam from `fused` without EMA or weight decay."""
+    """Whether `apply_if` can make the update conditional: of a `fused` Adam without EMA or weight decay."""
     return (
         isinstance(getattr(optimizer, "update_step", None), functools.partial)
         and not (optimizer.jit_compile or optimizer.use_ema or optimizer.weight_decay)
@@ -40,9 +37,9 @@ def can_withhold(optimizer, gradients):
 
 
 def apply_if(good, adam, gradients):
-    """Applies the gradients if `good`, by arithmetic, as XLA does not fuse across a tf.cond.
+    """Applies the gradients if `good`; else betas of 1, a rate of 0 and gradients of 0, which change nothing.
 
-    With betas of 1, a rate of 0 and gradients of 0 the update changes nothing.
+    XLA fuses such arithmetic, but not across a tf.cond.
     """
     always = adam.update_step
     adam.update_step = functools.partial(_update_step, adam, good=good)

@@ -11,14 +11,19 @@ class AveragedWeights(tfk.callbacks.Callback):
 
     Polyak and Juditsky (1992, "Acceleration of stochastic approximation by averaging"); Izmailov et al. (2018, arXiv
     1803.05407). Late in a training the weights scatter about a point that is better than most of them. A step costs no
-    more. Validation between epochs sees the weights, not their mean.
+    more. Validation between epochs sees the weights, not their mean. A checkpoint must hold `variables`.
+
+    >>> weight = tf.Variable(0.0)
+    >>> average = tfvae.train.AveragedWeights([weight], first_epoch=1)
+    >>> for epoch in range(3):
+    ...     _ = weight.assign(epoch), average.on_epoch_end(epoch)
+    >>> average.on_train_end()
+    >>> float(weight)
+    1.5
 
     Args:
         variables: the weights, already built.
         first_epoch: the first epoch that is averaged, from 0.
-
-    Attributes:
-        variables: what a checkpoint must hold to resume the mean.
 
     Raises:
         ValueError: first_epoch below 0.
@@ -28,8 +33,7 @@ class AveragedWeights(tfk.callbacks.Callback):
         super().__init__()
         if first_epoch < 0:
             raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
-        self.first_epoch = first_epoch
-        self._weights = list(variables)
+        self.first_epoch, self._weights = first_epoch, list(variables)
         self._means = [tf.Variable(weight, trainable=False, name="mean") for weight in self._weights]
         self._count = tf.Variable(0, trainable=False, name="count")
         self.variables = [*self._means, self._count]

@@ -14,6 +14,11 @@ _MOST_ROWS, _LEAST_STEPS = 256, 5000
 def xla_pays(vae, batch_size, num_steps):
     """Whether XLA was measured to be faster for such a training, compilation included.
 
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> vae.compile()
+    >>> tfvae.train.xla_pays(vae, batch_size=64, num_steps=100)
+    False
+
     Args:
         vae: a compiled `VAE`; the `num_samples` of its objective is the number of rows that the decoder sees per image.
         batch_size: images in a step.
@@ -36,6 +41,13 @@ class Loop:
     Batches equal those of a `tf.data` pipeline over the same `Epochs`; the numbers do not depend on how many steps a
     call runs.
 
+    >>> epochs = tfvae.data.load("digits").train(1000).in_memory
+    >>> loop = tfvae.train.Loop(lambda x: print(x.shape), epochs, 1000, eagerly=True)
+    >>> loop.start(0)
+    >>> loop.run(2)
+    (1000, 8, 8, 1)
+    (293, 8, 8, 1)
+
     Args:
         step: images [B, H, W, C] -> None: one update.
         epochs: an `Epochs`.
@@ -45,24 +57,21 @@ class Loop:
     """
 
     def __init__(self, step, epochs, batch_size, *, jit=False, eagerly=False):
-        self._step = step
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.jit = jit
+        self._step, self.epochs, self.batch_size, self.jit = step, epochs, batch_size, jit
         self._num_full, self._rest = divmod(epochs.num_images, batch_size)
         self._compiled = self._run if eagerly else tf.function(self._run, jit_compile=jit)
         self._epoch = self._next_step = 0
 
     def start(self, epoch):
         """Goes to the beginning of an epoch."""
-        order = self.epochs.order(tf.constant(epoch, tf.int64))
+        order = self.epochs.order(tf.constant(epoch, tf.int64))  # [N]
         full = self._num_full * self.batch_size
         self._batches = tf.reshape(order[:full], [self._num_full, self.batch_size])
-        self._last = order[tf.newaxis, full:]
+        self._last = order[tf.newaxis, full:]  # [1, rest]
         self._epoch, self._next_step = epoch, 0
 
     def run(self, num_steps):
-        """Takes steps, through the ends of epochs."""
+        """Runs this many steps, in the next epochs too."""
         while num_steps:
             if self._next_step == self._num_full + (self._rest > 0):
                 self.start(self._epoch + 1)
@@ -77,10 +86,9 @@ class Loop:
         """Steps first, first + 1, ... of an epoch; `batches`: the indices of step `first % len(batches)` onwards."""
 
         def one(i):
-            step = first + i
             # tf.gather, not slicing: XLA treats slice offsets as constants and would recompile for each.
-            indices = tf.gather(batches, step % batches.shape[0])
-            self._step(self.epochs.read(epoch, step, indices))
+            indices = tf.gather(batches, (first + i) % batches.shape[0])
+            self._step(self.epochs.read(epoch, first + i, indices))
             return [i + 1]
 
         tf.while_loop(lambda i: i < count, one, [tf.zeros([], tf.int64)])

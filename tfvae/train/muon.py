@@ -7,13 +7,13 @@ from tfvae.support import checks
 from tfvae.support.pieces import piece
 from tfvae.train.adam import apply_adam
 
-# x -> a x + b x^3 + c x^5 of the singular values, as Jordan et al. (2024) chose it: steep at 0, so that those from 0.01
-# to 1 come to between 0.6 and 1.3 in four iterations. They need not come to 1.
+# x -> a x + b x^3 + c x^5 of the singular values, as Jordan et al. (2024) chose it: steep at 0, so that four iterations
+# bring those from 0.01 to 1 between 0.6 and 1.3. They need not reach 1.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 class Muon(tfk.optimizers.Optimizer):
-    """Steps of equal size in every direction of a weight matrix; Adam for all that is no matrix.
+    """Steps of equal size in every direction of a weight matrix; Adam for other variables.
 
         m_t = mu m_t-1 + (1 - mu) g_t,   U S V^T = mu m_t + (1 - mu) g_t
         w_t = w_t-1 - rate 0.2 sqrt(max(rows, columns)) U V^T
@@ -21,10 +21,15 @@ class Muon(tfk.optimizers.Optimizer):
     Jordan et al. (2024, "Muon: an optimizer for hidden layers in neural networks"); the factor, which gives a step the
     size of one of Adam's, is that of Liu et al. (2025, arXiv 2502.16982, eq. 4). U V^T is found by products of matrices
     alone (`orthogonal`). A gradient's few large singular values, which are all that plain momentum follows, count no
-    more than its many small ones: fewer and larger batches do. What it costs does not depend on the batch.
+    more than its many small ones: fewer and larger batches suffice. The cost does not depend on the batch size.
 
-    Biases, other variables that are no matrices, and kernels under a constraint (as those of masked networks, whose
-    entries are not free) take Adam's step, with the same rate.
+    Biases, other variables that are not matrices, and kernels under a constraint (as in masked networks, whose entries
+    are not free) take Adam's step, with the same rate.
+
+    >>> weights = tf.Variable(tf.zeros([2, 2]))
+    >>> _ = tfvae.train.Muon(0.1).apply_gradients([(tf.linalg.diag([1.0, 0.1]), weights)])
+    >>> bool(weights[1, 1] / weights[0, 0] > 0.4)  # although of the gradients one is a tenth of the other
+    True
 
     Args:
         learning_rate: a number or a Keras schedule; best between 4e-3 and 1e-2 for the models of this package.
@@ -37,31 +42,22 @@ class Muon(tfk.optimizers.Optimizer):
     """
 
     def __init__(
-        self,
-        learning_rate=4e-3,
-        momentum=0.95,
-        num_iterations=4,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-7,
-        name="Muon",
-        **kwargs,
+        self, learning_rate=4e-3, momentum=0.95, num_iterations=4, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **kwargs
     ):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
         checks.count("num_iterations", num_iterations)
-        super().__init__(name=name, **kwargs)
+        super().__init__(**{"name": "Muon"} | kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
-        self.momentum = momentum
-        self.num_iterations = num_iterations
+        self.momentum, self.num_iterations = momentum, num_iterations
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def build(self, var_list):
         super().build(var_list)
-        if getattr(self, "_momentums", None) is not None:
-            return
-        self._momentums = [self.add_variable_from_reference(v, "m") for v in var_list]
-        self._velocities = [None if _is_free_matrix(v) else self.add_variable_from_reference(v, "v") for v in var_list]
+        if not hasattr(self, "_momentums"):
+            make = self.add_variable_from_reference
+            self._momentums = [make(v, "m") for v in var_list]
+            self._velocities = [None if _is_free_matrix(v) else make(v, "v") for v in var_list]
 
     def update_step(self, gradient, variable):
         number = self._index_dict[self._var_key(variable)]
@@ -76,25 +72,21 @@ class Muon(tfk.optimizers.Optimizer):
         variable.assign_sub(rate * orthogonal(ahead, self.num_iterations))
 
     def get_config(self):
-        return super().get_config() | {
-            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
-            "momentum": self.momentum,
-            "num_iterations": self.num_iterations,
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
+        names = ("momentum", "num_iterations", "beta_1", "beta_2", "epsilon")
+        rate = {"learning_rate": self._serialize_hyperparameter(self._learning_rate)}
+        return super().get_config() | rate | {name: getattr(self, name) for name in names}
 
 
 def orthogonal(matrix, num_iterations=4):
-    """U V^T of a matrix U S V^T, roughly: singular values of 0.01 |matrix| and more come to between 0.6 and 1.3.
+    """U V^T of a matrix U S V^T [rows, columns], roughly: singular values from 0.01 |matrix| on end in [0.6, 1.3].
 
     Each iteration is x -> x (a + b x^T x + c (x^T x)^2), which acts on the singular values alone. The factors commute
-    with x^T x, so that they are gathered in the shorter dimension, and the matrix is read twice whatever their number.
+    with x^T x, so that they are multiplied in the shorter dimension, and the matrix is read twice for any number of
+    them.
 
-    Args:
-        matrix: [rows, columns].
-        num_iterations: at least 1.
+    >>> matrix = np.diag([3.0, 1.0, 0.1])
+    >>> np.linalg.svd(tfvae.train.orthogonal(matrix))[1].round()  # of 3, 1 and 0.1
+    array([1., 1., 1.])
     """
     wide = matrix.shape[0] < matrix.shape[1]
     x = matrix / (tf.norm(matrix) + tf.constant(1e-12, matrix.dtype))

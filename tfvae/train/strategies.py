@@ -1,6 +1,6 @@
-"""`tf.distribute` strategies by name, and what the processes of a cluster must agree on.
+"""`tf.distribute` strategies by name, and values that the processes of a cluster share.
 
-Several machines run the same program; TF_CONFIG tells each who takes part and which of them it is:
+Several machines run the same program; TF_CONFIG lists the machines and says which of them this is:
 
     {"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"type": "worker", "index": 0}}
 """
@@ -23,8 +23,8 @@ def named(name, num_devices=None):
     """A strategy. TensorFlow must not have computed anything yet.
 
     Args:
-        name: "mirrored", several devices of this machine; "multiworker", those of all machines that TF_CONFIG names.
-            All of them must call this, and wait here for each other.
+        name: "mirrored", several devices of this machine; "multiworker", those of all machines that TF_CONFIG names,
+            each of which must call this, and waits here for the others.
         num_devices: splits the CPU into this many logical devices, to try a strategy without GPUs.
 
     Raises:
@@ -51,10 +51,9 @@ def check_cluster(text):
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
         addresses, index = cluster[task["type"]], task["index"]
-        good = set(cluster) <= {"chief", "worker"} and all(
-            isinstance(address, str) and address.count(":") == 1 for job in cluster.values() for address in job
-        )
-        good = good and type(index) is int and 0 <= index < len(addresses)
+        every = [address for job in cluster.values() for address in job]
+        good = set(cluster) <= {"chief", "worker"} and type(index) is int and 0 <= index < len(addresses)
+        good &= all(isinstance(address, str) and address.count(":") == 1 for address in every)
     except (ValueError, KeyError, TypeError, AttributeError):
         good = False
     if not good:
@@ -62,7 +61,11 @@ def check_cluster(text):
 
 
 def local_cluster(num_workers):
-    """TF_CONFIG for each of `num_workers` processes on this machine, with free ports: a list of JSON texts."""
+    """TF_CONFIG for each of `num_workers` processes on this machine, with free ports: a list of JSON texts.
+
+    >>> len(tfvae.train.strategies.local_cluster(2))
+    2
+    """
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(num_workers)]
         for each in sockets:

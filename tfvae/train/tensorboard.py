@@ -12,11 +12,9 @@ from tfvae import plots
 
 
 class Curves(tfk.callbacks.Callback):
-    """Logs every metric of every epoch, and samples from the prior every `every` epochs.
+    """Logs every metric of every epoch, and samples from the prior every `every` epochs, to files in `directory`.
 
-    Args:
-        directory: for the event files.
-        every: epochs from one picture to the next.
+    >>> vae.fit(data.train(64), callbacks=[tfvae.train.Curves("logs")])  # doctest: +SKIP
 
     Raises:
         ValueError: tensorboard is not installed.
@@ -26,8 +24,7 @@ class Curves(tfk.callbacks.Callback):
         super().__init__()
         if importlib.util.find_spec("tensorboard") is None:
             raise ValueError("tensorboard must be installed for its logs, got none: pip install tensorboard")
-        self.directory = directory
-        self.every = every
+        self.directory, self.every = directory, every
         self.writer: Any = None
 
     def on_train_begin(self, logs=None):

@@ -44,12 +44,12 @@ def loops(model, batch_size, data):
         vae = recipes.build(recipe.complete(data))
         vae.compile(tfk.optimizers.Adam(1e-3), objective)
         vae.optimizer.build(vae.trainable_variables)
-        vae._loop = Loop(step_of(vae), epochs, batch_size, jit=jit)
-        vae._loop.start(0)
-        return vae._loop.run
+        loop = Loop(step_of(vae), epochs, batch_size, jit=jit)
+        loop.start(0)
+        return loop.run
 
     def without_the_test(vae):
-        vae._apply_while_finite = lambda loss, gradients, step: vae.optimizer.apply_gradients(gradients)
+        vae._guard.apply = lambda optimizer, loss, gradients: optimizer.apply_gradients(gradients)
         return vae.train_step
 
     def products(dtype):

@@ -125,3 +125,15 @@ def test_pickles_are_not_read(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.array([object()], dtype=object))
     with pytest.raises(ValueError, match=r"a.npz must hold arrays, but is corrupt"):
         files.read_arrays(tmp_path / "a.npz")
+
+
+def test_of_two_that_write_a_directory_the_second_is_told(tmp_path):
+    with (
+        pytest.raises(FileExistsError, match="another process has written it"),
+        files.staged_directory(tmp_path / "a") as mine,
+    ):
+        (mine / "content").write_text("mine")
+        with files.staged_directory(tmp_path / "a") as theirs:
+            (theirs / "content").write_text("theirs")
+    assert (tmp_path / "a/content").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

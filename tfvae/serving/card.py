@@ -90,9 +90,8 @@ def _page(card):
         parts.append(
             f"What the signatures themselves say of the first {served['num_images']:,} test images (S = "
             f"{served['num_samples']}; {served['seeds']}): `elbo` {served['elbo']:.2f} +- "
-            f"{served['elbo_mc_standard_error']:.2f}, `log_evidence` {served['log_evidence']:.2f} +- "
-            f"{served['log_evidence_mc_standard_error']:.2f} nats per image (means; errors over the noise). With few "
-            "samples `log_evidence` is a lower bound of the log evidence above."
+            f"{served['elbo_mc_standard_error']:.2f}, `log_evidence` {served['log_evidence']:.2f} nats per image (means; the "
+            "error is over the noise). `log_evidence` is a lower bound on the log evidence above."
         )
     if card["recipe"] is not None:
         parts += ["## Recipe", f"```json\n{json.dumps(card['recipe'])}\n```"]

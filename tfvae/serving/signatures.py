@@ -78,7 +78,10 @@ def signatures(vae, num_samples: int) -> dict:
         return {"log_likelihood": terms.log_likelihood[0], "kl": terms.kl[0]}
 
     def log_evidence(vae, image, seed):
-        """The importance-weighted bound on log p(x) of S samples drawn with the row's seed, nats per image."""
+        """The importance-weighted bound on log p(x) of S samples drawn with the row's seed, nats per image.
+
+        For an image unlike the training data it says how badly q(z|x) fits, more than what log p(x) is.
+        """
         return _by_row(vae, image, seed, ("log_evidence",), log_evidence_of_row)
 
     def log_evidence_of_row(vae, x, seed):

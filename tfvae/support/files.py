@@ -1,6 +1,7 @@
 """Files and directories that appear whole or not at all."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -94,7 +95,12 @@ def staged_directory(path: Path) -> Iterator[pathlib.Path]:
                 with open(file, "rb") as opened:
                     os.fsync(opened.fileno())
         os.chmod(staged, 0o777 & ~_umask())
-        os.rename(staged, path)
+        try:
+            os.rename(staged, path)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # of a directory with content: no FileExistsError
+                raise FileExistsError(error.errno, "another process has written it", str(path)) from None
+            raise
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise

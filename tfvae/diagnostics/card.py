@@ -150,7 +150,7 @@ def format_card(card: dict[str, Any]) -> str:
         count, tails = round(card["effective_samples"]["fitted"][0]), card["unreliable_images"]
         lines += [
             f"  (log p(x): {how['log_evidence']}, {how['num_fitted_samples']} draws for each",
-            f"   of {how['num_fitted_images']} images; in the median {count} count; k > {RELIABLE_K} for {tails})",
+            f"   of {how['num_fitted_images']} images; {count} effective, the median; k > {RELIABLE_K} in {tails})",
         ]
     lines.append(f"  (nats per image; seed {how['seed']}; binarization: {how['binarization']})")
     return "\n".join(lines)

@@ -89,9 +89,9 @@ def _page(card):
     if served is not None:
         parts.append(
             f"What the signatures themselves say of the first {served['num_images']:,} test images (S = "
-            f"{served['num_samples']}; {served['seeds']}): `elbo` {served['elbo']:.2f} +- "
-            f"{served['elbo_mc_standard_error']:.2f}, `log_evidence` {served['log_evidence']:.2f} nats per image (means; the "
-            "error is over the noise). `log_evidence` is a lower bound on the log evidence above."
+            f"{served['num_samples']}; {served['seeds']}), means in nats per image: `elbo` {served['elbo']:.2f} +- "
+            f"{served['elbo_mc_standard_error']:.2f} over the noise, `log_evidence`, a lower bound on the log evidence "
+            f"above, {served['log_evidence']:.2f}."
         )
     if card["recipe"] is not None:
         parts += ["## Recipe", f"```json\n{json.dumps(card['recipe'])}\n```"]

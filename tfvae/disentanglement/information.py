@@ -43,7 +43,8 @@ def mutual_information(latents: np.ndarray, factors: np.ndarray, *, num_bins: in
 def mig(latents: np.ndarray, factors: np.ndarray, *, num_bins: int = 20) -> float:
     """The mutual information gap, 1/F sum_k (I(z_j*; v_k) - max_{j != j*} I(z_j; v_k)) / H(v_k), in [0, 1].
 
-    Chen et al. (2018, arXiv 1802.04942, eq. 6; with 10,000 points and 20 bins). 1 where exactly one latent encodes each
+    Chen et al. (2018, arXiv 1802.04942, eq. 6), who estimate I from draws of q(z|x) and its density; from 20 bins of
+    means as Locatello et al. (2019, arXiv 1811.12359). 1 where exactly one latent encodes each
     factor; several factors in one latent are not penalized. Arguments and errors as for `mutual_information`.
 
     >>> factors = np.indices((4, 5, 20)).reshape(3, 400).T[:, :2]  # every pair, twenty times

@@ -91,10 +91,10 @@ def normal_per_pixel(network, event_shape: Sequence[int], *, min_scale: float = 
 def normal_optimal(network, event_shape: Sequence[int], *, rate=0.1, min_scale=1e-3, seed=None) -> Likelihood:
     """p(x|z) = prod_i N(x_i; loc_i, scale^2), with the scale of the training residuals: an `OptimalNormal`.
 
-    The ELBO is maximal at scale^2 = the mean over data, q(z|x) and elements of (x - loc)^2 (Rybkin et al. 2021,
-    "sigma-VAE", arXiv 2006.13202). That paper uses the mean of each batch, so that its p(x|z) depends on x and is no
-    density. Here the scale is a variable, initially 1: after each training step, scale^2 becomes (1 - rate) scale^2 +
-    rate * the batch's mean square. So log p(x|z) is always normal, and evaluation, export and reload keep the scale.
+    The ELBO (not IWAE's bound) is maximal at scale^2 = the mean over data, q(z|x) and elements of (x - loc)^2 (Rybkin
+    et al. 2021, "sigma-VAE", arXiv 2006.13202). That paper uses the mean of each batch, so that its p(x|z) depends on x
+    and is no density. Here the scale is a variable, initially 1: after each training step, scale^2 becomes (1 - rate)
+    scale^2 + rate * the batch's mean square. So log p(x|z) is always normal, and evaluation, export and reload keep it.
     `rate` is in (0, 1]: the variable averages over about 1 / rate batches. `min_scale` is above 0.
 
     >>> print(tfvae.likelihoods.normal_optimal(tfvae.networks.mlp((2,), [16]), (8, 8, 1)).scale.numpy())

@@ -16,8 +16,8 @@ _MIN_SCALE = 0.1  # in grey levels; one level can then have at most 0.987 of the
 class DiscretizedLogistic(GreyLevels):
     """P(x) = F(x + 1/2n) - F(x - 1/2n) for x in {0, 1/n, ..., 1}, F(t) = sigmoid((t - loc) / scale).
 
-    The mass of a logistic density in the bin of each level, the tails included in the bins of 0 and 1.
-    Kingma et al. (2016, arXiv 1606.04934); Salimans et al. (2017, arXiv 1701.05517, section 2.1).
+    The mass of a logistic density in the bin around each level, the tails included in the bins of 0 and 1: Salimans et
+    al. (2017, arXiv 1701.05517, section 2.1). In Kingma et al. (2016, arXiv 1606.04934) a bin begins at its level.
 
     >>> px_z = tfvae.likelihoods.DiscretizedLogistic(2, loc=0.5, scale=0.25)
     >>> print(px_z.prob([0.0, 0.5, 1.0]).numpy().round(3))  # the ends of the middle bin are one scale away

@@ -69,7 +69,7 @@ def score_function_elbo(num_samples):
 
     No gradient through z is needed, so that latents may be discrete. The baseline of a sample is the mean log w of the
     other samples, which keeps the gradient unbiased; num_samples is at least 2. Williams (1992, "REINFORCE"); Mnih and
-    Gregor (2014, arXiv 1402.0030); the baseline: Mnih and Rezende (2016, arXiv 1602.06725).
+    Gregor (2014, arXiv 1402.0030); the baseline: Kool et al. (2019, "Buy 4 REINFORCE samples, get a baseline").
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.objectives.score_function_elbo(2)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape

@@ -23,8 +23,9 @@ class Muon(tfk.optimizers.Optimizer):
     alone (`orthogonal`). A gradient's few large singular values, which are all that plain momentum follows, count no
     more than its many small ones: fewer and larger batches suffice. The cost does not depend on the batch size.
 
-    Biases, other variables that are not matrices, and kernels under a constraint (as in masked networks, whose entries
-    are not free) take Adam's step, with the same rate.
+    Published Muon takes five iterations and leaves the first and the last layer to Adam; here every matrix is stepped
+    so, by four. Biases, other variables that are not matrices, and kernels under a constraint (as in masked networks,
+    whose entries are not free) take Adam's step, with the same rate.
 
     >>> weights = tf.Variable(tf.zeros([2, 2]))
     >>> _ = tfvae.train.Muon(0.1).apply_gradients([(tf.linalg.diag([1.0, 0.1]), weights)])

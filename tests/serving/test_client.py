@@ -3,6 +3,7 @@
 import json
 import time
 
+import grpc
 import numpy as np
 import pytest
 from conftest import TESTS
@@ -263,3 +264,28 @@ def test_an_empty_batch(client):
     else:
         with pytest.raises(serving.ServingError, match="No values in 'instances' array"):
             client.predict("generate", rows=True, seed=np.zeros(0, np.int64))
+
+
+class BusyGrpc(GrpcDouble):
+    """Says UNAVAILABLE to the first `times` calls, and counts all."""
+
+    def __init__(self, times):
+        self.times, self.asked = times, 0
+        super().__init__(served=None)
+
+    def find(self, request, context):
+        self.asked += 1
+        if self.asked <= self.times:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_grpc_is_asked_once_more_for_each_retry(retries):
+    patient, hopeless = BusyGrpc(retries), BusyGrpc(99)
+    assert serving.Client(patient.address, "digits", retries=retries).status() == {1: "AVAILABLE"}
+    assert patient.asked == retries + 1
+    with pytest.raises(serving.ServingError, match="UNAVAILABLE"):
+        serving.Client(hopeless.address, "digits", retries=retries).status()
+    assert hopeless.asked == retries + 1
+    for double in (patient, hopeless):
+        double.server.stop(None)

@@ -18,7 +18,8 @@ class Likelihood(tfk.Model):
         params_size: channels -> the number of parameters per pixel; default: as many.
 
     Attributes:
-        support, in_support: the rule that x obeys, in words; x -> booleans of the same shape.
+        support, in_support: the rule that x obeys, in words; x -> booleans of the same shape. `log_prob` does not check
+            it, and means nothing off it.
         to_support, to_support_rule: images in [0, 1] (bytes divided by 255) -> the nearest in the support; in words.
         scale: of `normal`, `laplace` and `normal_optimal`: a number or a variable; None for the others.
 

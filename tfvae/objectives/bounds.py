@@ -13,7 +13,9 @@ def elbo(vae, x, *, seed, step=None, num_samples: int = 1, exact_kl: bool | None
     """E_q[log p(x|z)] - KL(q(z|x) || p(z)): [B], in nats.
 
     The evidence lower bound, Kingma and Welling (2013, arXiv 1312.6114, eq. 3; estimator: eq. 7). ValueError for
-    num_samples below 1, or `exact_kl=True` for a pair of distributions without a closed form.
+    num_samples below 1, or `exact_kl=True` for a pair of distributions without a closed form. Like every objective it
+    is a formula that does not check x: off the likelihood's support its number means nothing, and `fit`, `evaluate` and
+    the measures, which check, refuse such x.
 
     Args:
         num_samples: S, samples of z for the expectation; one pass of the decoder for all of them.

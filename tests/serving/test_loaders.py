@@ -78,22 +78,41 @@ def test_every_combination_agrees_in_a_session(digits, binary_digits, tmp_path):
     assert_agreement("session", jobs, tmp_path)
 
 
-@pytest.mark.parametrize("index", [0, 1, -1])
-def test_saved_model_cli_runs_it_and_finds_nothing_to_fear(index, jobs, tmp_path):
-    job, expected = jobs[index]
-    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+# saved_model_cli for many command lines, as a process for each that need not load TensorFlow anew.
+CLI = """
+import json, os, sys
+from tensorflow.python.tools import saved_model_cli
+for arguments in json.loads(sys.argv[1]):
+    print("<<<", flush=True)
+    if not (child := os.fork()):
+        sys.argv[1:] = arguments
+        saved_model_cli.main()  # and exit
+    assert os.waitpid(child, 0)[1] == 0, arguments
+"""
+
+
+def command_lines(job, folder):
+    """run, scan and show for one export; the answers to its signature elbo go to the folder."""
     with np.load(job["inputs"]) as arrays:
         asked = {key.removeprefix("elbo/"): arrays[key] for key in arrays.files if key.startswith("elbo/")}
-    np.savez(tmp_path / "inputs.npz", **asked)
-    inputs = ";".join(f"{name}={tmp_path / 'inputs.npz'}[{name}]" for name in asked)
+    np.savez(folder / "inputs.npz", **asked)
+    inputs = ";".join(f"{name}={folder / 'inputs.npz'}[{name}]" for name in asked)
     chosen = ["--dir", job["path"], "--tag_set", "serve"]
-    run = [*command, "run", *chosen, "--signature_def", "elbo", "--inputs", inputs, "--outdir", tmp_path]
-    subprocess.run(run, check=True, capture_output=True)
-    for name in ("elbo", "kl"):
-        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected[f"elbo/{name}"], rtol=1e-5, atol=1e-5)
-    scan = subprocess.run([*command, "scan", *chosen], check=True, capture_output=True, text=True)
-    assert "does not contain the default denylisted ops" in scan.stdout + scan.stderr
-    shown = subprocess.run([*command, "show", *chosen, "--all"], check=True, capture_output=True, text=True).stdout
-    for line in ("signature_def['log_evidence']", "inputs['image_bytes']", "outputs['log_likelihood']"):
-        assert line in shown
-    assert shown.count("unknown_rank") <= 1  # TensorFlow's own __saved_model_init_op
+    run = ["run", *chosen, "--signature_def", "elbo", "--inputs", inputs, "--outdir", str(folder)]
+    return [run, ["scan", *chosen], ["show", *chosen, "--all"]]
+
+
+def test_saved_model_cli_runs_them_and_finds_nothing_to_fear(jobs, tmp_path_factory):
+    chosen = [(*jobs[index], tmp_path_factory.mktemp("cli")) for index in (0, 1, -1)]
+    commands = [line for job, _, folder in chosen for line in command_lines(job, folder)]
+    command = [sys.executable, "-c", CLI, json.dumps(commands)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    said = done.stdout.split("<<<\n")[1:]
+    for (_, expected, folder), scanned, shown in zip(chosen, said[1::3], said[2::3], strict=True):
+        for name in ("elbo", "kl"):
+            np.testing.assert_allclose(np.load(folder / f"{name}.npy"), expected[f"elbo/{name}"], rtol=1e-5, atol=1e-5)
+        assert "does not contain the default denylisted ops" in scanned
+        for line in ("signature_def['log_evidence']", "inputs['image_bytes']", "outputs['log_likelihood']"):
+            assert line in shown
+        assert shown.count("unknown_rank") <= 1  # TensorFlow's own __saved_model_init_op

@@ -33,7 +33,9 @@ COMMANDS = {
     "disentanglement": ["disentanglement.py"],
     "settings": ["settings.py", "--again"],
     "papers": ["papers.py", *tables.PUBLISHED],
+    "calibration": ["calibration.py"],
     "gaps": ["gaps.py"],
+    "independent": ["independent.py", "--ours"],
 }  # fmt: skip
 START, END = "<!-- numbers: written by reproduce.py -->", "<!-- end of numbers -->"
 

@@ -11,14 +11,17 @@ import tensorflow as tf
 from conftest import small_vae
 
 import tfvae
+from tfvae.support import pieces
 
+DECLARED = {kind: pieces.of_kind(kind) for kind in ("likelihood", "posterior", "prior", "network")}
+# The pieces that meet every likelihood; all others that are declared meet each other below, through z alone.
 POSTERIORS = ("diagonal_normal", "full_normal")
 PRIORS = ("standard_normal", "normal_mixture")
-NETWORKS = ("mlp", "conv")
-LIKELIHOODS = (
-    *(("bernoulli", None), ("binomial", None), ("normal", 0.5), ("normal", None), ("laplace", None)),
-    *(("normal_per_image", None), ("normal_per_pixel", None), ("normal_optimal", None)),
-    *(("continuous_bernoulli", None), ("discretized_logistic", None), ("logistic_mixture", None)),
+NETWORKS = tuple(DECLARED["network"])
+LIKELIHOODS = tuple(
+    (name, scale)
+    for name, piece in DECLARED["likelihood"].items()
+    for scale in ((0.5, None) if "scale" in piece.fields() else (None,))
 )
 FACTORS = (LIKELIHOODS, POSTERIORS, PRIORS, NETWORKS)
 
@@ -33,9 +36,12 @@ EVERY_PIECE = [row for i, row in enumerate(PAIRWISE) if i % 8 in (0, 3, 5, 6)]
 
 # Every other posterior with every prior, and a hierarchy's two that come together. A likelihood meets them through z
 # alone, as it meets those above.
-FLAT = itertools.product((*POSTERIORS, "iaf", "coupling"), (*PRIORS, "vamp", "flow"))
+LAYERED = {
+    kind: [name for name, piece in DECLARED[kind].items() if "hierarchical" in piece.traits] for kind in DECLARED
+}
+FLAT = itertools.product(*([n for n in DECLARED[kind] if n not in LAYERED[kind]] for kind in ("posterior", "prior")))
 LATENTS = [pair for pair in FLAT if not (pair[0] in POSTERIORS and pair[1] in PRIORS)]
-LATENTS += [("bottom_up", "hierarchical"), ("top_down", "hierarchical")]
+LATENTS += itertools.product(LAYERED["posterior"], LAYERED["prior"])
 # Each of those kinds once.
 KINDS = [("iaf", "vamp"), ("coupling", "flow"), *LATENTS[-2:]]
 SMALL = {"flow_steps": 2, "flow_hidden_sizes": (8,), "num_pseudo_inputs": 5, "layer_hidden_sizes": (8,)}

@@ -35,8 +35,8 @@ ROOMS = {
     "guard": set(),
     "vae": {"distributions", "guard", "inputs", "objectives"},
     "diagnostics": {"audit", "disentanglement", "objectives"},
-    "train": {"data", "objectives", "plots", "vae"},
-    "conditional": {"distributions", "train"},
+    "train": {"data", "inputs", "objectives", "plots", "vae"},
+    "conditional": {"distributions", "inputs", "train"},
     "recipes": {
         "conditional",
         "data",

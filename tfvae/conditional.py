@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.distributions import decoded, unwrapped
+from tfvae.inputs import unweighted
 from tfvae.seeds import stateless_seed
 from tfvae.support import checks
 from tfvae.train import VAE
@@ -114,7 +115,7 @@ class ConditionalVAE(VAE):
         return checks.graph_content(f"labels of {argument}", labels, self.label_rules)
 
     def _batch(self, data):
-        x, labels = data
+        x, labels = unweighted(data)
         return self.given(labels), self.inputs_accepted.checked(x)
 
 

@@ -17,6 +17,16 @@ class Supported(Protocol):
     in_support: Callable[[tf.Tensor], tf.Tensor]
 
 
+def unweighted(data, argument: str = "x") -> tuple[Any, Any]:
+    """(x, y or None) of what Keras takes: x, (x,), (x, y) or (x, y, None); ValueError for weights of examples."""
+    x, y, weights = (*data, None, None)[:3] if isinstance(data, tuple) else (data, None, None)
+    if weights is not None:
+        raise ValueError(
+            f"{argument} must have no sample_weight or class_weight: in an ELBO's mean each example counts 1"
+        )
+    return x, y
+
+
 class Inputs:
     """The images that a model accepts; all else raises ValueError with the argument, the rule and the value.
 
@@ -67,7 +77,8 @@ class Inputs:
         if isinstance(x, tf.data.Dataset):
             rules = self.rules(support)
 
-            def check(x, labels=None, *others):
+            def check(*data):
+                x, labels = unweighted(data, argument)
                 x = checks.graph_content(argument, self.checked(x, argument), rules)
                 return x if self.check_labels is None else (x, self.check_labels(argument, labels, tf.shape(x)[0]))
 

@@ -20,11 +20,15 @@ class Supported(Protocol):
 def unweighted(data, argument: str = "x") -> tuple[Any, Any]:
     """(x, y or None) of what Keras takes: x, (x,), (x, y) or (x, y, None); ValueError for weights of examples."""
     x, y, weights = (*data, None, None)[:3] if isinstance(data, tuple) else (data, None, None)
-    if weights is not None:
-        raise ValueError(
-            f"{argument} must have no sample_weight or class_weight: in an ELBO's mean each example counts 1"
-        )
+    refuse_weights(weights, argument=argument)
     return x, y
+
+
+def refuse_weights(*weights, argument: str = "x"):
+    """ValueError for weights of examples, in whichever way they are given; None is no weight."""
+    if any(weight is not None for weight in weights):
+        rule = "must have no sample_weight or class_weight: in an ELBO's mean each example counts 1"
+        raise ValueError(f"{argument} {rule}")
 
 
 class Inputs:

@@ -10,7 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfvae.distributions.unmerged import decoded, unwrapped
 from tfvae.guard import FiniteGuard, StopWhenNotFinite
-from tfvae.inputs import Inputs, unweighted
+from tfvae.inputs import Inputs, refuse_weights, unweighted
 from tfvae.objectives.bounds import elbo
 from tfvae.objectives.terms import Adaptive, Objective, Stateful, Terms
 from tfvae.seeds import fold_in, stateless_seed
@@ -152,7 +152,7 @@ class VAE(tfk.Model):
         ValueError for bad data or arguments, before the first update where they can be seen; FloatingPointError if
         training turns non-finite: the message names the step, and the weights are those before it.
         """
-        unweighted((x, y, kwargs.get("sample_weight", kwargs.get("class_weight"))))
+        refuse_weights(kwargs.get("sample_weight"), kwargs.get("class_weight"))
         if (given := kwargs.get("validation_data")) is not None:
             x_val, y_val = unweighted(given, "validation_data")
             kwargs["validation_data"] = self._accepted(x_val, y_val, argument="validation_data")
@@ -164,7 +164,7 @@ class VAE(tfk.Model):
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
-        unweighted((x, y, kwargs.get("sample_weight")))
+        refuse_weights(kwargs.get("sample_weight"))
         with checks.graph_errors():
             if "_use_cached_eval_dataset" not in kwargs:  # else within fit, which has checked
                 x, y = self._accepted(x, y, batch_size)

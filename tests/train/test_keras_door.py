@@ -50,6 +50,7 @@ def test_validation_data_of_every_form(form, vae, x, digits):
     [
         lambda vae, x, w: vae.fit(x, sample_weight=w, verbose=0),
         lambda vae, x, w: vae.fit(x, class_weight={0: 1.0}, verbose=0),
+        lambda vae, x, w: vae.fit(x, sample_weight=None, class_weight={0: 1.0}, verbose=0),
         lambda vae, x, w: vae.fit(dataset(x, x, w), verbose=0),
         lambda vae, x, w: vae.fit(x, validation_data=(x, x, w), verbose=0),
         lambda vae, x, w: vae.fit(x, validation_data=dataset(x, x, w), verbose=0),

@@ -15,6 +15,12 @@ def fitting(floats_each: int) -> int:
     return max(1, CHUNK // int(floats_each))
 
 
+def counts_of(num_samples: int, floats_each: int) -> list[int]:
+    """`num_samples` in parts that fit into a chunk, of samples of `floats_each` floats; the first is the largest."""
+    chunk = min(num_samples, fitting(floats_each))
+    return [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
+
+
 def blocks(vae, x, floats_per_image: int, title: str, progress: bool) -> Iterator[tuple]:
     """(first row, `vae.rows` of the block, x [B, *event_shape] of the block), `CHUNK` floats at most.
 

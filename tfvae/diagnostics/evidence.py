@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvae.diagnostics.blocks import blocks, compiled, fitting
+from tfvae.diagnostics.blocks import blocks, compiled, counts_of
 from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.objectives.terms import draw
 from tfvae.seeds import fold_in
@@ -62,11 +62,10 @@ def measure(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, progr
     checks.count("num_samples", num_samples, 2)
     x = vae.check_support(x)
     size = int(np.prod(vae.event_shape))
-    chunk = min(num_samples, fitting(size))
-    counts = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
+    counts = counts_of(num_samples, size)
     chunk_of = compiled(vae, _measure_chunk)
     columns = []
-    for start, part, block in blocks(vae, x, chunk * size, "bounds", progress):
+    for start, part, block in blocks(vae, x, counts[0] * size, "bounds", progress):
         chunks = [chunk_of(part, block, tf.constant(count), fold_in(seed, start, i)) for i, count in enumerate(counts)]
         terms, noisy, log_w = zip(*chunks, strict=True)
         log_likelihood, kl = np.average(np.asarray(terms, np.float64), axis=0, weights=counts)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.diagnostics.blocks import blocks, compiled, fitting
+from tfvae.diagnostics.blocks import blocks, compiled, counts_of
 from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.seeds import fold_in
 from tfvae.support import checks
@@ -66,13 +66,12 @@ def laplace_log_evidence(
     fit, weigh = compiled(vae, _fit), compiled(vae, _log_weights)
     size, latents = int(np.prod(vae.event_shape)), vae.latent_size
     each = max(size, _MAX_MODES * latents)  # floats for each draw
-    chunk = min(num_samples, fitting(each))
-    counts = [min(chunk, num_samples - first) for first in range(0, num_samples, chunk)]
+    counts = counts_of(num_samples, each)
     found: Any = []
     for first, part, block in blocks(vae, x, num_starts * max(size, latents**2), "log p(x)", progress):
         ends = fit(part, block, fold_in(seed, first, _FITTING), num_starts=num_starts, num_steps=num_steps)
         mixture = _mixture(*(np.asarray(a) for a in ends))
-        for row, one, images in blocks(part, block, chunk * each, "", progress=False):
+        for row, one, images in blocks(part, block, counts[0] * each, "", progress=False):
             fitted = [tf.constant(a[row : row + len(images)]) for a in mixture]
             seeds = [fold_in(seed, first + row, _WEIGHING, i) for i in range(len(counts))]
             log_w = [weigh(one, images, tf.constant(n), s, *fitted) for n, s in zip(counts, seeds, strict=True)]

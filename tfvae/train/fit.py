@@ -14,7 +14,7 @@ import tf_keras as tfk
 
 from tfvae import vae as core
 from tfvae.data import Batches, shares
-from tfvae.inputs import unweighted
+from tfvae.inputs import refuse_weights
 from tfvae.objectives import Objective, elbo
 from tfvae.support import checks, replicas
 from tfvae.train import adam
@@ -162,7 +162,7 @@ class VAE(core.VAE):
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """As `tf_keras.Model.train_on_batch`; FloatingPointError if the step is not finite, which changes no weight."""
-        unweighted((x, y, class_weight if sample_weight is None else sample_weight))
+        refuse_weights(sample_weight, class_weight)
         self._guard.bad_step.assign(-1)
         logs = super().train_on_batch(x, y, **kwargs)
         self._guard.check()
@@ -170,7 +170,7 @@ class VAE(core.VAE):
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """As `tf_keras.Model.test_on_batch`: with the noise of an evaluation's first batch, so that it repeats."""
-        unweighted((x, y, sample_weight))
+        refuse_weights(sample_weight)
         self._test_counter.assign(0)
         return super().test_on_batch(x, y, **kwargs)
 

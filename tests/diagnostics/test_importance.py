@@ -49,3 +49,14 @@ def test_the_stated_error_is_the_spread_over_replications():
     found = diagnostics.evidence_of(log_w)
     np.testing.assert_allclose(found.standard_error.mean(), found.value.std(ddof=1), rtol=0.12)
     np.testing.assert_allclose(found.effective_samples.mean() / 500, np.exp(-(0.7**2)), rtol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("k", "least", "most"), [(0.1, 0.93, 0.97), (0.3, 0.93, 0.97), (0.5, 0.91, 0.96), (0.7, 0.8, 0.9)]
+)
+def test_errors_cover_the_part_of_a_tail_that_no_draw_shows(k, least, most):
+    """Weights of a Pareto distribution, whose mean is 1 / (1 - k). At 0.7 the draws' variance alone covers 0.74."""
+    log_w = k * np.random.default_rng(0).exponential(size=[2000, 2000])
+    found = diagnostics.evidence_of(log_w)
+    within = np.mean(np.abs(found.value + np.log1p(-k)) < 2 * found.standard_error)
+    assert least <= within <= most

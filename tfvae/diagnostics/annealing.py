@@ -8,7 +8,6 @@ decoders, with this schedule and acceptance rate, Wu et al. (2017, arXiv 1611.04
 D latent.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.diagnostics.blocks import blocks
+from tfvae.diagnostics.blocks import blocks, compiled
 from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.seeds import fold_in
 from tfvae.support import checks
@@ -70,16 +69,14 @@ def annealed_log_evidence(
         except NotImplementedError:
             rule = "prior must have a standard deviation, in which steps are measured, unless from_posterior is True"
             raise ValueError(f"{rule}, got {vae.prior}") from None
-    anneal = tf.function(
-        functools.partial(_anneal, num_samples=num_samples, num_leapfrogs=num_leapfrogs, from_posterior=from_posterior),
-        reduce_retracing=True,
-    )
+    graph = compiled(vae, _anneal)
+    options = {"num_samples": num_samples, "num_leapfrogs": num_leapfrogs, "from_posterior": from_posterior}
     betas = tf.constant(_schedule(num_steps), x.dtype)
     log_w: Any = []
     for first, part, block in blocks(vae, x, num_samples * np.prod(vae.event_shape), "annealing", progress):
         untuned = tf.fill([num_steps, len(block)], tf.constant(_FIRST_STEP_SIZE, x.dtype))
-        _, tuned = anneal(part, block, betas, untuned, tf.constant(True), fold_in(seed, first, _PILOT))
-        log_w.append(anneal(part, block, betas, tuned, tf.constant(False), fold_in(seed, first, _RUN))[0])
+        _, tuned = graph(part, block, betas, untuned, tf.constant(True), fold_in(seed, first, _PILOT), **options)
+        log_w.append(graph(part, block, betas, tuned, tf.constant(False), fold_in(seed, first, _RUN), **options)[0])
     log_w = np.concatenate([np.asarray(a, np.float64) for a in log_w], axis=1)  # [S, N]
     found = evidence_of(log_w)
     return found._replace(standard_error=np.maximum(found.standard_error, _log_normal_error(log_w)))

@@ -7,15 +7,14 @@ q*_x is the family's best member for one x, found by gradient ascent. Cremer, Li
 eq. 5 and 6. Shapes: S samples, B batch, D latent.
 """
 
-import functools
-import math
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae.diagnostics.blocks import blocks
+from tfvae.diagnostics.ascent import ascend
+from tfvae.diagnostics.blocks import blocks, compiled
 from tfvae.diagnostics.evidence import Evidence
 from tfvae.objectives import Draw
 from tfvae.seeds import fold_in
@@ -87,11 +86,10 @@ def inference_gap(
     parameters(vae.rows(slice(1)).encode(x[:1]))  # raises for other families
     at_once = 16
     search = {"num_samples": at_once, "num_steps": num_steps, "learning_rate": learning_rate}
-    optimize = tf.function(functools.partial(_optimize, **search), reduce_retracing=True)
-    weigh = tf.function(_log_weights, reduce_retracing=True)
+    optimize, weigh = compiled(vae, _optimize), compiled(vae, _log_weights)
     columns = []
     for first, part, block in blocks(vae, x, at_once * np.prod(vae.event_shape), "inference gap", progress):
-        best = optimize(part, block, fold_in(seed, first, _OPTIMIZING))
+        best = optimize(part, block, fold_in(seed, first, _OPTIMIZING), **search)
         counts = [min(at_once, num_samples - i) for i in range(0, num_samples, at_once)]
         log_w = [
             np.asarray(weigh(part, block, best, tf.constant(count), fold_in(seed, first, _MEASURING, i)), np.float64)
@@ -125,10 +123,9 @@ def _normal(params):
 
 
 def _optimize(vae, x, seed, *, num_samples, num_steps, learning_rate):
-    """The parameters of q*_x, by Adam (written out: a Keras optimizer needs variables, here B differs by block)."""
-    params = parameters(vae.encode(x))
-    means, squares = ([tf.zeros_like(p) for p in params] for _ in range(2))
-    for step in tf.range(num_steps):
+    """The parameters of q*_x."""
+
+    def gradients_of(params, step):
         with tf.GradientTape() as tape:
             tape.watch(params)
             q = _normal(params)
@@ -136,15 +133,10 @@ def _optimize(vae, x, seed, *, num_samples, num_steps, learning_rate):
             # Without the score term, of mean 0, the gradient is exact at q* = p(z|x) (Roeder et al. 2017, 1703.09194).
             log_q = _normal([tf.stop_gradient(p) for p in params]).log_prob(z)
             elbo = tf.reduce_mean(Draw(q, vae.prior, z, vae.decode(z).log_prob(x), log_qz_x=log_q).log_w, axis=0)
-        gradients = tape.gradient(elbo, params)
-        done = tf.cast(step, x.dtype)
-        rate = learning_rate * (1 + tf.cos(math.pi * done / num_steps)) / 2
-        means = [0.9 * m + 0.1 * g for m, g in zip(means, gradients, strict=True)]
-        squares = [0.99 * s + 0.01 * g**2 for s, g in zip(squares, gradients, strict=True)]
-        means_hat = [m / (1 - 0.9 ** (done + 1)) for m in means]
-        squares_hat = [s / (1 - 0.99 ** (done + 1)) for s in squares]
-        params = [p + rate * m / (tf.sqrt(s) + 1e-8) for p, m, s in zip(params, means_hat, squares_hat, strict=True)]
-    return params
+        return tape.gradient(elbo, params)
+
+    params = parameters(vae.encode(x))
+    return ascend(gradients_of, params, num_steps, [learning_rate] * len(params))
 
 
 def _log_weights(vae, x, best, num_samples, seed):

@@ -14,7 +14,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         value: log mean w, in nats: a lower bound on log p(x) in expectation, whose bias vanishes as S grows.
-        standard_error: the Monte Carlo error of `value`, too small where few draws carry the sum.
+        standard_error: the Monte Carlo error of `value`, with the part of the weights' tail that no draw has shown.
         effective_samples: (sum w)^2 / sum w^2, the number of draws that carry the sum (Kong 1992).
         pareto_k: the shape of the weights' upper tail; above `RELIABLE_K` value and error are not to be trusted. NaN
             of fewer than 25 weights.
@@ -36,8 +36,11 @@ def evidence_of(log_w: Any) -> Evidence:
     log_w = np.asarray(log_w, np.float64)
     num_samples = len(log_w)
     value = np.logaddexp.reduce(log_w) - np.log(num_samples)
-    w = np.exp(log_w - value)  # of mean 1
-    # The delta method: the error of log(mean w) is the relative error of mean w.
-    return Evidence(
-        value, w.std(axis=0, ddof=1) / np.sqrt(num_samples), num_samples / np.mean(w**2, axis=0), pareto_k(log_w)
-    )
+    w = np.exp(log_w - value)  # of mean 1, so that the errors of mean w are those of its log: the delta method
+    k = pareto_k(log_w)
+    # The draws' variance knows nothing of the tail beyond the largest weight. About one draw in S lies there, and if
+    # the tail is a Pareto distribution's, exceeds the largest by k / (1 - k) times what that exceeds the others.
+    tail = np.clip(np.nan_to_num(k), 0, 0.8)  # k is an estimate, and the mean of the tail infinite from 1 on
+    unseen = tail / (1 - tail) * (w.max(axis=0) - 1) / num_samples
+    error = np.hypot(w.std(axis=0, ddof=1) / np.sqrt(num_samples), unseen)
+    return Evidence(value, error, num_samples / np.mean(w**2, axis=0), k)

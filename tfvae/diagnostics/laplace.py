@@ -3,9 +3,9 @@
     r(z) = sum_k w_k t(z; m_k, A_k^-1),   log p(x) = log E_r[p(x, z) / r(z)]
 
 m_k is a mode of log p(x, z), found by ascent, A_k minus the Hessian there, and w_k in proportion to Laplace's evidence
-p(x, m_k) |A_k|^(-1/2) (Kuk 1999, "Laplace importance sampling"; Geweke 1989, section 3, for the tails of t). An encoder
-may miss a mode or fit it badly; r depends on the encoder only by where the ascent starts. Shapes: K starts, M modes,
-S samples, B batch, D latent.
+p(x, m_k) |A_k|^(-1/2) (Kuk 1999, "Laplace importance sampling"; Geweke 1989, section 3, for the tails of t). One more
+component has the moments of q(z|x), for what lies far from the modes. Where the encoder misses a mode or fits it badly,
+r does not. Shapes: K starts, M components, S samples, B batch, D latent.
 """
 
 import math
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfvae.diagnostics.ascent import ascend
 from tfvae.diagnostics.blocks import blocks, compiled, counts_of
 from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.seeds import fold_in
@@ -25,6 +26,8 @@ tfd = tfp.distributions
 DEGREES = 8.0  # of freedom: lighter tails miss wider parts of p(z|x), heavier ones waste draws where D is large
 _MAX_MODES = 8
 _TRIED = 16
+_OF_MOMENTS = 100  # draws of q(z|x) for its moments, which a flow has in no other way
+_SHARE_OF_Q = 0.1
 _FITTING, _WEIGHING = 0, 1
 
 
@@ -80,8 +83,11 @@ def laplace_log_evidence(
 
 
 def _fit(vae, x, seed, *, num_starts, num_steps):
-    """The ends of the ascents [K, B, D], F [K, B, D, D] with F F^T = A^-1 there, and Laplace's log p(x) [K, B]."""
+    """For `_mixture`: the ends of the ascents [K, B, D], F [K, B, D, D] with F F^T = A^-1 there, Laplace's log p(x)
+    [K, B], and mean and deviation of q(z|x) [B, D]."""
     from_prior = num_starts // 2
+    qz_x = vae.encode(x)
+    loc, variance = tf.nn.moments(qz_x.sample(_OF_MOMENTS, seed=fold_in(seed, 2)), axes=[0])
 
     def log_joint(z):
         return vae.decode(z).log_prob(x) + vae.prior.log_prob(z)
@@ -90,17 +96,13 @@ def _fit(vae, x, seed, *, num_starts, num_steps):
     best = tf.argmax(tf.reshape(log_joint(draws), [from_prior, _TRIED, len(x)]), axis=1)  # [K/2, B]
     draws = tf.transpose(tf.reshape(draws, [from_prior, _TRIED, len(x), -1]), [0, 2, 1, 3])
     draws = tf.gather(draws, best, batch_dims=2)
-    z = tf.concat([vae.encode(x).sample(num_starts - from_prior, seed=fold_in(seed, 0)), draws], axis=0)
+    z = tf.concat([qz_x.sample(num_starts - from_prior, seed=fold_in(seed, 0)), draws], axis=0)
     scale = tf.math.reduce_std(z, axis=0)
-    mean = square = tf.zeros_like(z)
-    # Adam written out: a Keras optimizer needs variables, and here the number of images differs by block.
-    for step in tf.range(num_steps):
-        gradient = tfp.math.value_and_gradient(log_joint, tf.identity(z))[1]
-        done = tf.cast(step + 1, z.dtype)
-        mean, square = 0.9 * mean + 0.1 * gradient, 0.99 * square + 0.01 * gradient**2
-        rate = 0.05 * scale * (1 + tf.cos(math.pi * done / num_steps))
-        z += rate * (mean / (1 - 0.9**done)) / (tf.sqrt(square / (1 - 0.99**done)) + 1e-8)
 
+    def gradients_of(params, _):
+        return [tfp.math.value_and_gradient(log_joint, tf.identity(params[0]))[1]]
+
+    [z] = ascend(gradients_of, [z], num_steps, [0.1 * scale])
     z = tf.identity(z)
     with tf.GradientTape(persistent=True) as outer:
         outer.watch(z)
@@ -119,11 +121,12 @@ def _fit(vae, x, seed, *, num_starts, num_steps):
     values = tf.abs(values)
     values = tf.maximum(values, 0.1 * tf.sort(values, axis=-1)[..., values.shape[-1] // 2, tf.newaxis])
     laplace = value - tf.reduce_sum(tf.math.log(values), axis=-1) / 2
-    return z, vectors * tf.math.rsqrt(values)[..., tf.newaxis, :], laplace
+    return z, vectors * tf.math.rsqrt(values)[..., tf.newaxis, :], laplace, loc, tf.sqrt(variance)
 
 
-def _mixture(modes, factors, laplace):
-    """The distinct modes of each image: m [B, M, D], F and its inverse [B, M, D, D], log w and log det F [B, M]."""
+def _mixture(modes, factors, laplace, loc, scale):
+    """The distinct modes of each image, then q(z|x): m [B, M, D], F and its inverse [B, M, D, D], log w and log det F
+    [B, M]."""
     order = np.argsort(-laplace, axis=0)
     modes, factors, laplace = (_rows(a, order) for a in (modes, factors, laplace))
     whiten = np.linalg.inv(factors)
@@ -139,10 +142,13 @@ def _mixture(modes, factors, laplace):
     share = np.exp(laplace - laplace[0]) * distinct
     # A tenth is shared alike, as Laplace's evidence is wrong for modes that are not normal.
     share = 0.9 * share / share.sum(axis=0) + 0.1 * distinct / distinct.sum(axis=0)
-    log_share = np.log(np.maximum(share, 1e-30)).astype(modes.dtype)
+    log_share = np.log(np.maximum((1 - _SHARE_OF_Q) * share, 1e-30)).astype(modes.dtype)
     log_det = np.linalg.slogdet(factors)[1]
     kept = np.argsort(~distinct, axis=0, kind="stable")[: distinct.sum(axis=0).max()]
-    return [np.moveaxis(_rows(a, kept), 0, 1) for a in (modes, factors, whiten, log_share, log_det)]
+    of_modes = (_rows(a, kept) for a in (modes, factors, whiten, log_share, log_det))
+    axes = scale[..., np.newaxis] * np.eye(scale.shape[-1], dtype=scale.dtype)
+    of_q = loc, axes, np.linalg.inv(axes), np.full_like(log_share[0], np.log(_SHARE_OF_Q)), np.log(scale).sum(axis=-1)
+    return [np.moveaxis(np.concatenate([a, b[np.newaxis]]), 0, 1) for a, b in zip(of_modes, of_q, strict=True)]
 
 
 def _rows(a, index):

@@ -212,20 +212,22 @@ def papers(reports):
 
 
 def gaps(report):
-    columns = ("elbo", "importance", "best_importance", "annealed", "missed", "most_missed")
+    columns = ("elbo", "importance", "best_importance", "annealed", "fitted", "missed", "most_missed")
     columns += ("approximation", "amortization")
     rows = []
     for row in report["rows"]:
         cells = {name: f"{row[name]:.2f}" for name in columns}
-        cells["annealed"] += f" +- {row['annealed_mc_standard_error']:.2f}"
+        for name in ("annealed", "fitted"):
+            cells[name] += f" +- {row[f'{name}_mc_standard_error']:.2f}"
         cells["missed"] += f" +- {row['missed_standard_error']:.2f}"
         rows.append([f"`{row['row']}`", *cells.values()])
-    samples, best_samples, chains, temperatures = report["sizes"].values()
+    samples, best_samples, fitted_samples, chains, temperatures = report["sizes"].values()
     text = f"Nats per image, {report['num_images']} test images: log p(x) by {samples:,} importance samples of q(z|x), "
-    text += f"by {best_samples:,} of each image's best normal, and by {chains} chains annealed over {temperatures} "
-    text += "temperatures, +- over noise; what the first misses of the last, +- over images, and of one image at most; "
-    text += "the gap between ELBO and the annealed log p(x) in its parts."
-    head = ["", "ELBO", "log p(x), by q(z|x)", "by the best normal", "annealed", "missed", "at most"]
+    text += f"by {best_samples:,} of each image's best normal, by {chains} chains annealed over {temperatures} "
+    text += f"temperatures and by {fitted_samples:,} draws of a mixture at the modes of p(z|x), +- over noise; what the "
+    text += "first misses of the last, +- over images, and of one image at most; the gap between ELBO and the last "
+    text += "log p(x) in its parts."
+    head = ["", "ELBO", "log p(x), by q(z|x)", "by the best normal", "annealed", "mixture", "missed", "at most"]
     return f"{text}\n\n{table([*head, 'approximation', 'amortization'], rows)}"
 
 

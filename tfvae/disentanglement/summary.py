@@ -72,18 +72,19 @@ def scores(
     categorical: Any = np.flatnonzero(np.isin(varying, getattr(data, "categorical", ())))
     latents, factors = draw(encode, data, num_points, seed)
     own = {"num_train": num_train, "num_test": num_test, "set_size": set_size, "seed": seed}
-    calls = {
-        "mig": lambda: {"mig": mig(latents, factors)},
-        "sap": lambda: {"sap": sap(latents, factors, categorical=categorical)},
-        "dci": lambda: {
-            f"dci_{name}": value
-            for name, value in dci(latents, factors, categorical=categorical, seed=seed)._asdict().items()
-        },
-        "modularity": lambda: {"modularity": modularity(latents, factors)},
-        "beta_vae_score": lambda: {"beta_vae_score": beta_vae_score(encode, data, **own)},
-        "factor_vae_score": lambda: {"factor_vae_score": factor_vae_score(encode, data, **own)},
+    calls: dict[str, Callable[[], Any]] = {
+        "mig": lambda: mig(latents, factors),
+        "sap": lambda: sap(latents, factors, categorical=categorical),
+        "dci": lambda: dci(latents, factors, categorical=categorical, seed=seed)._asdict(),
+        "modularity": lambda: modularity(latents, factors),
+        "beta_vae_score": lambda: beta_vae_score(encode, data, **own),
+        "factor_vae_score": lambda: factor_vae_score(encode, data, **own),
     }
-    return {name: value for chosen in names for name, value in calls[chosen]().items()}
+    found = {}
+    for name in names:
+        score = calls[name]()
+        found |= {f"dci_{part}": value for part, value in score.items()} if name == "dci" else {name: score}
+    return found
 
 
 def spread(score: Callable, seeds: Sequence[int] = range(5)) -> Spread | dict[str, Spread]:

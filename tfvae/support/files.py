@@ -56,9 +56,9 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]):
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Named arrays, without pickles, their checksums verified. Errors as for `read_json`."""
     path = pathlib.Path(path)
-    with _named_errors(path, "arrays", ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+    errors = ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error
+    with _named_errors(path, "arrays", *errors), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 @contextlib.contextmanager

@@ -71,25 +71,20 @@ def _badness(candidate):
 def _preference(candidate, shape):
     """The sort key among equally good fits: first the decoder's likelihood, known weights, one reading of s."""
     own = candidate.likelihood == OWN
-    divisors = [1, *(n for n, _ in _averages(shape))]
-    known = [unit / n * batch for unit in _units(candidate.likelihood) for n in divisors for batch in (1, shape[0])]
-    explained = any(_is(candidate.weights[0, 0], candidate.errors[0, 0], weight) for weight in known)
+    known = [w * batch for w, *_ in _known_weights(candidate.likelihood, shape) for batch in (1, shape[0])]
+    explained = any(_is(candidate.weights[0, 0], candidate.errors[0, 0], w) for w in known)
     ranks = [own and explained, candidate.likelihood == SQUARED and explained, own, explained]
     return (ranks + [True]).index(True), candidate.sampler_std != candidate.kl_std
 
 
-def _units(likelihood):
-    """The usual weights of a likelihood: squared error is written with and without 1/2."""
-    return (1, 2) if likelihood.startswith(SQUARED) else (1,)
-
-
-def _averages(shape):
-    """[(n, what)]: the divisors of means over some axes of x."""
+def _known_weights(likelihood, shape):
+    """[(weight, n, what)] of a sum over x, n = 1, and of means over some axes; squared error with and without 1/2."""
     pixels, last = math.prod(shape[1:]), shape[-1]
-    named = [(pixels, "pixels" if len(shape) > 2 else "dimensions")]
+    named = [(1, "x"), (pixels, "pixels" if len(shape) > 2 else "dimensions")]
     if len(shape) > 2:
         named += [(last, "channels" if len(shape) == 4 else "columns"), (pixels // last, "positions")]
-    return [(n, what) for n, what in named if n > 1]
+    units = (1, 2) if likelihood.startswith(SQUARED) else (1,)
+    return [(unit / n, n, what) for unit in units for n, what in named]
 
 
 def _is(value, error, target):
@@ -157,10 +152,9 @@ def _about_log_likelihood(candidate, weight, error, present, shape, effective_be
     if weight < 0:
         return ["the log-likelihood has the wrong sign"]
     name = SQUARED if candidate.likelihood.startswith(SQUARED) else "reconstruction"
-    for unit in _units(candidate.likelihood):
-        for size, what in _averages(shape):
-            if _is(weight, error, unit / size):
-                return [f"{name} is averaged over {size} {what}: effective beta {effective_beta:.4g}"]
+    for known, n, what in _known_weights(candidate.likelihood, shape):
+        if n > 1 and _is(weight, error, known):
+            return [f"{name} is averaged over {n} {what}: effective beta {effective_beta:.4g}"]
     if name == SQUARED:
         if _is(weight, error, 2):
             return ["squared error without variance: a Gaussian with variance 0.5"]

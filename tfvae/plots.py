@@ -45,8 +45,8 @@ def images(
     """
     x = np.asarray(x)
     rows = -(-len(x) // columns)
-    size = columns * scale, rows * scale * (1.3 if titles is not None else 1)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    height, top, gap = (1.3, 0.9, 0.3) if titles is not None else (1, 1, 0.06)
+    figure, axes = plt.subplots(rows, columns, figsize=(columns * scale, rows * scale * height), squeeze=False)
     for i, axis in enumerate(axes.flat):
         axis.axis("off")
         if i < len(x):
@@ -56,7 +56,7 @@ def images(
     if row_labels is not None:
         for axis, label in zip(axes[:, 0], row_labels, strict=True):
             axis.text(-0.15, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=11)
-    figure.subplots_adjust(0, 0, 1, 0.9 if titles is not None else 1, 0.06, 0.3 if titles is not None else 0.06)
+    figure.subplots_adjust(0 if row_labels is None else 0.08, 0, 1, top, 0.06, gap)
     return figure
 
 
@@ -94,9 +94,7 @@ def reconstructions(vae, x: Any, *, num: int = 10) -> Figure:
     6
     """
     x = np.asarray(x)[:num]
-    figure = images(np.concatenate([x, vae.reconstruct(x)]), columns=len(x))
-    _row_labels(figure, len(x), ["x", "x'"])
-    return figure
+    return images(np.concatenate([x, vae.reconstruct(x)]), columns=len(x), row_labels=["x", "x'"])
 
 
 def samples(vae, *, num: int = 100, columns: int = 10, seed: int = 0) -> Figure:
@@ -109,9 +107,7 @@ def samples(vae, *, num: int = 100, columns: int = 10, seed: int = 0) -> Figure:
     if not vae.num_classes:
         return images(vae.generate(num, seed=seed), columns=columns)
     rows = [vae.given(label).generate(columns, seed) for label in range(vae.num_classes)]
-    figure = images(np.concatenate(rows), columns=columns)
-    _row_labels(figure, columns, range(vae.num_classes))
-    return figure
+    return images(np.concatenate(rows), columns=columns, row_labels=range(vae.num_classes))
 
 
 def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: float = 3.0, num: int = 9) -> Figure:
@@ -131,9 +127,8 @@ def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: f
     z = np.tile(loc, (len(dimensions), num, 1))  # [rows, num, D]
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = values
-    figure = images(vae.decode(z.reshape(-1, len(loc))).mean(), columns=num)
-    _row_labels(figure, num, [f"z[{dimension}]" for dimension in dimensions])
-    return figure
+    labels = [f"z[{dimension}]" for dimension in dimensions]
+    return images(vae.decode(z.reshape(-1, len(loc))).mean(), columns=num, row_labels=labels)
 
 
 def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: float = 0.02) -> Figure:
@@ -156,13 +151,12 @@ def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: 
     x = vae.decode(z.reshape(-1, vae.latent_size)).mean()
     x = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # a gap between neighbours
     height, width = x.shape[1:3]
-    figure, axis = plt.subplots(figsize=(6, 6))
+    figure, axis = plt.subplots(figsize=(6, 6), layout="constrained")
     _show(axis, _mosaic(x, num))
     shown = np.linspace(0, num - 1, 5).round().astype(int)
     axis.set_xticks((shown + 0.5) * width - 1, [f"{values[i]:.1f}" for i in shown])
     axis.set_yticks((shown + 0.5) * height - 1, [f"{values[::-1][i]:.1f}" for i in shown])
     axis.set(xlabel=f"z[{dimensions[0]}]", ylabel=f"z[{dimensions[1]}]")
-    figure.tight_layout()
     return figure
 
 
@@ -214,8 +208,7 @@ def rate_distortion(points: dict[Any, Any]) -> Figure:
         points: {name: point with `rate` and `distortion`}, as `diagnostics.rate_distortion` gives it.
     """
     figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
-    rates = np.array([p.rate for p in points.values()])
-    distortions = np.array([p.distortion for p in points.values()])
+    rates, distortions = np.array([(p.rate, p.distortion) for p in points.values()]).T
     axis.plot(*zip(*sorted(zip(rates, distortions, strict=True)), strict=True), "o-")
     for name, rate, distortion in zip(points, rates, distortions, strict=True):
         axis.annotate(str(name), (rate, distortion), xytext=(5, 5), textcoords="offset points")
@@ -234,21 +227,19 @@ def training_curves(history: dict[str, list[float]]) -> Figure:
     >>> [axis.get_title()[:3] for axis in tfvae.plots.training_curves(history).axes]
     ['ELB', 'log', 'KL(']
     """
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     names = {"elbo": "ELBO", "log_likelihood": "log-likelihood  E_q[log p(x|z)]", "kl": "KL(q(z|x) || p(z))"}
     for axis, (key, title) in zip(axes, names.items(), strict=True):
-        for prefix, label, line in (("", "training", "-"), ("val_", "validation", "--")):
-            if prefix + key in history:
-                epochs = 1 + np.arange(len(history[prefix + key]))
-                axis.plot(epochs, history[prefix + key], line, label=label)
+        curves = {k: history[k] for k in (key, "val_" + key) if k in history}
+        for k, values in curves.items():
+            style = ("-", "training") if k == key else ("--", "validation")
+            axis.plot(1 + np.arange(len(values)), values, style[0], label=style[1])
         axis.set(title=title, xlabel="epoch", ylabel="nats per image")
-        values = np.concatenate([history[k] for k in (key, "val_" + key) if k in history])
-        # The lower limit ignores the first epochs, whose range dwarfs the rest.
-        settled = np.concatenate([history[k][len(history[k]) // 20 :] for k in (key, "val_" + key) if k in history])
-        low, high = (settled.min(), values.max()) if key != "kl" else (values.min(), values.max())
+        # The lower limit ignores the first epochs, whose range dwarfs the rest, but for the KL, which grows.
+        low = min(min(values[0 if key == "kl" else len(values) // 20 :]) for values in curves.values())
+        high = max(map(max, curves.values()))
         axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.05 * (high - low) + 1e-3)
     axes[0].legend()
-    figure.tight_layout()
     return figure
 
 
@@ -261,13 +252,13 @@ def mutual_information(matrix: Any, factor_names: Sequence[str]) -> Figure:
     matrix = np.asarray(matrix)
     if matrix.shape[1] != len(factor_names):
         raise ValueError(f"factor_names must be {matrix.shape[1]}, one a column, got {len(factor_names)}")
-    figure, axis = plt.subplots(figsize=(1.5 + 0.8 * matrix.shape[1], 1 + 0.4 * matrix.shape[0]))
+    size = 1.5 + 0.8 * matrix.shape[1], 1 + 0.4 * matrix.shape[0]
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
     image = axis.imshow(matrix, cmap="viridis", vmin=0, aspect="auto")
     axis.set_xticks(range(matrix.shape[1]), factor_names)
     axis.set_yticks(range(matrix.shape[0]), [f"z[{j}]" for j in range(matrix.shape[0])])
     axis.spines[:].set_visible(False)
     figure.colorbar(image, label="mutual information, nats")
-    figure.tight_layout()
     return figure
 
 
@@ -286,15 +277,9 @@ def _show(axis, image):
         axis.imshow(np.clip(image, 0, 1), interpolation="nearest")
 
 
-def _row_labels(figure, columns, labels):
-    for axis, label in zip(figure.axes[::columns], labels, strict=True):
-        axis.text(-0.1, 0.5, label, transform=axis.transAxes, ha="right", va="center", fontsize=11)
-    figure.subplots_adjust(left=0.08)
-
-
 def _ellipse(center, covariance, **style):
     """The one-standard-deviation contour of N(center, covariance)."""
     variances, directions = np.linalg.eigh(covariance)
+    height, width = 2 * np.sqrt(variances)
     angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
-    width, height = 2 * np.sqrt(variances[1]), 2 * np.sqrt(variances[0])
     return Ellipse(center, width, height, angle=angle, fill=False, **style)

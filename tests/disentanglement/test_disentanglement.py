@@ -213,7 +213,6 @@ Z, V = random_points(400)
         (lambda: disentanglement.mig(Z[:119], V[:119]), "latents must hold at least 120 points for 20 bins, got 119"),
         (lambda: disentanglement.mig(Z, V, num_bins=0), "num_bins must be an integer of at least 1, got 0"),
         (lambda: disentanglement.sap(Z, V, categorical=[3]), "categorical must hold indices of the 3 factors, got 3"),
-        (lambda: disentanglement.dci(Z, V, test_fraction=1), "test_fraction must be between 0 and 1, got 1"),
         (lambda: disentanglement.dci(Z, V, num_trees=0), "num_trees must be an integer of at least 1, got 0"),
         (lambda: disentanglement.scores(read, GRID, ["migg"]), r"names must be one of .*got 'migg' \(did you mean mig"),
         (

@@ -61,12 +61,14 @@ def audit_loss(
     checks.count("num_seeds", num_seeds, 2)
     encoded = encoder(x[:1])
     num_latents = latent_size(encoded, prior)
-    groups, kept = _variables(encoder, decoder, variables)
+    groups = _variables(encoder, decoder, variables)
     compiled = tf.function(lambda x, seed: terms(encoder, decoder, prior, x, seed))
     x_half, twice = x[: len(x) // 2], [2] + [1] * (len(x.shape) - 1)
     whole, half = [], []
-    with _restored(kept):
-        start = [[v.numpy() for v in group] for group in groups]
+    with contextlib.ExitStack() as restored:
+        for v in itertools.chain(*groups, *(getattr(piece, "variables", ()) for piece in (encoder, decoder))):
+            restored.callback(v.assign, v.numpy())
+        start = [[(v, v.numpy()) for v in group] for group in groups]
         values = loss(x, np.int32(0))
         if (shape := np.shape(values)) not in ((), (len(x),)):
             raise ValueError(f"loss must give a number, or one an example, [{len(x)}], got shape {list(shape)}")
@@ -74,7 +76,7 @@ def audit_loss(
         if not np.isfinite(before):
             raise ValueError(f"loss must be finite at the weights as they are, got {before}")
         for i in range(num_points):
-            _move(groups, start, i, num_points, seed, lambda: abs(_value(loss, x)) < 1e3 * (1 + abs(before)))
+            _move(start, i, num_points, seed, lambda: abs(_value(loss, x)) < 1e3 * (1 + abs(before)))
             whole.append(_observe(loss, x, compiled(x, fold_in(seed, i)), num_seeds))
             if i % 2:
                 # Tiled to the whole batch's shape, so that `compiled` is not retraced.
@@ -86,7 +88,7 @@ def audit_loss(
 
 
 def _variables(encoder, decoder, variables):
-    """The variables to perturb, ([encoder's], [decoder's]), and all that must be restored."""
+    """The variables to perturb: [encoder's], [decoder's]."""
     if variables is None:
         groups = [list(getattr(piece, "trainable_variables", ())) for piece in (encoder, decoder)]
     else:
@@ -94,42 +96,27 @@ def _variables(encoder, decoder, variables):
         groups = variables if len(variables) == 2 and not hasattr(variables[0], "assign") else [variables, []]
         if not all(hasattr(v, "assign") for v in itertools.chain(*groups)):
             raise ValueError("variables must be a list of tf.Variable, or a pair of such lists, got something else")
-    owned = (getattr(piece, "variables", ()) for piece in (encoder, decoder))
-    kept = {v.ref(): v for v in itertools.chain(*groups, *owned)}
     if not any(groups):
         raise ValueError("variables must be given where encoder and decoder have no trainable_variables, got none")
-    return groups, list(kept.values())
+    return groups
 
 
-@contextlib.contextmanager
-def _restored(variables):
-    before = [v.numpy() for v in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
-
-
-def _move(groups, start, i, num_points, seed, small_enough):
+def _move(start, i, num_points, seed, small_enough):
     """Perturbs both networks, the encoder, the decoder, in turn, further with i; less if the loss diverges."""
-    rng = np.random.default_rng([seed % 2**64, i])
-    which = [(True, True), (True, False), (False, True)][i % 3] if all(groups) else (True, True)
+    rng, reach = np.random.default_rng([seed % 2**64, i]), 0.2 * 10 ** (i / (num_points - 1))
     # Larger steps for the encoder, so that the KL exceeds the noise of the log-likelihood.
-    steps = [
-        [move * far * rng.normal(size=v.shape) * _size(v) for v in values]
-        for move, far, values in zip(which, (2, 1), start, strict=True)
-    ]
-    reach = 0.2 * 10 ** (i / (num_points - 1))
+    sizes = [(2, 1), (2, 0), (0, 1)][i % 3] if all(start) else (2, 1)
+    moved = [(v, value, size) for size, group in zip(sizes, start, strict=True) for v, value in group]
+    steps = [size * rng.normal(size=value.shape) * _rms(value) for _, value, size in moved]
     for _ in range(8):
-        for variable, value, step in zip(*(itertools.chain(*a) for a in (groups, start, steps)), strict=True):
+        for (variable, value, _), step in zip(moved, steps, strict=True):
             variable.assign(value + reach * step)
         if small_enough():
             return
         reach /= 2
 
 
-def _size(value):
+def _rms(value):
     """The root mean square of a weight; at least 0.5 for biases, which start at 0."""
     size = np.sqrt(np.mean(np.square(value)))
     return size if value.ndim > 1 else max(size, 0.5)

@@ -24,8 +24,8 @@ def explanations(*observed: list[dict]) -> list[Candidate]:
     first = observed[0][0]
     found = []
     for likelihood, kl in itertools.product(first["log_px_z"], first["kl"]):
-        for i, sampler in enumerate(_samplers(first)):
-            fits = [fit(_table(points, likelihood, i, kl)) for points in observed]
+        for sampler in first["log_px_z"][likelihood]:
+            fits = [fit(_table(points, likelihood, sampler, kl)) for points in observed]
             if all(fits):
                 weights, errors, misfits, degrees, unexplained = (np.array(a) for a in zip(*fits, strict=True))
                 measured = (weights, errors, misfits.sum(), degrees.sum(), unexplained.max())
@@ -33,15 +33,9 @@ def explanations(*observed: list[dict]) -> list[Candidate]:
     return found
 
 
-def _samplers(point):
-    """The readings of s in the sampler: those in the KL and, where terms were measured without noise too, "0"."""
-    names, measured = list(point["kl"]), next(iter(point["log_px_z"].values()))
-    return names + ["0"] * (len(measured) - len(names))
-
-
-def _table(points, likelihood, i, kl):
+def _table(points, likelihood, sampler, kl):
     """[N, 6]: the loss, log p(x|z) and the KL, each with its variance, without points where one diverges."""
-    table = np.array([(p["loss"], p["variance"], *p["log_px_z"][likelihood][i], *p["kl"][kl]) for p in points])
+    table = np.array([(p["loss"], p["variance"], *p["log_px_z"][likelihood][sampler], *p["kl"][kl]) for p in points])
     return table[np.all(np.isfinite(table) & (np.abs(table) < 1e12), axis=1)]
 
 

@@ -3,6 +3,7 @@
 Shapes: S samples, B batch, D latent.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -23,23 +24,24 @@ _OF_OUTPUT = {
     "sqrt(s)": tf.sqrt,
 }
 _OF_SCALE = {"s": tf.identity, "s^2": tf.square, "sqrt(s)": tf.sqrt}
+_NUM_SAMPLES = 32
 
 
-def terms(encoder: Callable, decoder: Callable, prior, x: tf.Tensor, seed: tf.Tensor, num_samples: int = 32) -> tuple:
-    """{likelihood: [readings, 2]}, {reading: [2]}, whether outputs lie in [0, 1].
+def terms(encoder: Callable, decoder: Callable, prior, x: tf.Tensor, seed: tf.Tensor) -> tuple:
+    """{likelihood: {reading in the sampler: [2]}}, {reading in the KL: [2]}, whether outputs lie in [0, 1].
 
     Pairs are the batch mean of log p(x|z), or of the KL, and the variance of that estimate.
     """
-    z, kls = _readings(encoder(x), prior, num_samples, seed)  # z: {reading: [S, B, D]}
+    z, kls = _readings(encoder(x), prior, seed)  # z: {reading: [S, B, D]}
     output = decoder(tf.concat([tf.reshape(a, [-1, a.shape[-1]]) for a in z.values()], axis=0))
-    repeated = tf.tile(x, [len(z) * num_samples] + [1] * (len(x.shape) - 1))
+    repeated = tf.tile(x, [len(z) * _NUM_SAMPLES] + [1] * (len(x.shape) - 1))
     log_px_z = {}
     for likelihood, values in _likelihoods(output, repeated).items():
-        mean, variance = _estimate(tf.reshape(values, [len(z), num_samples, len(x)]))
+        mean, variance = _estimate(tf.reshape(values, [len(z), _NUM_SAMPLES, len(x)]))
         if likelihood == PROBABILITIES:
             doubt = tf.reshape(_clipped_away(output, repeated), [len(z), -1])
             variance += tf.cast(tf.reduce_mean(doubt, axis=1) ** 2, tf.float64)
-        log_px_z[likelihood] = tf.stack([mean, variance], axis=1)
+        log_px_z[likelihood] = dict(zip(z, tf.unstack(tf.stack([mean, variance], axis=1)), strict=True))
     # NaN compares False: a wrong reading, such as the root of a negative number, does not count as outside.
     outside = _is_distribution(output) or tf.reduce_any((output < 0) | (output > 1))
     return log_px_z, kls, tf.logical_not(outside)
@@ -73,7 +75,7 @@ def _is_distribution(output):
     return isinstance(output, tfd.Distribution) or hasattr(output, "tensor_distribution")
 
 
-def _readings(encoded, prior, num_samples, seed):
+def _readings(encoded, prior, seed):
     """{reading: z [S, B, D]}, {reading: the KL and its variance, [2]}."""
     if isinstance(encoded, list | tuple):
         (loc, raw), stds = encoded[:2], _OF_OUTPUT
@@ -81,10 +83,10 @@ def _readings(encoded, prior, num_samples, seed):
         qz_x = getattr(encoded, "tensor_distribution", encoded)
         base = qz_x.distribution if isinstance(qz_x, tfd.Independent) else qz_x
         if not isinstance(base, tfd.MultivariateNormalDiag | tfd.Normal):
-            z = qz_x.sample(num_samples, seed=seed)
+            z = qz_x.sample(_NUM_SAMPLES, seed=seed)
             return {"s": z}, {"s": _kl(qz_x, _known(prior, z), z)}
         loc, raw, stds = qz_x.mean(), qz_x.stddev(), _OF_SCALE
-    noise = tf.random.stateless_normal(tf.concat([[num_samples], tf.shape(loc)], axis=0), seed, dtype=loc.dtype)
+    noise = tf.random.stateless_normal(tf.concat([[_NUM_SAMPLES], tf.shape(loc)], axis=0), seed, dtype=loc.dtype)
     qs = {name: tfd.MultivariateNormalDiag(loc, std(raw)) for name, std in stds.items()}
     samplers = {name: loc + q.stddev() * noise for name, q in qs.items()}
     kls = {name: _kl(q, _known(prior, loc), samplers[name]) for name, q in qs.items()}
@@ -112,27 +114,28 @@ def _kl(qz_x, pz, z):
 def _likelihoods(output, x):
     """{name: log p(x|z) up to a constant, [B]} for each reading of the decoder's output."""
     if _is_distribution(output):
-        own = {OWN: _summed(output.log_prob(tf.cast(x, output.dtype) if output.dtype.is_floating else x))}
-        try:
-            mean = output.mean()
-        except NotImplementedError:
-            return own
-        return own | _errors(mean, x, "")
+        found = {OWN: _summed(output.log_prob(tf.cast(x, output.dtype) if output.dtype.is_floating else x))}
+        with contextlib.suppress(NotImplementedError):
+            found |= _errors(output.mean(), x) | _cross_entropy(output.mean(), x)
+        return found
     if np.prod(output.shape[1:]) != np.prod(x.shape[1:]):
         raise ValueError(f"decoder must give the shape of x, {list(x.shape)}, or a tfd.Distribution, got {output!r}")
     output = tf.cast(tf.reshape(output, tf.shape(x)), x.dtype)
     logits = {LOGITS: -_summed(tf.nn.sigmoid_cross_entropy_with_logits(x, output))}
-    return _errors(output, x, "") | logits | _errors(tf.sigmoid(output), x, " of sigmoid(output)", cross=False)
+    of_sigmoid = _errors(tf.sigmoid(output), x, " of sigmoid(output)")
+    return _errors(output, x) | _cross_entropy(output, x) | logits | of_sigmoid
 
 
-def _errors(mean, x, suffix, cross=True):
+def _errors(mean, x, suffix=""):
     mean = tf.cast(mean, x.dtype)
-    found = {f"{SQUARED}{suffix}": -_summed((x - mean) ** 2) / 2, f"absolute error{suffix}": -_summed(tf.abs(x - mean))}
-    if cross:
-        # Clipped as in Keras; NaN where the mean is not a probability.
-        by_pixel = tf.where((mean >= 0) & (mean <= 1), tfk.backend.binary_crossentropy(x, mean), np.nan)
-        found[PROBABILITIES] = -_summed(by_pixel)
-    return found
+    return {f"{SQUARED}{suffix}": -_summed((x - mean) ** 2) / 2, f"absolute error{suffix}": -_summed(tf.abs(x - mean))}
+
+
+def _cross_entropy(mean, x):
+    """Clipped as in Keras; NaN where the mean is not a probability."""
+    mean = tf.cast(mean, x.dtype)
+    valid = (mean >= 0) & (mean <= 1)
+    return {PROBABILITIES: -_summed(tf.where(valid, tfk.backend.binary_crossentropy(x, mean), np.nan))}
 
 
 def _clipped_away(output, x):

@@ -33,16 +33,16 @@ class LossAudit:
     right: bool  # whether the loss is minus the ELBO (with the beta asked for), up to a constant and a positive factor
 
     def __str__(self):
-        titles = ("-E_q[log p(x|z)]", "KL(q(z|x) || p(z))", "effective beta")
-        numbers = [getattr(self, field.name) for field in dataclasses.fields(self)[:6]]
-        rows = zip(titles, numbers[::2], numbers[1::2], strict=True)
-        lines = [f"  {title:<20}{value:>12.4g}  +- {error:.2g}" for title, value, error in rows]
-        lines += [
-            f"  {'log p(x|z)':<20}{self.likelihood}",
-            f"  {'std of z':<20}{self.sampler_std} in the sampler, {self.kl_std} in the KL",
-            f"  {'unexplained':<20}{self.unexplained:.1g} of the loss's variance",
+        lines = [
+            "weights in the loss",
+            f"  -E_q[log p(x|z)]    {self.log_likelihood_weight:>12.4g}  +- {self.log_likelihood_weight_error:.2g}",
+            f"  KL(q(z|x) || p(z))  {self.kl_weight:>12.4g}  +- {self.kl_weight_error:.2g}",
+            f"  effective beta      {self.effective_beta:>12.4g}  +- {self.effective_beta_error:.2g}",
+            f"  log p(x|z)          {self.likelihood}",
+            f"  std of z            {self.sampler_std} in the sampler, {self.kl_std} in the KL",
+            f"  unexplained         {self.unexplained:.1g} of the loss's variance",
         ]
-        return "\n".join(["weights in the loss", *lines, *(f"* {finding}" for finding in self.findings)])
+        return "\n".join([*lines, *(f"* {finding}" for finding in self.findings)])
 
 
 def describe(
@@ -71,28 +71,20 @@ def _badness(candidate):
 def _preference(candidate, shape):
     """The sort key among equally good fits: first the decoder's likelihood, known weights, one reading of s."""
     own = candidate.likelihood == OWN
-    explained = any(
-        _is(candidate.weights[0, 0], candidate.errors[0, 0], unit / size * batch)
-        for unit in _units(candidate.likelihood)
-        for size in (1, *(n for n, _ in _averages(shape)))
-        for batch in (1, shape[0])
-    )
+    known = [w * batch for w, *_ in _known_weights(candidate.likelihood, shape) for batch in (1, shape[0])]
+    explained = any(_is(candidate.weights[0, 0], candidate.errors[0, 0], w) for w in known)
     ranks = [own and explained, candidate.likelihood == SQUARED and explained, own, explained]
     return (ranks + [True]).index(True), candidate.sampler_std != candidate.kl_std
 
 
-def _units(likelihood):
-    """The usual weights of a likelihood: squared error is written with and without 1/2."""
-    return (1, 2) if likelihood.startswith(SQUARED) else (1,)
-
-
-def _averages(shape):
-    """[(n, what)]: the divisors of means over some axes of x."""
+def _known_weights(likelihood, shape):
+    """[(weight, n, what)] of a sum over x, n = 1, and of means over some axes; squared error with and without 1/2."""
     pixels, last = math.prod(shape[1:]), shape[-1]
-    named = [(pixels, "pixels" if len(shape) > 2 else "dimensions")]
+    named = [(1, "x"), (pixels, "pixels" if len(shape) > 2 else "dimensions")]
     if len(shape) > 2:
         named += [(last, "channels" if len(shape) == 4 else "columns"), (pixels // last, "positions")]
-    return [(n, what) for n, what in named if n > 1]
+    units = (1, 2) if likelihood.startswith(SQUARED) else (1,)
+    return [(unit / n, n, what) for unit in units for n, what in named]
 
 
 def _is(value, error, target):
@@ -106,19 +98,19 @@ def _findings(candidate, shape, latent_size, beta, facts):
         return [f"{words}{candidate.unexplained:.2g} of its variance is left over"], []
     if unknown := _unknown(candidate, shape, latent_size):
         return unknown, []
-    present = [bool(abs(w) > 4 * e) for w, e in zip(candidate.weights[0], candidate.errors[0], strict=True)]
-    powers = [_power(candidate, j if present[j] else 1 - j, shape[0]) for j in (0, 1)]
-    log_likelihood, kl = (candidate.weights[0, j] / shape[0] ** powers[j] for j in (0, 1))
-    errors = [candidate.errors[0, j] / shape[0] ** powers[j] for j in (0, 1)]
-    findings = _about_batch(powers, shape[0])
-    notes = [f"the whole loss is summed over the batch of {shape[0]}"] if powers == [1, 1] else []
+    batch, weights, errors = shape[0], candidate.weights[0], candidate.errors[0]
+    present = np.abs(weights) > 4 * errors
+    powers = [_power(candidate, j if present[j] else 1 - j, batch) for j in (0, 1)]
+    (log_likelihood, kl), errors = weights / np.power(float(batch), powers), errors / np.power(float(batch), powers)
+    findings = _about_batch(powers, batch)
+    notes = [f"the whole loss is summed over the batch of {batch}"] if powers == [1, 1] else []
     factor = kl / (beta * log_likelihood) if beta else np.nan
     if all(present) and _is(factor, factor * np.hypot(errors[0] / log_likelihood, errors[1] / kl), 1):
         findings += ["the loss is the ELBO, to be maximised: its sign is wrong"] if kl < 0 else []
         if not _is(abs(log_likelihood), errors[0], 1):
             notes += [f"the whole loss is counted {abs(log_likelihood):.3g} times"]
     else:
-        beta_now = candidate.weights[0, 1] / candidate.weights[0, 0]
+        beta_now = weights[1] / weights[0]
         findings += _about_log_likelihood(candidate, log_likelihood, errors[0], present[0], shape, beta_now, facts)
         findings += _about_kl(kl, errors[1], present[1], latent_size, beta)
     if all(present):
@@ -160,10 +152,9 @@ def _about_log_likelihood(candidate, weight, error, present, shape, effective_be
     if weight < 0:
         return ["the log-likelihood has the wrong sign"]
     name = SQUARED if candidate.likelihood.startswith(SQUARED) else "reconstruction"
-    for unit in _units(candidate.likelihood):
-        for size, what in _averages(shape):
-            if _is(weight, error, unit / size):
-                return [f"{name} is averaged over {size} {what}: effective beta {effective_beta:.4g}"]
+    for known, n, what in _known_weights(candidate.likelihood, shape):
+        if n > 1 and _is(weight, error, known):
+            return [f"{name} is averaged over {n} {what}: effective beta {effective_beta:.4g}"]
     if name == SQUARED:
         if _is(weight, error, 2):
             return ["squared error without variance: a Gaussian with variance 0.5"]

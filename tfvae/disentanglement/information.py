@@ -30,11 +30,11 @@ def mutual_information(latents: np.ndarray, factors: np.ndarray, *, num_bins: in
     if len(latents) < most:
         raise ValueError(f"latents must hold at least {most} points for {num_bins} bins, got {len(latents)}")
     bins = [np.digitize(z, np.histogram_bin_edges(z, num_bins)[1:-1]) for z in latents.T]
-    for j, counts in enumerate(np.bincount(b, minlength=num_bins) for b in bins):
-        if len(latents) > counts.max() > 0.99 * len(latents):
+    for j, fullest in enumerate(np.bincount(b).max() for b in bins):
+        if len(latents) > fullest > 0.99 * len(latents):
             warnings.warn(
-                f"latents must spread over the bins, got {counts.max()} of {len(latents)} points in one bin of latent "
-                f"{j}, whose range is {latents[:, j].min():.3g} to {latents[:, j].max():.3g}",
+                f"latents must spread over the bins, got {fullest} of {len(latents)} points in one bin of latent {j}, "
+                f"whose range is {latents[:, j].min():.3g} to {latents[:, j].max():.3g}",
                 stacklevel=2,
             )
     return np.array([[mutual_info_score(b, factor) for factor in factors.T] for b in bins])

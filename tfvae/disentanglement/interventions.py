@@ -33,22 +33,20 @@ def beta_vae_score(
         first, second = (_factors(data, num, set_size, rng) for _ in range(2))
         rows = np.arange(num)
         second[rows, :, k] = first[rows, :, k]
-        z, other = (_encoded(encode, data, factors) for factors in (first, second))
+        z, other = (points.encoded(encode, data, factors) for factors in (first, second))
         return np.abs(z - other).mean(axis=1), k
 
     classifier = LogisticRegression(max_iter=1000).fit(*draw(num_train))
     return float(classifier.score(*draw(num_test)))
 
 
-def factor_vae_score(
-    encode, data, *, num_train=10_000, num_test=5_000, set_size=64, least_deviation=0.05, seed=0
-) -> float:
+def factor_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size=64, seed=0) -> float:
     """Test accuracy of a majority vote that predicts the fixed factor from the latent that varies least.
 
     Kim and Mnih (2018, arXiv 1802.05983, section 4). A set is L images that share factor k, all others random; the
     latent with the least variance over the set, relative to its variance over the data, votes for k. Chance is 1 / F.
-    Latents with a standard deviation below `least_deviation` over the data are inactive and left out; if all are, the
-    score is 0. Other arguments and errors as for `beta_vae_score`.
+    Latents with a standard deviation below 0.05 over the data are inactive and left out; if all are, the score is 0.
+    Arguments and errors as for `beta_vae_score`.
 
     >>> factors = np.indices((3, 4)).reshape(2, 12).T  # [12, 2]
     >>> data = tfvae.data.from_factors(factors[:, :, np.newaxis, np.newaxis] / 4, factors)  # images of their factors
@@ -58,7 +56,7 @@ def factor_vae_score(
     rng, varying = _checked(data, num_train, num_test, set_size, seed)
     num = min(10_000, num_train * set_size)
     overall = points.encoded(encode, data, data.sample_factors(num, int(rng.integers(2**31)))).var(axis=0)
-    active = np.flatnonzero(overall >= least_deviation**2)
+    active = np.flatnonzero(overall >= 0.05**2)
     if not len(active):
         return 0.0
 
@@ -68,7 +66,7 @@ def factor_vae_score(
         factors = _factors(data, num, set_size, rng)
         rows = np.arange(num)
         factors[rows, :, varying[k]] = factors[rows, :1, varying[k]]
-        variances = _encoded(encode, data, factors).var(axis=1)[:, active] / overall[active]
+        variances = points.encoded(encode, data, factors).var(axis=1)[:, active] / overall[active]
         counts = np.zeros((len(active), len(varying)))
         np.add.at(counts, (variances.argmin(axis=1), k), 1)
         return counts
@@ -91,8 +89,3 @@ def _factors(data, num, set_size, rng):
     """Random factors for `num` sets: [num, L, F]."""
     factors = data.sample_factors(num * set_size, int(rng.integers(2**31)))
     return np.array(factors).reshape(num, set_size, -1)
-
-
-def _encoded(encode, data, factors):
-    """[num, L, F] -> [num, L, D]."""
-    return points.encoded(encode, data, factors.reshape(-1, factors.shape[-1])).reshape(*factors.shape[:2], -1)

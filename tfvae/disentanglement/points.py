@@ -49,12 +49,6 @@ def checked(latents, factors, categorical=()) -> tuple[np.ndarray, np.ndarray]:
     return np.where(np.ptp(latents, axis=0) > 1e-12 * np.abs(latents).max(axis=0), latents, 0), factors
 
 
-def standardized(latents: np.ndarray) -> np.ndarray:
-    """(latents - mean) / standard deviation, [N, D]; 0 for constants. Scikit-learn's trees split no gap below 1e-7."""
-    deviation = latents.std(axis=0)
-    return (latents - latents.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
-
-
 def varying(data: FactorData) -> np.ndarray:
     """The indices of the factors with more than one value; ValueError if there are none, or no known factors."""
     for name in ("factor_sizes", "sample_factors", "images"):
@@ -67,9 +61,11 @@ def varying(data: FactorData) -> np.ndarray:
 
 
 def encoded(encode: Encode, data: FactorData, factors: np.ndarray) -> np.ndarray:
-    """The latents of the images with these factors: [n, F] -> float64 [n, D]."""
-    blocks = (factors[i : i + 1024] for i in range(0, len(factors), 1024))
-    return np.concatenate([np.asarray(encode(data.images(block)), np.float64) for block in blocks])
+    """The latents of the images with these factors: [..., F] -> float64 [..., D]."""
+    rows = factors.reshape(-1, factors.shape[-1])
+    blocks = (data.images(rows[i : i + 1024]) for i in range(0, len(rows), 1024))
+    latents = np.concatenate([np.asarray(encode(block), np.float64) for block in blocks])
+    return latents.reshape(*factors.shape[:-1], -1)
 
 
 def two_largest(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -40,9 +40,8 @@ def draw(
 
     >>> factors = np.indices((3, 4)).reshape(2, 12).T  # [12, 2]
     >>> data = tfvae.data.from_factors(factors[:, :, np.newaxis, np.newaxis] / 4, factors)  # images of their factors
-    >>> latents, drawn = tfvae.disentanglement.draw(lambda x: x[:, :, 0, 0], data, num_points=100)
-    >>> np.allclose(latents, drawn / 4)
-    True
+    >>> [array.shape for array in tfvae.disentanglement.draw(lambda x: x[:, :, 0, 0], data, num_points=100)]
+    [(100, 2), (100, 2)]
     """
     varying = points.varying(data)
     factors = data.sample_factors(num_points, seed)
@@ -72,18 +71,19 @@ def scores(
     categorical: Any = np.flatnonzero(np.isin(varying, getattr(data, "categorical", ())))
     latents, factors = draw(encode, data, num_points, seed)
     own = {"num_train": num_train, "num_test": num_test, "set_size": set_size, "seed": seed}
-    calls = {
-        "mig": lambda: {"mig": mig(latents, factors)},
-        "sap": lambda: {"sap": sap(latents, factors, categorical=categorical)},
-        "dci": lambda: {
-            f"dci_{name}": value
-            for name, value in dci(latents, factors, categorical=categorical, seed=seed)._asdict().items()
-        },
-        "modularity": lambda: {"modularity": modularity(latents, factors)},
-        "beta_vae_score": lambda: {"beta_vae_score": beta_vae_score(encode, data, **own)},
-        "factor_vae_score": lambda: {"factor_vae_score": factor_vae_score(encode, data, **own)},
+    calls: dict[str, Callable[[], Any]] = {
+        "mig": lambda: mig(latents, factors),
+        "sap": lambda: sap(latents, factors, categorical=categorical),
+        "dci": lambda: dci(latents, factors, categorical=categorical, seed=seed)._asdict(),
+        "modularity": lambda: modularity(latents, factors),
+        "beta_vae_score": lambda: beta_vae_score(encode, data, **own),
+        "factor_vae_score": lambda: factor_vae_score(encode, data, **own),
     }
-    return {name: value for chosen in names for name, value in calls[chosen]().items()}
+    found: dict[str, float] = {}
+    for name in names:
+        score = calls[name]()
+        found |= {f"dci_{part}": value for part, value in score.items()} if name == "dci" else {name: score}
+    return found
 
 
 def spread(score: Callable, seeds: Sequence[int] = range(5)) -> Spread | dict[str, Spread]:

@@ -7,11 +7,11 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 import time
+import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,15 @@ Path = str | os.PathLike
 def write_bytes(path: Path, content: bytes | memoryview):
     """Writes a file in one step: a reader sees the old content or the new."""
     path = pathlib.Path(path)
-    descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(staged, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(staged, 0o666 & ~_umask())
         os.replace(staged, path)
     except BaseException:
-        pathlib.Path(staged).unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
         raise
 
 
@@ -42,7 +41,9 @@ def write_json(path: Path, value: Any):
 
 def read_json(path: Path) -> Any:
     """A JSON file's content; FileNotFoundError or ValueError, which name the file, if it is missing or corrupt."""
-    return _read(path, "JSON", lambda path: json.loads(path.read_text()), ValueError)
+    path = pathlib.Path(path)
+    with _named_errors(path, "JSON", ValueError):
+        return json.loads(path.read_text())
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]):
@@ -54,21 +55,19 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]):
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Named arrays, without pickles, their checksums verified. Errors as for `read_json`."""
-
-    def read(path):
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-
-    return _read(path, "arrays", read, ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
-
-
-def _read(path: Path, content: str, read: Callable[[pathlib.Path], Any], *errors: type[Exception]) -> Any:
     path = pathlib.Path(path)
+    errors = ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error
+    with _named_errors(path, "arrays", *errors), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+@contextlib.contextmanager
+def _named_errors(path, content, *corrupt):
     try:
-        return read(path)
+        yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.parent} must hold {path.name}, which is missing") from None
-    except errors as error:
+    except corrupt as error:
         raise ValueError(f"{path} must hold {content}, but is corrupt: {error}") from None
 
 
@@ -87,14 +86,14 @@ def staged_directory(path: Path) -> Iterator[pathlib.Path]:
         with contextlib.suppress(FileNotFoundError):  # another process removed it
             if time.time() - left.stat().st_mtime > 24 * 3600:
                 shutil.rmtree(left)
-    staged = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.staged-"))
+    staged = _beside(path)
+    staged.mkdir()
     try:
         yield staged
         for file in staged.rglob("*"):
             if file.is_file():
                 with open(file, "rb") as opened:
                     os.fsync(opened.fileno())
-        os.chmod(staged, 0o777 & ~_umask())
         try:
             os.rename(staged, path)
         except OSError as error:
@@ -108,10 +107,13 @@ def staged_directory(path: Path) -> Iterator[pathlib.Path]:
 
 def remove_directory(path: Path):
     """Removes a directory in one step: a reader sees it whole or not at all."""
-    path = pathlib.Path(path)
-    removed = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.staged-"))
+    removed = _beside(pathlib.Path(path))
     os.rename(path, removed)
     shutil.rmtree(removed)
+
+
+def _beside(path):
+    return path.with_name(f".{path.name}.staged-{uuid.uuid4().hex}")
 
 
 def check_new(path: Path):
@@ -129,9 +131,3 @@ def check_writable(directory: Path):
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(f"output must be in a directory that can be written, got {directory}")
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,6 +9,8 @@ pieces, and each call of the function its checks. Users declare their own pieces
 `--help` reads the declarations from the source by `ast`, as importing the modules of pieces would import TensorFlow.
 """
 
+import __future__
+
 import ast
 import dataclasses
 import functools
@@ -35,18 +37,21 @@ _Function = TypeVar("_Function", bound=Callable)
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A value that a user chooses: see `option`."""
+    """A value that a user chooses: an option of a piece, or a field of a recipe."""
 
-    default: Any
-    text: str
-    of: type
-    least: float | None = None
-    above: float | None = None
+    default: Any  # in a recipe; None makes it optional
+    text: str  # what it is, for `--help`, without the names of its pieces
+    of: Any = None  # int, float, str, bool or tuple (of integers); default: the type of `default`
+    least: float | None = None  # the smallest value (or element of a tuple)
+    above: float | None = None  # exclusive bounds
     below: float | None = None
-    one_of: tuple | None = None
-    some: bool = False
-    field: str | None = None
-    if_none: str | None = None
+    one_of: tuple | None = None  # the values allowed
+    some: bool = False  # whether a tuple needs an element
+    field: str | None = None  # its name in a recipe; default: the argument's
+    if_none: str | None = None  # what None asks for
+
+    def __post_init__(self):
+        object.__setattr__(self, "of", self.of or type(self.default))
 
     @property
     def optional(self) -> bool:
@@ -54,18 +59,7 @@ class Option:
         return self.default is None
 
 
-def option(default, text: str, *, of: type | None = None, **rules) -> Any:
-    """An option of a piece, or a field of a recipe.
-
-    Args:
-        default: in a recipe; None makes it optional.
-        text: what it is, for `--help`, without the names of its pieces.
-        of: int, float, str, bool or tuple (of integers); default: the type of `default`.
-        **rules: `least`, the smallest value (or element of a tuple); `above` and `below`, exclusive bounds; `one_of`,
-            the values allowed; `some`, whether a tuple needs an element; `field`, its name in a recipe (default: the
-            argument's); `if_none`, what None asks for.
-    """
-    return Option(default, text, of or type(default), **rules)
+option = Option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,26 +163,19 @@ def help_of(field: str) -> str:
 
 
 def _read_sources():
-    """Fills the table from the declarations in the source; importing a module later adds its functions."""
+    """Declares each piece of the package without its body; importing its module later adds the function."""
     _DECLARED.update({kind: {} for kind in KINDS})
     package = pathlib.Path(__file__).parents[1]
     for room, module in [(room, module) for room, modules in _DECLARED_IN.items() for module in modules]:
+        names = {"piece": piece, "option": option, "__name__": f"tfvae.{room}.{module}"}
+        node: Any
         for node in ast.parse((package / room / f"{module}.py").read_text(encoding="utf-8")).body:
-            for call in getattr(node, "decorator_list", ()):
-                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "piece":
-                    found = _declared_by(node, call, f"tfvae.{room}.{module}")
-                    _DECLARED[found.kind][found.name] = found
-
-
-def _declared_by(node: Any, call: ast.Call, module: str) -> Piece:
-    def value(node):
-        return eval(compile(ast.Expression(node), "piece", "eval"), {"option": option})
-
-    arguments = {str(keyword.arg): value(keyword.value) for keyword in call.keywords}
-    kind = value(call.args[0])
-    name, least, traits = (arguments.pop(k, None) for k in ("name", "least", "traits"))
-    positional, defaults = [a.arg for a in node.args.args], len(node.args.defaults)
-    parameters = {name: i >= len(positional) - defaults for i, name in enumerate(positional)}
-    parameters |= {a.arg: d is not None for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)}
-    about = (ast.get_docstring(node) or "").split("\n")[0]
-    return Piece(kind, name or node.name, about, arguments, parameters, least or {}, traits or (), module)
+            decorators = [call.func for call in getattr(node, "decorator_list", ()) if isinstance(call, ast.Call)]
+            if any(getattr(function, "id", "") == "piece" for function in decorators):
+                node.body = node.body[:1]  # the docstring
+                node.args.defaults = [ast.Constant(None) for _ in node.args.defaults]
+                node.args.kw_defaults = [default and ast.Constant(None) for default in node.args.kw_defaults]
+                stub = ast.fix_missing_locations(ast.Module([node], []))
+                exec(compile(stub, module, "exec", __future__.annotations.compiler_flag), names)
+    for found in _DECLARED.values():
+        found.update({name: dataclasses.replace(stub, make=None) for name, stub in found.items()})

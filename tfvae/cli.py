@@ -17,14 +17,11 @@ from tfvae.support.fields import FILLED_IN, help_of, options
 from tfvae.support.quiet import quiet
 
 
-class _Sizes(click.ParamType):
-    name = "sizes"
-
-    def convert(self, value, param, ctx):
-        try:
-            return tuple(int(size) for size in value.split(",") if size.strip())
-        except ValueError:
-            self.fail(f"must be integers between commas, such as 256,256; got {value!r}")
+def sizes(text):
+    try:
+        return tuple(int(size) for size in text.split(",") if size.strip())
+    except ValueError:
+        raise click.BadParameter(f"must be integers between commas, such as 256,256; got {text!r}") from None
 
 
 class _Command(click.Command):
@@ -53,7 +50,7 @@ def _recipe_option(name, one):
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
     if one.default not in (None, ()):
         text += f" [{','.join(map(str, one.default)) if one.of is tuple else one.default}]"
-    return click.Option([flag], type=_Sizes() if one.of is tuple else one.of, help=text)
+    return click.Option([flag], type=sizes if one.of is tuple else one.of, help=text)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -110,7 +107,8 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
     values = runs.read_recipe(config).to_dict() if config else {}
     values |= {name: value for name, value in choices.items() if value is not None}
     recipe = recipes.Recipe(**values | dict.fromkeys(FILLED_IN))  # from the data, which an option may have changed
-    output = pathlib.Path(output) if output else _next_run(recipe.data)
+    new = (pathlib.Path(f"runs/{recipe.data}-{number}") for number in itertools.count(1))
+    output = pathlib.Path(output) if output else next(path for path in new if not path.exists())
     export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
     callbacks = []
     if strategies.is_chief(strategy):
@@ -215,11 +213,6 @@ def _export(vae, data, evaluation, directory, num_samples=100, **options):
     path = serving.export(vae, directory, data, evaluation=evaluation, num_samples=num_samples, **options)
     differences = serving.verify(path, vae.for_labels(data.y_test).rows(slice(10)), data.x_test[:10])
     click.echo(f"SavedModel: {path}  (loaded again: largest difference {max(differences.values()):.1e})")
-
-
-def _next_run(name):
-    paths = (pathlib.Path(f"runs/{name}-{number}") for number in itertools.count(1))
-    return next(path for path in paths if not path.exists())
 
 
 def _strategy(name, num_devices):

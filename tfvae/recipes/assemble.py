@@ -15,14 +15,11 @@ from tfvae.train import VAE
 
 
 def build(recipe: Recipe) -> VAE:
-    """The untrained `VAE` of a complete recipe; equal recipes give equal weights.
+    """The untrained `VAE` of a complete recipe (ValueError for one that is not); equal recipes give equal weights.
 
     >>> vae = tfvae.build(tfvae.Recipe(latent_size=2, event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> vae.generate(3).shape
     TensorShape([3, 8, 8, 1])
-
-    Raises:
-        ValueError: the recipe lacks what `Recipe.complete` fills in.
     """
     filled_in = ("event_shape", "likelihood", *["num_classes"] * recipe.conditional)
     if missing := " and ".join(name for name in filled_in if getattr(recipe, name) is None):
@@ -78,7 +75,7 @@ def objective_of(recipe: Recipe, num_images: int | None = None) -> Objective:
 
 
 def start_at_mean(vae: VAE, data) -> None:
-    """Sets the bias of the decoder's last layer to that of the best model that ignores z: the training images' mean.
+    """Sets the decoder's last bias to that of the best model that ignores z: the training images' mean.
 
     For probabilities it is the logit of the mean, clipped to [0.001, 0.999], as in the code of Burda et al.
     (2015, arXiv 1509.00519). A convolution has one bias per channel: the channel's mean.

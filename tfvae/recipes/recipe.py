@@ -53,11 +53,7 @@ class Recipe(types.SimpleNamespace):
     def complete(self, data) -> "Recipe":
         """This recipe with what only the data know: event shape, likelihood, total count, number of classes.
 
-        Args:
-            data: an `ImageData`, a `FactorData` or a `Stream`.
-
-        Raises:
-            ValueError: a likelihood, scale or batch size that does not fit; a conditional model without labels.
+        ValueError for a likelihood, scale or batch size that does not fit; for a conditional model without labels.
         """
         likelihood = self.likelihood or {None: "normal", 1: "bernoulli"}.get(data.num_levels, "binomial")
         _check_fits(self, likelihood, data)

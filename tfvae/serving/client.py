@@ -120,7 +120,6 @@ def _specs(side):
     """{name: Spec} of a signature's inputs or outputs, sorted by name."""
     specs = {}
     for name, info in sorted(side.items()):
-        dtype = tf.as_dtype(info.dtype)
-        shape = [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]
-        specs[name] = Spec("object" if dtype == tf.string else dtype.name, shape)
+        dtype = np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype)
+        specs[name] = Spec(dtype.name, [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim])
     return specs

@@ -21,8 +21,6 @@ def signatures(vae, num_samples: int) -> dict:
     if vae.prior.dtype != tf.float32:
         raise ValueError(f"vae must compute in float32 to be served, got {vae.prior.dtype.name}")
     image = tf.TensorSpec([None, *vae.event_shape], tf.float32, name="image")
-    image_uint8 = tf.TensorSpec(image.shape, tf.uint8, name="image")
-    image_bytes = tf.TensorSpec([None], tf.string, name="image_bytes")
     latent = tf.TensorSpec([None, vae.latent_size], tf.float32, name="latent")
     seed = tf.TensorSpec([None], tf.int64, name="seed")
     image_rules = vae.inputs_accepted.rules(support=False)
@@ -74,21 +72,15 @@ def signatures(vae, num_samples: int) -> dict:
         """As serving_uint8, from PNG or JPEG files of the model's height and width, decoded in the graph."""
         return serving_default(vae, bytes_to_images(vae, _decoded(image_bytes, vae.event_shape)))
 
-    specs = [
-        (serving_default, [image]),
-        (encode, [image]),
-        (decode, [latent]),
-        (generate, [seed]),
-        (elbo, [image, seed]),
-        (log_evidence, [image, seed]),
-    ]
+    specs: dict = {serving_default: [image], encode: [image], decode: [latent], generate: [seed]}
+    specs |= {elbo: [image, seed], log_evidence: [image, seed]}
     if len(vae.event_shape) == 3:
-        specs.append((serving_uint8, [image_uint8]))
+        specs[serving_uint8] = [tf.TensorSpec(image.shape, tf.uint8, name="image")]
         if vae.event_shape[-1] in (1, 3, 4):
-            specs.append((serving_bytes, [image_bytes]))
+            specs[serving_bytes] = [tf.TensorSpec([None], tf.string, name="image_bytes")]
     label = [tf.TensorSpec([None], tf.int64, name="label")] if vae.num_classes else []
     served = {}
-    for function, inputs in specs:
+    for function, inputs in specs.items():
         of_rows = _of_rows(vae, function, inputs)
         served[function.__name__] = tf.function(of_rows, input_signature=[*inputs, *label]).get_concrete_function()
         served[function.__name__].__doc__ = function.__doc__

@@ -226,10 +226,8 @@ def _strategy(name, num_devices):
 
 
 def _number_of_replicas(strategy):
-    if strategy is None:
-        return ""
-    number = strategy.num_replicas_in_sync
-    return f", {number} replicas" if number > 1 else ", one replica: this is as without --distribute"
+    number = strategy and strategy.num_replicas_in_sync
+    return {None: "", 1: ", one replica: this is as without --distribute"}.get(number, f", {number} replicas")
 
 
 def _modules(*names) -> list[Any]:

@@ -78,14 +78,12 @@ def start_at_mean(vae: VAE, data) -> None:
     """Sets the decoder's last bias to that of the best model that ignores z: the training images' mean.
 
     For probabilities it is the logit of the mean, clipped to [0.001, 0.999], as in the code of Burda et al.
-    (2015, arXiv 1509.00519). A convolution has one bias per channel: the channel's mean.
+    (2015, arXiv 1509.00519). A convolution has one bias per channel: the channel's mean. The vae is one of `build`, of
+    a likelihood that has such a bias.
 
     >>> digits = tfvae.data.load("digits")
     >>> vae = tfvae.build(tfvae.Recipe().complete(digits))
     >>> tfvae.recipes.start_at_mean(vae, digits)
-
-    Args:
-        vae: made by `build`, of a likelihood that has such a bias.
     """
     bias = vae.decoder.params.bias
     mean = np.clip(data.mean_image().reshape(-1, bias.shape[0]).mean(axis=0), 0.001, 0.999)

@@ -15,16 +15,14 @@ from tfvae.support.pieces import Option
 class Recipe(types.SimpleNamespace):
     """Everything that makes a training run, as plain values: the same recipe gives the same weights.
 
-    `python -m tfvae train --help` and docs/pieces.md list its fields. It cannot be changed: `replace` makes another.
+    `python -m tfvae train --help` and docs/pieces.md list its fields; ValueError names the field, the rule and the
+    value. A recipe cannot be changed: `replace` makes another.
 
     >>> recipe = tfvae.Recipe(data="digits", objective="beta_elbo", beta=4.0)
     >>> recipe.latent_size, recipe.replace(latent_size=2).latent_size
     (8, 2)
     >>> recipe.complete(recipe.load_data()).likelihood
     'binomial'
-
-    Raises:
-        ValueError: names the field, the rule and the value.
     """
 
     def __init__(self, **fields):

@@ -62,13 +62,13 @@ def _spec(tensor):
 
 def _page(card):
     served, evaluation = card["served"], card["evaluation"]
+    size = " x ".join(str(size) for size in card["event_shape"])
     rows = [
         f"| `{name}` | {_tensors(s['inputs'])} | {_tensors(s['outputs'])} | " + s["about"].replace("|", "\\|") + " |"
         for name, s in card["signatures"].items()
     ]
     parts = [
-        f"# {card['model'].capitalize()}, {card['latent_size']} latents, images of "
-        + " x ".join(str(size) for size in card["event_shape"]),
+        f"# {card['model'].capitalize()}, {card['latent_size']} latents, images of {size}",
         f"Trained on {card['data'] or 'data that no recipe names'}. {card['num_parameters']:,} parameters. "
         f"Licence: {card['licence']}.",
         "## Signatures",

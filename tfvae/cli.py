@@ -3,7 +3,6 @@
 The commands import TensorFlow when they run, so that `--help` does not wait for it.
 """
 
-import contextlib
 import importlib
 import itertools
 import pathlib
@@ -18,23 +17,31 @@ from tfvae.support.fields import FILLED_IN, help_of, options
 from tfvae.support.quiet import quiet
 
 
-class _Sizes(click.ParamType):
-    name = "sizes"
+def sizes(text):
+    try:
+        return tuple(int(size) for size in text.split(",") if size.strip())
+    except ValueError:
+        raise click.BadParameter(f"must be integers between commas, such as 256,256; got {text!r}") from None
 
-    def convert(self, value, param, ctx):
+
+class _Command(click.Command):
+    """Turns expected errors and interruptions into one line on stderr and an exit code, without a traceback."""
+
+    def invoke(self, ctx):
         try:
-            return tuple(int(size) for size in value.split(",") if size.strip())
-        except ValueError:
-            self.fail(f"must be integers between commas, such as 256,256; got {value!r}")
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.ClickException("interrupted: `resume RUN` goes on from the last finished epoch") from None
+        except (ValueError, OSError, FloatingPointError) as error:
+            raise click.ClickException(" ".join(str(error).split())) from None
 
 
-class _Train(click.Command):
-    """A command with an option for each field of a recipe, except those that the data fill in."""
+class _Train(_Command):
+    """It has an option for each field of a recipe, except those that the data fill in."""
 
     def get_params(self, ctx):
-        chosen = {name: one for name, one in options().items() if name not in FILLED_IN}
         *own, help_option = super().get_params(ctx)
-        return [*own, *(_recipe_option(*item) for item in chosen.items()), help_option]
+        return [*own, *(_recipe_option(*item) for item in options().items() if item[0] not in FILLED_IN), help_option]
 
 
 def _recipe_option(name, one):
@@ -43,7 +50,7 @@ def _recipe_option(name, one):
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
     if one.default not in (None, ()):
         text += f" [{','.join(map(str, one.default)) if one.of is tuple else one.default}]"
-    return click.Option([flag], type=_Sizes() if one.of is tuple else one.of, help=text)
+    return click.Option([flag], type=sizes if one.of is tuple else one.of, help=text)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -59,72 +66,73 @@ def main(pieces):
             runpy.run_path(pieces, run_name="pieces")
 
 
+main.command_class = _Command
 _RUN = click.argument("run", type=click.Path())
-_EXPORT_TO = click.option(
-    "--export-to", type=click.Path(file_okay=False), help="The model's directory [default: saved_models/DATA]."
-)
-_NO_EXPORT = click.option("--no-export", is_flag=True, help="Write no SavedModel.")
-_EVALUATION_SAMPLES = click.option(
-    "--evaluation-samples", type=click.IntRange(2), default=5000, help="The card's samples of z per image [5000]."
-)
-_DISTRIBUTE = click.option(
-    "--distribute", help="mirrored: all devices of this machine; multiworker: of all machines that TF_CONFIG names."
-)
-_DEVICES = click.option("--devices", type=int, help="With mirrored: splits the CPU into this many, to try it out.")
+_DIRECTORY = click.Path(file_okay=False)
+
+
+def _training_options(command):
+    """What `train` and `resume` share."""
+    for option in (
+        click.option("--devices", type=int, help="With mirrored: splits the CPU into this many, to try it out."),
+        click.option(
+            "--distribute",
+            help="mirrored: all devices of this machine; multiworker: of all machines that TF_CONFIG names.",
+        ),
+        click.option(
+            "--evaluation-samples",
+            type=click.IntRange(2),
+            default=5000,
+            help="The card's samples of z per image [5000].",
+        ),
+        click.option("--no-export", is_flag=True, help="Write no SavedModel."),
+        click.option("--export-to", type=_DIRECTORY, help="The model's directory [default: saved_models/DATA]."),
+    ):
+        command = option(command)
+    return command
 
 
 @main.command(cls=_Train)
 @click.option("--config", type=click.Path(dir_okay=False), help="A recipe in JSON (a run's recipe.json); options win.")
-@click.option("--output", type=click.Path(file_okay=False), help="The run's new directory [default: runs/DATA-N].")
-@_EXPORT_TO
-@_NO_EXPORT
-@_EVALUATION_SAMPLES
+@click.option("--output", type=_DIRECTORY, help="The run's new directory [default: runs/DATA-N].")
+@_training_options
 @click.option("--tensorboard", is_flag=True, help="Log curves and pictures to the run's tensorboard/.")
-@_DISTRIBUTE
-@_DEVICES
 @click.option("--go-on", is_flag=True, help="If --output holds a run of this recipe, resume it.")
 def train(config, output, export_to, no_export, evaluation_samples, tensorboard, distribute, devices, go_on, **choices):
     """Train a VAE, measure it, draw it, export it."""
-    with _errors_in_one_line():
-        if go_on and output is None:
-            raise ValueError("output must be given with --go-on, got none")
-        strategy = _strategy(distribute, devices)
-        recipes, runs, strategies = _modules("recipes", "runs", "train.strategies")
-        values = runs.read_recipe(config).to_dict() if config else {}
-        values |= {name: value for name, value in choices.items() if value is not None}
-        # `complete` fills these in from the data, which an option may have changed.
-        values |= dict.fromkeys(FILLED_IN)
-        recipe = recipes.Recipe.from_dict(values)
-        output = pathlib.Path(output) if output else _next_run(recipe.data)
-        export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
-        callbacks = []
-        if strategies.is_chief(strategy):
-            if export_to is not None:
-                files.check_writable(export_to)
-            if tensorboard:
-                callbacks.append(_modules("train.tensorboard")[0].Curves(output / "tensorboard"))
-            click.echo(f"training {recipe.data} into {output}{_number_of_replicas(strategy)}")
-        options = {"num_samples": evaluation_samples, "callbacks": callbacks}
-        result = runs.start(recipe, output, strategy=strategy, go_on=go_on, **options)
-        if result is not None:
-            _finish(result, output, export_to)
+    if go_on and output is None:
+        raise ValueError("output must be given with --go-on, got none")
+    strategy = _strategy(distribute, devices)
+    recipes, runs, strategies = _modules("recipes", "runs", "train.strategies")
+    values = runs.read_recipe(config).to_dict() if config else {}
+    values |= {name: value for name, value in choices.items() if value is not None}
+    recipe = recipes.Recipe(**values | dict.fromkeys(FILLED_IN))  # from the data, which an option may have changed
+    new = (pathlib.Path(f"runs/{recipe.data}-{number}") for number in itertools.count(1))
+    output = pathlib.Path(output) if output else next(path for path in new if not path.exists())
+    export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
+    callbacks = []
+    if strategies.is_chief(strategy):
+        if export_to is not None:
+            files.check_writable(export_to)
+        if tensorboard:
+            callbacks.append(_modules("train.tensorboard")[0].Curves(output / "tensorboard"))
+        click.echo(f"training {recipe.data} into {output}{_number_of_replicas(strategy)}")
+    options = {"num_samples": evaluation_samples, "callbacks": callbacks}
+    result = runs.start(recipe, output, strategy=strategy, go_on=go_on, **options)
+    if result is not None:
+        _finish(result, output, export_to)
 
 
 @main.command()
 @_RUN
-@_EXPORT_TO
-@_NO_EXPORT
-@_EVALUATION_SAMPLES
-@_DISTRIBUTE
-@_DEVICES
+@_training_options
 def resume(run, export_to, no_export, evaluation_samples, distribute, devices):
     """Resume an interrupted RUN, to the weights of an uninterrupted one."""
-    with _errors_in_one_line():
-        strategy = _strategy(distribute, devices)
-        (runs,) = _modules("runs")
-        result = runs.resume(run, strategy=strategy, num_samples=evaluation_samples)
-        if result is not None:
-            _finish(result, run, None if no_export else export_to or f"saved_models/{result[1].name}")
+    strategy = _strategy(distribute, devices)
+    (runs,) = _modules("runs")
+    result = runs.resume(run, strategy=strategy, num_samples=evaluation_samples)
+    if result is not None:
+        _finish(result, run, None if no_export else export_to or f"saved_models/{result[1].name}")
 
 
 @main.command()
@@ -133,27 +141,25 @@ def resume(run, export_to, no_export, evaluation_samples, distribute, devices):
 @click.option("--seed", type=int, default=0, help="Seed of the noise [default: 0].")
 def evaluate(run, num_samples, seed):
     """Measure a finished RUN on its test set and print the card."""
-    with _errors_in_one_line():
-        diagnostics, runs = _modules("diagnostics", "runs")
-        vae = runs.load(run)
-        card = diagnostics.evaluation_card(vae, vae.recipe.load_data(), num_samples, seed, progress=True)
-        click.echo(diagnostics.format_card(card))
+    diagnostics, runs = _modules("diagnostics", "runs")
+    vae = runs.load(run)
+    card = diagnostics.evaluation_card(vae, vae.recipe.load_data(), num_samples, seed, progress=True)
+    click.echo(diagnostics.format_card(card))
 
 
 @main.command()
 @_RUN
-@click.option("--to", type=click.Path(file_okay=False), help="The model's directory [default: saved_models/DATA].")
+@click.option("--to", type=_DIRECTORY, help="The model's directory [default: saved_models/DATA].")
 @click.option("--num-samples", type=click.IntRange(1), default=100, help="S of `elbo` and `log_evidence` [100].")
 @click.option("--keep", type=click.IntRange(1), help="Keep this many versions, the newest; remove the others.")
 @click.option("--licence", help="The model's licence, for its card.")
 def export(run, to, num_samples, keep, licence):
     """Write a finished RUN as the next version of a SavedModel, with its card."""
-    with _errors_in_one_line():
-        (runs,) = _modules("runs")
-        vae, card = runs.load(run), pathlib.Path(run) / runs.CARD
-        evaluation = files.read_json(card) if card.exists() else None
-        to = to or f"saved_models/{vae.recipe.data}"
-        _export(vae, vae.recipe.load_data(), evaluation, to, num_samples, licence=licence, keep=keep)
+    (runs,) = _modules("runs")
+    vae, card = runs.load(run), pathlib.Path(run) / runs.CARD
+    evaluation = files.read_json(card) if card.exists() else None
+    to = to or f"saved_models/{vae.recipe.data}"
+    _export(vae, vae.recipe.load_data(), evaluation, to, num_samples, licence=licence, keep=keep)
 
 
 @main.command("serve-check")
@@ -164,31 +170,29 @@ def export(run, to, num_samples, keep, licence):
 @click.option("--timeout", type=float, default=10.0, help="Seconds for each request [10].")
 def serve_check(url, grpc, model, export, timeout):
     """Check a running TF Serving against the whole contract, over REST, gRPC or both."""
-    with _errors_in_one_line():
-        if export is not None and not (pathlib.Path(export) / "saved_model.pb").exists():
-            raise FileNotFoundError(f"export must be a version's directory with a saved_model.pb, got {export}")
-        addresses = [url] if url or not grpc else []
-        addresses += [f"grpc://{grpc.removeprefix('grpc://')}"] if grpc else []
-        (serving,) = _modules("serving")
-        findings = []
-        for client in [serving.Client(a or "http://localhost:8501", model, timeout=timeout) for a in addresses]:
-            click.echo(f"{client.address}, model {model}")
-            for finding in serving.check(client, export):
-                word = {True: "ok", False: "FAIL", None: "--"}[finding.passed]
-                click.echo(f"  {word:<5}{finding.about:<66}{' '.join(finding.detail.split())[:200]}")
-                findings.append(finding.passed)
-        click.echo(f"{findings.count(True)} checks passed, {findings.count(False)} failed")
-        if False in findings:
-            raise click.exceptions.Exit(1)
+    if export is not None and not (pathlib.Path(export) / "saved_model.pb").exists():
+        raise FileNotFoundError(f"export must be a version's directory with a saved_model.pb, got {export}")
+    addresses = [url or "http://localhost:8501"] if url or not grpc else []
+    addresses += [f"grpc://{grpc.removeprefix('grpc://')}"] if grpc else []
+    (serving,) = _modules("serving")
+    findings = []
+    for client in [serving.Client(address, model, timeout=timeout) for address in addresses]:
+        click.echo(f"{client.address}, model {model}")
+        for finding in serving.check(client, export):
+            word = {True: "ok", False: "FAIL", None: "--"}[finding.passed]
+            click.echo(f"  {word:<5}{finding.about:<66}{' '.join(finding.detail.split())[:200]}")
+            findings.append(finding.passed)
+    click.echo(f"{findings.count(True)} checks passed, {findings.count(False)} failed")
+    if False in findings:
+        raise click.exceptions.Exit(1)
 
 
 @main.command()
 @click.argument("names", nargs=-1)
 def notebooks(names):
     """Run the notebooks (all, or those with NAMES as prefixes) and refresh their stored outputs."""
-    with _errors_in_one_line():
-        (module,) = _modules("notebooks")
-        module.run(names)
+    (module,) = _modules("notebooks")
+    module.run(names)
 
 
 def _finish(result, run, export_to):
@@ -211,11 +215,6 @@ def _export(vae, data, evaluation, directory, num_samples=100, **options):
     click.echo(f"SavedModel: {path}  (loaded again: largest difference {max(differences.values()):.1e})")
 
 
-def _next_run(name):
-    paths = (pathlib.Path(f"runs/{name}-{number}") for number in itertools.count(1))
-    return next(path for path in paths if not path.exists())
-
-
 def _strategy(name, num_devices):
     """The strategy of --distribute; made first, as TensorFlow fixes devices and workers at its first operation."""
     if num_devices is not None and name != "mirrored":
@@ -227,10 +226,8 @@ def _strategy(name, num_devices):
 
 
 def _number_of_replicas(strategy):
-    if strategy is None:
-        return ""
-    number = strategy.num_replicas_in_sync
-    return f", {number} replicas" if number > 1 else ", one replica: this is as without --distribute"
+    number = strategy and strategy.num_replicas_in_sync
+    return {None: "", 1: ", one replica: this is as without --distribute"}.get(number, f", {number} replicas")
 
 
 def _modules(*names) -> list[Any]:
@@ -238,14 +235,3 @@ def _modules(*names) -> list[Any]:
     with quiet():
         importlib.import_module("tensorflow").zeros([])
         return [importlib.import_module(f"tfvae.{name}") for name in names]
-
-
-@contextlib.contextmanager
-def _errors_in_one_line():
-    """Turns expected errors and interruptions into one line on stderr and an exit code, without a traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise click.ClickException("interrupted: `resume RUN` goes on from the last finished epoch") from None
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from None

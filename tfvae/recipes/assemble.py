@@ -15,18 +15,14 @@ from tfvae.train import VAE
 
 
 def build(recipe: Recipe) -> VAE:
-    """The untrained `VAE` of a complete recipe; equal recipes give equal weights.
+    """The untrained `VAE` of a complete recipe (ValueError for one that is not); equal recipes give equal weights.
 
     >>> vae = tfvae.build(tfvae.Recipe(latent_size=2, event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> vae.generate(3).shape
     TensorShape([3, 8, 8, 1])
-
-    Raises:
-        ValueError: the recipe lacks what `Recipe.complete` fills in.
     """
-    filled_in = ("event_shape", "likelihood", "num_classes") if recipe.conditional else ("event_shape", "likelihood")
-    missing = " and ".join(name for name in filled_in if getattr(recipe, name) is None)
-    if missing:
+    filled_in = ("event_shape", "likelihood", *["num_classes"] * recipe.conditional)
+    if missing := " and ".join(name for name in filled_in if getattr(recipe, name) is None):
         raise ValueError(f"recipe must know {missing}, got None: call recipe.complete(data) first")
     seeds = [(1000 * recipe.seed + 100 * i) % 2**31 for i in range(5)]
     num_classes = recipe.num_classes or 0  # numbers that encoder and decoder read of the label
@@ -57,11 +53,8 @@ def _latents(recipe, network, seed, prior_seed):
 def compile(vae: VAE, recipe: Recipe, num_images: int) -> None:
     """Compiles `vae` with the recipe's optimizer, objective and schedule, as long as `epochs` of `num_images`.
 
-    >>> recipe = tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli", schedule="constant", learning_rate=0.5)
-    >>> vae = tfvae.build(recipe)
-    >>> tfvae.recipes.compile(vae, recipe, num_images=1000)
-    >>> float(vae.optimizer.learning_rate)
-    0.5
+    >>> recipe = tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli")
+    >>> tfvae.recipes.compile(tfvae.build(recipe), recipe, num_images=1000)
     """
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
@@ -74,30 +67,23 @@ def compile(vae: VAE, recipe: Recipe, num_images: int) -> None:
 def objective_of(recipe: Recipe, num_images: int | None = None) -> Objective:
     """The recipe's objective; only `tc_elbo` needs `num_images`, of the training set.
 
-    >>> objective = tfvae.recipes.objective_of(tfvae.Recipe(objective="iwae", num_samples=5))
-    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
-    >>> objective(vae, np.zeros([4, 8, 8, 1], np.float32), seed=0).objective.shape
-    TensorShape([4])
+    >>> tfvae.recipes.objective_of(tfvae.Recipe(objective="iwae", num_samples=5)).num_samples
+    5
     """
     given = {"num_data": num_images, "num_samples": recipe.num_samples, "seed": recipe.seed}
     return _piece("objective", recipe).build(recipe, **given)
 
 
 def start_at_mean(vae: VAE, data) -> None:
-    """Sets the bias of the decoder's last layer to that of the best model that ignores z: the training images' mean.
+    """Sets the decoder's last bias to that of the best model that ignores z: the training images' mean.
 
     For probabilities it is the logit of the mean, clipped to [0.001, 0.999], as in the code of Burda et al.
-    (2015, arXiv 1509.00519). A convolution has one bias per channel: the channel's mean.
+    (2015, arXiv 1509.00519). A convolution has one bias per channel: the channel's mean. The vae is one of `build`, of
+    a likelihood that has such a bias.
 
     >>> digits = tfvae.data.load("digits")
-    >>> vae = tfvae.build(tfvae.Recipe(likelihood="normal").complete(digits))
+    >>> vae = tfvae.build(tfvae.Recipe().complete(digits))
     >>> tfvae.recipes.start_at_mean(vae, digits)
-    >>> np.allclose(tf.reshape(vae.decoder.params.bias, [8, 8, 1]), np.clip(digits.mean_image(), 0.001, 0.999))
-    True
-
-    Args:
-        vae: made by `build`, of a likelihood that has such a bias.
-        data: an `ImageData` or a `FactorData`.
     """
     bias = vae.decoder.params.bias
     mean = np.clip(data.mean_image().reshape(-1, bias.shape[0]).mean(axis=0), 0.001, 0.999)

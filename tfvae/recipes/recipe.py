@@ -1,7 +1,7 @@
 """A recipe names the pieces of a model and how it is trained."""
 
-import contextlib
 import math
+import types
 from typing import Any
 
 import tf_keras as tfk
@@ -11,77 +11,47 @@ from tfvae.support import checks, pieces
 from tfvae.support.fields import FILLED_IN, options
 from tfvae.support.pieces import Option
 
-LATENT = ("posterior", "prior")
 
-
-class Recipe:
+class Recipe(types.SimpleNamespace):
     """Everything that makes a training run, as plain values: the same recipe gives the same weights.
 
-    Its fields are those of `tfvae.support.fields` and the options of every declared piece; `python -m tfvae train
-    --help` and docs/pieces.md list them with what they mean. A recipe cannot be changed: `replace` makes another.
+    `python -m tfvae train --help` and docs/pieces.md list its fields; ValueError names the field, the rule and the
+    value. A recipe cannot be changed: `replace` makes another.
 
     >>> recipe = tfvae.Recipe(data="digits", objective="beta_elbo", beta=4.0)
     >>> recipe.latent_size, recipe.replace(latent_size=2).latent_size
     (8, 2)
     >>> recipe.complete(recipe.load_data()).likelihood
     'binomial'
-
-    Raises:
-        ValueError: names the field, the rule and the value.
     """
-
-    _values: dict[str, Any]
 
     def __init__(self, **fields):
         known = options()
         for name in fields:
             checks.check_name("recipe field", name, list(known))
-        values = {name: typed(name, one, fields.get(name, one.default)) for name, one in known.items()}
-        object.__setattr__(self, "_values", values)
+        super().__init__(**{name: typed(name, one, fields.get(name, one.default)) for name, one in known.items()})
         _check(self, known)
         if self.latent_sizes is not None:
-            values["latent_size"] = sum(self.latent_sizes)
+            vars(self)["latent_size"] = sum(self.latent_sizes)
 
-    def __getattr__(self, name):
-        with contextlib.suppress(KeyError):
-            return object.__getattribute__(self, "_values")[name]
-        raise AttributeError(f"'Recipe' object has no attribute {name!r}")
-
-    def __setattr__(self, name, value):
+    def __setattr__(self, name, value=None):
         raise AttributeError(f"a recipe cannot be changed: recipe.replace({name}=...) makes another")
 
-    def __contains__(self, name):
-        return name in self._values
-
-    def __eq__(self, other):
-        return isinstance(other, Recipe) and self._values == other._values
+    __delattr__ = __setattr__
 
     def __hash__(self):
-        return hash(tuple(self._values.items()))
-
-    def __repr__(self):
-        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
-
-    def __dir__(self):
-        return [*super().__dir__(), *self._values]
-
-    def __reduce__(self):
-        return Recipe.from_dict, (self.to_dict(),)
+        return hash(tuple(vars(self).items()))
 
     def replace(self, **fields) -> "Recipe":
         """This recipe with other values of some fields."""
-        return Recipe(**{**self._values, **fields})
+        return Recipe(**{**vars(self), **fields})
 
     __replace__ = replace
 
     def complete(self, data) -> "Recipe":
         """This recipe with what only the data know: event shape, likelihood, total count, number of classes.
 
-        Args:
-            data: an `ImageData`, a `FactorData` or a `Stream`.
-
-        Raises:
-            ValueError: a likelihood, scale or batch size that does not fit; a conditional model without labels.
+        ValueError for a likelihood, scale or batch size that does not fit; for a conditional model without labels.
         """
         likelihood = self.likelihood or {None: "normal", 1: "bernoulli"}.get(data.num_levels, "binomial")
         _check_fits(self, likelihood, data)
@@ -100,7 +70,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in self._values.items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, values) -> "Recipe":
@@ -116,20 +86,39 @@ def is_counted(likelihood: str) -> bool:
 
 
 def typed(name: str, one: Option, value: Any) -> Any:
-    """The value in its option's type: an integer becomes a float, a list a tuple; all else is refused."""
+    """The value in its option's type: an integer as a float, a list as a tuple; ValueError if it breaks the option."""
     if value is None and (one.optional or name in FILLED_IN):
         return None
     if one.of is tuple:
-        if isinstance(value, list | tuple) and all(type(v) is int for v in value):
-            return tuple(value)
-        raise checks.InputTypeError(f"{name} must be a list of integers, got {value!r}")
+        if not isinstance(value, list | tuple) or any(type(v) is not int for v in value):
+            raise checks.InputTypeError(f"{name} must be a list of integers, got {value!r}")
+        value = tuple(value)
     if one.of is float and type(value) is int:
         value = float(value)
     if type(value) is not one.of:
         raise checks.InputTypeError(f"{name} must be of type {one.of.__name__}, got {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
+    _check_rules(name, value, one)
     return value
+
+
+def _check_rules(name, value, one):
+    if one.one_of is not None:
+        if value not in one.one_of:
+            raise ValueError(f"{name} must be {' or '.join(map(str, one.one_of))}, got {value!r}")
+    elif one.below is not None:
+        if not one.least <= value < one.below:
+            raise ValueError(f"{name} must be in [{one.least}, 2^{int(math.log2(one.below))}), got {value}")
+    elif one.of is tuple:
+        if one.least is not None and any(size < one.least for size in value):
+            raise ValueError(f"{name} must hold sizes of at least {one.least}, got {value}")
+        if one.some and not value:
+            raise ValueError(f"{name} must hold at least one size, got ()")
+    elif one.least is not None and not value >= one.least:
+        raise ValueError(f"{name} must be at least {one.least}, got {value}")
+    elif one.above is not None and not value > one.above:
+        raise ValueError(f"{name} must be above {one.above}, got {value}")
 
 
 def _check(recipe, known):
@@ -137,8 +126,6 @@ def _check(recipe, known):
     for kind in pieces.KINDS[1:]:  # the name of the data is checked when they are loaded
         names = list(pieces.of_kind(kind))
         checks.check_name(kind, getattr(recipe, kind), [None, *names] if known[kind].optional else names)
-    for name, one in known.items():
-        _check_value(name, getattr(recipe, name), one)
     _check_pieces(recipe, known)
     if recipe.mean_bias and recipe.likelihood is not None:
         found = pieces.of_kind("likelihood")
@@ -154,56 +141,31 @@ def _check(recipe, known):
         raise ValueError(f"averaged_epochs must be at most epochs, {recipe.epochs}, got {recipe.averaged_epochs}")
 
 
-def _check_value(name, value, one):
-    """Raises ValueError unless one value obeys its option."""
-    if value is None:
-        return
-    if one.one_of is not None:
-        if all(isinstance(known, str | None) for known in one.one_of):
-            checks.check_name(name, value, one.one_of)
-        elif value not in one.one_of:
-            raise ValueError(f"{name} must be {' or '.join(map(str, one.one_of))}, got {value}")
-    elif one.below is not None:
-        if not one.least <= value < one.below:
-            raise ValueError(f"{name} must be in [{one.least}, 2^{int(math.log2(one.below))}), got {value}")
-    elif one.of is tuple:
-        if one.least is not None and any(size < one.least for size in value):
-            raise ValueError(f"{name} must hold sizes of at least {one.least}, got {value}")
-        if one.some and not value:
-            raise ValueError(f"{name} must hold at least one size, got ()")
-    elif one.least is not None and not value >= one.least:
-        raise ValueError(f"{name} must be at least {one.least}, got {value}")
-    elif one.above is not None and not value > one.above:
-        raise ValueError(f"{name} must be above {one.above}, got {value}")
-
-
 def _check_pieces(recipe, known):
     """What pieces ask of other fields."""
-    posteriors, priors = (
-        [name for name, one in pieces.of_kind(kind).items() if "hierarchical" in one.traits] for kind in LATENT
-    )
-    posterior, prior, sizes = recipe.posterior in posteriors, recipe.prior in priors, recipe.latent_sizes
+    chosen = {kind: pieces.of_kind(kind)[getattr(recipe, kind)] for kind in ("posterior", "prior", "objective")}
+    posterior, prior = ("hierarchical" in chosen[kind].traits for kind in ("posterior", "prior"))
+    sizes = recipe.latent_sizes
     if posterior and not prior:
         raise ValueError(f"prior must be hierarchical with posterior {recipe.posterior}, got {recipe.prior}")
     if prior and not posterior:
-        rule = f"posterior must be {' or '.join(posteriors)} with prior hierarchical"
-        raise ValueError(f"{rule}, got {recipe.posterior}")
+        can = " or ".join(name for name, one in pieces.of_kind("posterior").items() if "hierarchical" in one.traits)
+        raise ValueError(f"posterior must be {can} with prior hierarchical, got {recipe.posterior}")
     if not posterior and sizes is not None:
         raise ValueError(f"latent_sizes must be None with posterior {recipe.posterior}, got {sizes}")
     if posterior and (sizes is None or len(sizes) < 2 or min(sizes) < 1):
         raise ValueError(f"latent_sizes must hold at least two sizes of at least 1, got {sizes}")
-    for kind in (*LATENT, "objective"):
-        one = pieces.of_kind(kind)[getattr(recipe, kind)]
+    for one in chosen.values():
         for field, least in one.least.items():
             if getattr(recipe, field) < least:
                 raise ValueError(f"{field} must be at least {least} for {one.name}, got {getattr(recipe, field)}")
-    if recipe.jit and recipe.warmup_steps and "growing" in pieces.of_kind("objective")[recipe.objective].traits:
+    if recipe.jit and recipe.warmup_steps and "growing" in chosen["objective"].traits:
         raise ValueError(f"jit must not be true while samples grow, warmup_steps = {recipe.warmup_steps}, got true")
     for field in pieces.fields_of("objective"):
-        value, names = getattr(recipe, field), [one.name for one in pieces.users(field)["objective"]]
-        if recipe.objective not in names and value != known[field].default:
-            rule = f"{field} must be {known[field].default} unless objective is {' or '.join(names)}"
-            raise ValueError(f"{rule}, got {value}")
+        value, default = getattr(recipe, field), known[field].default
+        users = [one.name for one in pieces.users(field)["objective"]]
+        if recipe.objective not in users and value != default:
+            raise ValueError(f"{field} must be {default} unless objective is {' or '.join(users)}, got {value}")
 
 
 def _check_fits(recipe, likelihood, data):
@@ -216,9 +178,8 @@ def _check_fits(recipe, likelihood, data):
     if is_counted(likelihood) and data.num_levels is None:
         raise ValueError(f"likelihood must fit continuous grey levels, got {likelihood} for {data.name}")
     for field, one in pieces.fields_of("likelihood").items():
-        users = [piece.name for piece in pieces.users(field)["likelihood"]]
-        if one.optional and getattr(recipe, field) is not None and likelihood not in users:
-            value = getattr(recipe, field)
+        value, users = getattr(recipe, field), [piece.name for piece in pieces.users(field)["likelihood"]]
+        if one.optional and value is not None and likelihood not in users:
             raise ValueError(f"{field} must be None unless likelihood is {' or '.join(users)}, got {value}")
     size = data.train_size
     if size is not None and recipe.batch_size > size:

@@ -14,14 +14,9 @@ from tfvae.support.weights import model_variables
 
 
 class Checkpoint(tfk.callbacks.Callback):
-    """Keeps weights, optimizer and history as of the last finished epoch, in one file that is replaced in one step.
+    """Keeps weights, optimizer, averages and history as of the last finished epoch, in a file replaced in one step.
 
-    Args:
-        averages: the `AveragedWeights` callbacks of the training, whose state is kept too.
-        reads: restores the state in the file, if it exists.
-
-    Raises:
-        ValueError: the file is corrupt, or does not fit the model.
+    With `reads` it restores the state in the file, if it exists; ValueError if that is corrupt or does not fit.
     """
 
     def __init__(self, path: pathlib.Path, vae, averages: Sequence, reads: bool):
@@ -30,25 +25,14 @@ class Checkpoint(tfk.callbacks.Callback):
         self.variables = [*model_variables(vae), *vae.optimizer.variables, *getattr(vae.objective, "state", ())]
         self.variables += [variable for average in averages for variable in average.variables]
         self.history: dict[str, list[float]] = {}
-        if reads:
-            self._restore()
-
-    def _restore(self):
-        for unfinished in self.path.parent.glob(f".{self.path.name}.*"):  # left by a process killed while writing
-            unfinished.unlink()
-        if not self.path.exists():
+        if not reads:
             return
-        state = files.read_arrays(self.path)
-        try:
+        for unfinished in path.parent.glob(f".{path.name}.*"):  # left by a process killed while writing
+            unfinished.unlink()
+        if path.exists():
+            state = files.read_arrays(path)
             self.history = json.loads(bytes(state.pop("history")))
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{self.path} must hold a training history, but is corrupt: {error}") from None
-        assign(self.variables, state, self.path)
-
-    @property
-    def num_epochs(self) -> int:
-        """Finished epochs."""
-        return len(self.history.get("loss", ()))
+            assign(self.variables, state, path)
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in logs.items():
@@ -66,11 +50,11 @@ def to_arrays(variables: Sequence[tf.Variable]) -> dict[str, np.ndarray]:
 
 def assign(variables: Sequence[tf.Variable], arrays: dict[str, np.ndarray], path: pathlib.Path):
     """Sets the variables to the arrays of `to_arrays`; raises ValueError, naming the file, if they do not fit."""
-    expected = to_arrays(variables)
-    for (name, old), (found, new) in zip(expected.items(), sorted(arrays.items()), strict=False):
-        if name != found or old.shape != new.shape or old.dtype != new.dtype:
+    expected, values = to_arrays(variables), sorted(arrays.items())
+    for (name, old), (found, new) in zip(expected.items(), values, strict=False):
+        if (name, old.shape, old.dtype) != (found, new.shape, new.dtype):
             raise ValueError(f"{path} must fit the recipe: {name} {list(old.shape)}, got {found} {list(new.shape)}")
     if len(expected) != len(arrays):
         raise ValueError(f"{path} must hold {len(expected)} arrays, as the recipe says, got {len(arrays)}")
-    for variable, (_, value) in zip(variables, sorted(arrays.items()), strict=True):
+    for variable, (_, value) in zip(variables, values, strict=True):
         variable.assign(value)

@@ -1,11 +1,9 @@
-"""Training runs on disk: start, resume after any interruption, save, load.
+"""Runs on disk: start, resume, save, load. Every file appears whole or not at all; loading one cannot execute code.
 
 A run's directory holds `recipe.json`; during training `checkpoint.npz`, the state after the last finished epoch; and at
-the end `weights.npz`, `history.json`, `evaluation_card.json` and pictures. Every file appears whole or not at all, and
-loading one cannot execute code.
+the end `weights.npz`, `history.json`, `evaluation_card.json` and pictures.
 
-Of several machines that train together, the chief alone reads and writes the directory, and broadcasts the state to the
-other workers. All return together.
+Of several machines the chief alone reads and writes the directory; it broadcasts the state, and all return together.
 """
 
 import pathlib
@@ -35,9 +33,7 @@ def save(vae, directory):
     >>> tfvae.load("model").latent_size
     8
 
-    Raises:
-        ValueError: a model without a recipe.
-        OSError: the directory exists and is not empty, or cannot be written.
+    ValueError for a model without a recipe; OSError if the directory is not empty, or cannot be written.
     """
     if vae.recipe is None:
         raise ValueError(
@@ -55,9 +51,7 @@ def load(directory):
     Traceback (most recent call last):
     FileNotFoundError: run must be a directory ..., which does not exist: tfvae.data.load('digits') loads the data
 
-    Raises:
-        OSError: the directory, or a file in it, is missing.
-        ValueError: a file is corrupt, or does not fit the recipe.
+    OSError if the directory or a file in it is missing; ValueError if a file is corrupt, or does not fit the recipe.
     """
     directory = _existing(directory)
     recipe, arrays = read_recipe(directory / RECIPE), files.read_arrays(directory / WEIGHTS)
@@ -81,25 +75,27 @@ def read_recipe(path) -> recipes.Recipe:
 
 
 def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = False, **options):
-    """Trains a recipe into a new directory. Other arguments, result and errors are those of `resume`.
+    """Trains a recipe into a new directory; with `go_on`, resumes a run of this recipe there. The rest as `resume`.
 
     >>> tfvae.runs.start(tfvae.Recipe(batch_size=2000), "run")
     Traceback (most recent call last):
     ValueError: batch_size must be at most the number of training images, 1293, got 2000
 
-    Args:
-        go_on: if the directory holds a run of this recipe, resumes it.
-
-    Raises:
-        OSError: the directory exists and is not empty, or cannot be written; or the data cannot be loaded.
-        ValueError: the recipe does not fit its data, or is not that of the run to resume.
+    OSError if the directory is not empty or cannot be written, or the data cannot be loaded; ValueError if the recipe
+    does not fit its data, or is not that of the run to resume.
     """
     directory = pathlib.Path(directory)
     data = recipe.load_data()
     recipe = recipe.complete(data)
     strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
     if strategies.is_chief(strategy):
-        _claim(directory, recipe, go_on)
+        if go_on and (directory / RECIPE).exists():
+            if (found := read_recipe(directory / RECIPE)) != recipe:
+                raise ValueError(f"recipe must be that of the run in {directory}, {found}, got {recipe}")
+        else:
+            files.check_new(directory)
+            with files.staged_directory(directory) as staged:
+                files.write_json(staged / RECIPE, recipe.to_dict())
     return _run(recipe, data, directory, strategy, **options)
 
 
@@ -110,15 +106,14 @@ def resume(directory, *, strategy=None, **options):
     Traceback (most recent call last):
     FileNotFoundError: run must be a directory of a training run, got run, which does not exist
 
+    It gives the trained `VAE`, its `ImageData` and the evaluation card; None on workers other than the chief.
+
     Args:
         strategy: of `tf.distribute`, or None for one device. Each of several machines calls this; without a shared
             file system, each needs a copy of the recipe.
         num_samples: of the evaluation card.
         verbose: shows progress on stderr.
         callbacks: Keras callbacks.
-
-    Returns:
-        The trained `VAE`, its `ImageData` and the evaluation card; None on workers other than the chief.
 
     Raises:
         OSError, ValueError: a file is missing or corrupt.
@@ -140,16 +135,6 @@ def _existing(directory):
     return directory
 
 
-def _claim(directory, recipe, go_on):
-    """Writes the recipe to a new directory, or checks that the run there has the same one."""
-    if not (go_on and (directory / RECIPE).exists()):
-        files.check_new(directory)
-        with files.staged_directory(directory) as staged:
-            files.write_json(staged / RECIPE, recipe.to_dict())
-    elif (found := read_recipe(directory / RECIPE)) != recipe:
-        raise ValueError(f"recipe must be that of the run in {directory}, {found}, got {recipe}")
-
-
 def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, callbacks: Sequence = ()):
     chief, result = strategies.is_chief(strategy), None
     is_trained = tf.Variable(int(chief and (directory / WEIGHTS).exists()))
@@ -160,7 +145,10 @@ def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, c
         elif chief:
             vae = load(directory)
         if chief:
-            result = vae, data, _evaluated(vae, data, directory, num_samples, verbose)
+            if not (directory / CARD).exists():
+                card = diagnostics.evaluation_card(vae, data, num_samples, progress=verbose)
+                files.write_json(directory / CARD, card)
+            result = vae, data, files.read_json(directory / CARD)
             (directory / CHECKPOINT).unlink(missing_ok=True)
         strategies.wait(strategy)
     return result
@@ -178,7 +166,7 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     first_averaged = recipe.epochs - recipe.averaged_epochs
     averages = [AveragedWeights(vae.trainable_variables, first_averaged)] if recipe.averaged_epochs else []
     checkpoint = Checkpoint(directory / CHECKPOINT, vae, averages, chief)
-    first_epoch = tf.Variable(checkpoint.num_epochs)
+    first_epoch = tf.Variable(len(checkpoint.history.get("loss", ())))
     strategies.share(strategy, [first_epoch, *checkpoint.variables])
     first_epoch = int(first_epoch)
     for_chief = [checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else []
@@ -202,12 +190,6 @@ def _train(recipe, data, directory, strategy, verbose, callbacks):
     _draw(vae, data, checkpoint.history, directory)
     files.write_arrays(directory / WEIGHTS, arrays)  # last, as this file marks the training as finished
     return vae
-
-
-def _evaluated(vae, data, directory, num_samples, verbose):
-    if not (directory / CARD).exists():
-        files.write_json(directory / CARD, diagnostics.evaluation_card(vae, data, num_samples, progress=verbose))
-    return files.read_json(directory / CARD)
 
 
 def _draw(vae, data, history, directory):
@@ -237,10 +219,9 @@ class _Progress(tfk.callbacks.Callback):
 
     def __init__(self, epochs, first, verbose):
         super().__init__()
-        in_terminal = sys.stderr.isatty()
-        self.epochs, self.lines = epochs, verbose and not in_terminal
-        hidden = not (verbose and in_terminal)
+        hidden = None if verbose else True  # None: outside of a terminal
         self.bar = tqdm(total=epochs, initial=first, unit="epoch", desc="training", disable=hidden)
+        self.epochs, self.lines = epochs, verbose and self.bar.disable
 
     def on_epoch_end(self, epoch, logs=None):
         shown = {k: f"{logs[k]:.2f}" for k in ("elbo", "val_elbo") if k in logs}

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import __version__, diagnostics
-from tfvae.serving.signatures import TakesBytes, inputs_of
+from tfvae.serving.signatures import inputs_of
 from tfvae.support import files
 from tfvae.support.weights import model_variables
 
@@ -26,15 +26,8 @@ _SOURCES = {
 
 
 def write(directory: pathlib.Path, vae, functions: dict, num_samples: int, evaluation, served, licence):
-    """Writes the card.
-
-    Args:
-        functions: {name: concrete function}, of `signatures.signatures`.
-        served: the export's own means over the test set, or None.
-        num_samples, evaluation, licence: those of `export`.
-    """
+    """Writes the card of `export`; `served` are the export's own means over the test set, or None."""
     recipe = None if vae.recipe is None else vae.recipe.to_dict()
-    to_support = vae.decoder.to_support_rule if isinstance(vae.decoder, TakesBytes) else "as they are"
     card = {
         "model": f"{'conditional ' if vae.num_classes else ''}variational autoencoder",
         "event_shape": list(vae.event_shape),
@@ -44,7 +37,7 @@ def write(directory: pathlib.Path, vae, functions: dict, num_samples: int, evalu
         "image": " and ".join(vae.inputs_accepted.rules(support=False)),
         "image_of_elbo_and_log_evidence": getattr(vae.decoder, "support", "as the decoder's distribution has it"),
         "label": " and ".join(vae.label_rules) if vae.num_classes else None,
-        "bytes": f"divided by 255, then {to_support}",
+        "bytes": f"divided by 255, then {getattr(vae.decoder, 'to_support_rule', 'as they are')}",
         "num_samples": num_samples,
         "signatures": {name: _described(function) for name, function in functions.items()},
         "evaluation": evaluation,
@@ -69,13 +62,13 @@ def _spec(tensor):
 
 def _page(card):
     served, evaluation = card["served"], card["evaluation"]
+    size = " x ".join(str(size) for size in card["event_shape"])
     rows = [
         f"| `{name}` | {_tensors(s['inputs'])} | {_tensors(s['outputs'])} | " + s["about"].replace("|", "\\|") + " |"
         for name, s in card["signatures"].items()
     ]
     parts = [
-        f"# {card['model'].capitalize()}, {card['latent_size']} latents, images of "
-        + " x ".join(str(size) for size in card["event_shape"]),
+        f"# {card['model'].capitalize()}, {card['latent_size']} latents, images of {size}",
         f"Trained on {card['data'] or 'data that no recipe names'}. {card['num_parameters']:,} parameters. "
         f"Licence: {card['licence']}.",
         "## Signatures",

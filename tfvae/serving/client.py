@@ -10,14 +10,14 @@ from tfvae.serving.transports import Grpc, Rest
 
 
 class Spec(NamedTuple):
-    """A tensor of a signature: NumPy's name of its dtype; its shape, in which None is a free axis."""
+    """A tensor of a signature."""
 
-    dtype: str
-    shape: list
+    dtype: str  # NumPy's name
+    shape: list  # None is a free axis
 
 
 class Client:
-    """A model on a TF Serving, and a context manager that closes the connection.
+    """A model on a TF Serving, and a context manager that closes the connection; ValueError for a bad argument.
 
     >>> client = tfvae.serving.Client("http://localhost:8501", "digits")  # or "grpc://localhost:8500"
     >>> client.predict("elbo", image=x, seed=np.arange(len(x)))["elbo"]  # doctest: +SKIP
@@ -31,9 +31,6 @@ class Client:
         timeout: seconds for each request.
         retries: of a request, 0 to 4.
         max_batch_size: a request of more rows is sent in several; None: in one.
-
-    Raises:
-        ValueError: an address of another kind, or a number out of its range.
     """
 
     def __init__(
@@ -65,24 +62,20 @@ class Client:
         return self._signatures
 
     def predict(self, signature: str = "serving_default", *, rows: bool = False, **inputs) -> dict[str, np.ndarray]:
-        """A signature's answer: {output: array}, the batch first.
+        """The answer of one of `signatures()`: {output: array}, the batch first.
 
         Args:
-            signature: one of `signatures()`.
             rows: over REST, sends rows (`instances`) instead of columns (`inputs`); the answer is the same.
-            **inputs: an array for each input of the signature; files as bytes.
+            **inputs: an array for each input of the signature; files as bytes. ValueError if they do not fit it.
 
         Raises:
-            ValueError: an unknown signature, unknown or missing inputs, another dtype, unequal batch sizes.
             ServingError: the server refused, or could not be reached.
         """
         arrays = self._checked(signature, inputs)
         size = len(next(iter(arrays.values())))
         step = self._max_batch_size or max(size, 1)
-        answers = [
-            self.send(signature, {name: array[i : i + step] for name, array in arrays.items()}, rows=rows)
-            for i in range(0, max(size, 1), step)
-        ]
+        parts = [{name: array[i : i + step] for name, array in arrays.items()} for i in range(0, max(size, 1), step)]
+        answers = [self.send(signature, part, rows=rows) for part in parts]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     def send(self, signature: str, inputs: dict[str, np.ndarray], *, rows: bool = False) -> dict[str, np.ndarray]:
@@ -127,7 +120,6 @@ def _specs(side):
     """{name: Spec} of a signature's inputs or outputs, sorted by name."""
     specs = {}
     for name, info in sorted(side.items()):
-        dtype = tf.as_dtype(info.dtype)
-        shape = [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]
-        specs[name] = Spec("object" if dtype == tf.string else dtype.name, shape)
+        dtype = np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype)
+        specs[name] = Spec(dtype.name, [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim])
     return specs

@@ -2,10 +2,12 @@
 
 import contextlib
 import pathlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_serving.apis import prediction_log_pb2
 
 from tfvae import diagnostics, objectives
 from tfvae.serving import card as model_card
@@ -14,38 +16,23 @@ from tfvae.serving.signatures import bytes_to_images, inputs_of, prior_draws, si
 from tfvae.support import checks, files
 from tfvae.support.weights import model_variables
 
-tfd = tfp.distributions
-
 WARMUP = "tf_serving_warmup_requests"
 
 
 def export(
     vae, directory, data=None, *, num_samples: int = 100, evaluation=None, licence=None, keep: int | None = None
 ) -> pathlib.Path:
-    """Writes the next version, `directory`/<integer>/, in one step: it appears whole or not at all.
+    """Writes the next version, `directory`/<integer>/, in one step, and gives its path.
 
-    Signatures have a free batch dimension B and named tensors. An answer depends on its row alone; but one bad row and
-    the whole batch is refused, with all requests that the server merged into it.
+    The version holds a card (model_card.json and .md), which lists the signatures and what they take, and warmup
+    requests. Signatures have a free batch dimension; an answer depends on its row alone, but one bad row and the whole
+    batch is refused, with all requests that the server merged into it. `serving_uint8` and `serving_bytes` need images
+    of three axes (files: 1, 3 or 4 channels); a `ConditionalVAE` takes `label` int64 [B] too.
 
-        serving_default   image [B, *event_shape]                    -> reconstruction [B, *event_shape], latent [B, D]
-        encode            image [B, *event_shape]                    -> loc, scale [B, D] (and scale_tril [B, D, D])
-        decode            latent [B, D]                              -> image [B, *event_shape]
-        generate          seed int64 [B]                             -> image [B, *event_shape], latent [B, D]
-        elbo              image [B, *event_shape], seed int64 [B]    -> elbo, log_likelihood, kl [B], nats per image
-        log_evidence      image [B, *event_shape], seed int64 [B]    -> log_evidence [B], nats per image
-        serving_uint8     image uint8 [B, *event_shape]              -> as serving_default
-        serving_bytes     image_bytes [B], PNG or JPEG files         -> as serving_default
-
-    A `ConditionalVAE` takes `label` int64 [B] too. The last two need images of three axes (files: 1, 3 or 4 channels).
-    An `image` must be finite, in [0, 1] if it has three axes, and for `elbo` and `log_evidence` in the likelihood's
-    support: the graph refuses anything else, and names the input. The version also holds a card (model_card.json and
-    .md) and warmup requests.
-
-    >>> model = tfvae.linear.LinearGaussian(np.eye(3, 2), np.zeros(3), 0.5)
-    >>> vae = tfvae.VAE(model.posterior, model.likelihood, model.prior)
-    >>> tfvae.serving.export(vae, "saved_models/linear")
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> tfvae.serving.export(vae, "saved_models/digits", num_samples=0)
     Traceback (most recent call last):
-    ValueError: vae must compute in float32 to be served, got float64
+    ValueError: num_samples must be an integer of at least 1, got 0
 
     Args:
         data: an `ImageData`; the card then states the export's own mean `elbo` and `log_evidence` of the first 10,000
@@ -53,9 +40,6 @@ def export(
         num_samples: S of `elbo` and `log_evidence`.
         evaluation, licence: `diagnostics.evaluation_card` of the model, and its licence, for the card.
         keep: removes older versions than this many.
-
-    Returns:
-        The path of the version that was written.
 
     Raises:
         ValueError: num_samples or keep below 1, a model that does not compute in float32.
@@ -74,15 +58,17 @@ def export(
         version = directory / str(max([0, *versions(directory)]) + 1)
         try:
             with files.staged_directory(version) as staged:
-                with _without_info():
+                with contextlib.ExitStack() as stack:  # no line of TensorFlow's that names the staged folder
+                    stack.callback(tf.get_logger().setLevel, tf.get_logger().level)
+                    tf.get_logger().setLevel("ERROR")
                     tf.saved_model.save(module, str(staged), signatures=functions)
-                _write_warmup(staged, functions)
+                _write_warmup(staged, functions, vae.event_shape)
                 served = None if data is None else _measured(staged, vae, data, num_samples)
                 model_card.write(staged, vae, functions, num_samples, evaluation, served, licence)
             break
         except FileExistsError:  # a concurrent export took the number
             continue
-    for old in versions(directory)[: -(keep or len(versions(directory)))]:
+    for old in versions(directory)[:-keep] if keep else ():
         files.remove_directory(directory / str(old))
     return version
 
@@ -99,7 +85,7 @@ def versions(directory) -> list[int]:
 def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
     """Loads an export and compares it with the model in Python on images x: {signature: largest difference}.
 
-    Row i has the seed i. Differences are relative where a number exceeds 1.
+    Row i has the seed i. Differences are relative where a number exceeds 1; ValueError for one above 1e-5.
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.serving.verify("saved_models/digits/1", vae, np.zeros([2, 8, 8, 1]))
@@ -110,9 +96,6 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
         vae: the model; a `ConditionalVAE` as its `given(labels)`.
         x: [B, *event_shape] in the likelihood's support, B at least 1.
         num_samples: S of the export; default: as its card states.
-
-    Raises:
-        ValueError: a difference above 1e-5, or bad x.
     """
     if num_samples is None:
         num_samples = files.read_json(pathlib.Path(path) / model_card.CARD)["num_samples"]
@@ -151,7 +134,7 @@ def expected_answers(vae, x, num_samples: int) -> dict[str, tuple[dict, dict]]:
         "elbo": ({"image": x, "seed": seed}, {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}),
         "log_evidence": ({"image": x, "seed": seed}, {"log_evidence": np.concatenate(bound)}),
     }
-    if isinstance(qz_x, tfd.MultivariateNormalTriL):
+    if isinstance(qz_x, tfp.distributions.MultivariateNormalTriL):
         answers["encode"][1]["scale_tril"] = qz_x.scale.to_dense()
     if len(vae.event_shape) == 3:
         image = np.round(x * 255).astype(np.uint8)
@@ -161,12 +144,9 @@ def expected_answers(vae, x, num_samples: int) -> dict[str, tuple[dict, dict]]:
         if vae.event_shape[-1] in (1, 3, 4):
             png = np.array([tf.io.encode_png(picture).numpy() for picture in image], object)
             answers["serving_bytes"] = ({"image_bytes": png}, outputs)
-    condition = {name: np.broadcast_to(value, len(x)) for name, value in vae.condition.items()}
-
-    def arrays(tensors):
-        return {name: np.asarray(value) for name, value in tensors.items()}
-
-    return {name: (arrays(inputs | condition), arrays(outputs)) for name, (inputs, outputs) in answers.items()}
+    for inputs, _ in answers.values():
+        inputs.update({name: np.broadcast_to(value, len(x)) for name, value in vae.condition.items()})
+    return tf.nest.map_structure(np.asarray, answers)
 
 
 def _measured(path, vae, data, num_samples):
@@ -183,37 +163,18 @@ def _measured(path, vae, data, num_samples):
     return measured
 
 
-def _write_warmup(staged, functions):
-    """A request of one row for each signature, which TF Serving replays before it serves."""
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    folder = staged / "assets.extra"
-    folder.mkdir()
-    with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
+def _write_warmup(staged, functions, event_shape):
+    """A request of zeros (in every support) for each signature, one row, which TF Serving replays before it serves."""
+    (staged / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(staged / "assets.extra" / WARMUP)) as writer:
         for name, function in functions.items():
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request
             request.model_spec.signature_name = name
             for spec in inputs_of(function):
-                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(_warmup_row(spec, functions)))
+                if spec.dtype == tf.string:
+                    zeros: Any = [tf.io.encode_png(np.zeros(event_shape, np.uint8)).numpy()]
+                else:
+                    zeros = np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
+                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(zeros))
             writer.write(log.SerializeToString())
-
-
-def _warmup_row(spec, functions):
-    """Zeros, which are in every support; in a PNG file where the signature takes files."""
-    if spec.dtype != tf.string:
-        return np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
-    image, *_ = inputs_of(functions["serving_uint8"])
-    return [tf.io.encode_png(np.zeros(image.shape[1:], np.uint8)).numpy()]
-
-
-@contextlib.contextmanager
-def _without_info():
-    """Silences TensorFlow's line about where it wrote assets: it names the staged folder, which is then renamed."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -4,7 +4,7 @@ Each is a plain TensorFlow graph: no XLA, no Python, no state. As a server check
 does so at run time, and names the input.
 """
 
-from typing import Protocol, runtime_checkable
+import functools
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -16,35 +16,18 @@ from tfvae.support import checks
 tfd = tfp.distributions
 
 
-@runtime_checkable
-class TakesBytes(Protocol):
-    """A decoder that takes images in [0, 1] to the nearest in its support, and says in words how."""
-
-    to_support_rule: str
-
-    def to_support(self, x: tf.Tensor) -> tf.Tensor: ...
-
-
 def signatures(vae, num_samples: int) -> dict:
-    """{name: concrete function} of a `VAE`; their docstrings are the contract.
-
-    Args:
-        num_samples: S, samples of q(z|x) for each row in `elbo` and `log_evidence`.
-
-    Raises:
-        ValueError: a model that does not compute in float32.
-    """
+    """{name: concrete function} of a float32 `VAE`, S = num_samples; their docstrings are the contract."""
     if vae.prior.dtype != tf.float32:
         raise ValueError(f"vae must compute in float32 to be served, got {vae.prior.dtype.name}")
     image = tf.TensorSpec([None, *vae.event_shape], tf.float32, name="image")
-    image_uint8 = tf.TensorSpec(image.shape, tf.uint8, name="image")
-    image_bytes = tf.TensorSpec([None], tf.string, name="image_bytes")
     latent = tf.TensorSpec([None, vae.latent_size], tf.float32, name="latent")
     seed = tf.TensorSpec([None], tf.int64, name="seed")
+    image_rules = vae.inputs_accepted.rules(support=False)
 
     def serving_default(vae, image):
         """Reconstructs images: the mean of p(x|z) at the mean of q(z|x), and that mean. Deterministic."""
-        z = vae.encode(_checked_image(vae, image)).mean()
+        z = vae.encode(_checked("image", image, vae.event_shape, image_rules)).mean()
         return {"reconstruction": vae.decode(z).mean(), "latent": z}
 
     def encode(vae, image):
@@ -52,7 +35,7 @@ def signatures(vae, num_samples: int) -> dict:
 
         A flow or a hierarchy has no closed form of them: they are estimated from 128 samples of fixed noise.
         """
-        qz_x = vae.encode(_checked_image(vae, image))
+        qz_x = vae.encode(_checked("image", image, vae.event_shape, image_rules))
         moments = {"loc": qz_x.mean(), "scale": qz_x.stddev()}
         if isinstance(qz_x, tfd.MultivariateNormalTriL):
             moments["scale_tril"] = qz_x.scale.to_dense()
@@ -70,22 +53,16 @@ def signatures(vae, num_samples: int) -> dict:
 
     def elbo(vae, image, seed):
         """The evidence lower bound and its two terms, nats per image, over S samples drawn with the row's seed."""
-        terms = _by_row(vae, image, seed, ("log_likelihood", "kl"), elbo_of_row)
+        objective = functools.partial(objectives.elbo, num_samples=num_samples)
+        terms = _by_row(vae, image, seed, objective, "log_likelihood", "kl")
         return {"elbo": terms["log_likelihood"] - terms["kl"], **terms}
-
-    def elbo_of_row(vae, x, seed):
-        terms = objectives.elbo(vae, x, seed=seed, num_samples=num_samples)
-        return {"log_likelihood": terms.log_likelihood[0], "kl": terms.kl[0]}
 
     def log_evidence(vae, image, seed):
         """The importance-weighted bound on log p(x) of S samples drawn with the row's seed, nats per image.
 
         For an image unlike the training data it says how badly q(z|x) fits, more than what log p(x) is.
         """
-        return _by_row(vae, image, seed, ("log_evidence",), log_evidence_of_row)
-
-    def log_evidence_of_row(vae, x, seed):
-        return {"log_evidence": objectives.iwae(num_samples)(vae, x, seed=seed).objective[0]}
+        return {"log_evidence": _by_row(vae, image, seed, objectives.iwae(num_samples), "objective")["objective"]}
 
     def serving_uint8(vae, image):
         """As serving_default, from bytes: divided by 255 and taken to the likelihood's support."""
@@ -95,21 +72,15 @@ def signatures(vae, num_samples: int) -> dict:
         """As serving_uint8, from PNG or JPEG files of the model's height and width, decoded in the graph."""
         return serving_default(vae, bytes_to_images(vae, _decoded(image_bytes, vae.event_shape)))
 
-    specs = [
-        (serving_default, [image]),
-        (encode, [image]),
-        (decode, [latent]),
-        (generate, [seed]),
-        (elbo, [image, seed]),
-        (log_evidence, [image, seed]),
-    ]
+    specs: dict = {serving_default: [image], encode: [image], decode: [latent], generate: [seed]}
+    specs |= {elbo: [image, seed], log_evidence: [image, seed]}
     if len(vae.event_shape) == 3:
-        specs.append((serving_uint8, [image_uint8]))
+        specs[serving_uint8] = [tf.TensorSpec(image.shape, tf.uint8, name="image")]
         if vae.event_shape[-1] in (1, 3, 4):
-            specs.append((serving_bytes, [image_bytes]))
+            specs[serving_bytes] = [tf.TensorSpec([None], tf.string, name="image_bytes")]
     label = [tf.TensorSpec([None], tf.int64, name="label")] if vae.num_classes else []
     served = {}
-    for function, inputs in specs:
+    for function, inputs in specs.items():
         of_rows = _of_rows(vae, function, inputs)
         served[function.__name__] = tf.function(of_rows, input_signature=[*inputs, *label]).get_concrete_function()
         served[function.__name__].__doc__ = function.__doc__
@@ -120,19 +91,19 @@ def _of_rows(vae, function, inputs):
     """`function(vae, *inputs)` as a function of the inputs, followed by labels for a conditional model."""
 
     def of_rows(*tensors):
-        tensors, labels = tensors[: len(inputs)], tensors[len(inputs) :]
-        if not labels:
+        if len(tensors) == len(inputs):
             return function(vae, *tensors)
-        label = _checked("label", labels[0], [], vae.label_rules)
-        sizes = tf.shape(tensors[0])[:1], tf.size(label)
+        *others, label = tensors
+        label = _checked("label", label, [], vae.label_rules)
+        sizes = tf.shape(others[0])[:1], tf.size(label)
         message = [f"{inputs[0].name} and label must have the same batch size, got", *sizes]
-        return function(vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label)), *tensors)
+        return function(vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label)), *others)
 
     return of_rows
 
 
 def inputs_of(function) -> tuple[tf.TensorSpec, ...]:
-    """The inputs of a concrete function, in order."""
+    """Of a concrete function, in order."""
     return function.structured_input_signature[0]
 
 
@@ -142,24 +113,20 @@ def prior_draws(vae, seeds) -> tf.Tensor:
     return tf.map_fn(lambda seed: vae.prior.sample(seed=stateless_seed(seed)), seeds, fn_output_signature=shape)
 
 
-def _by_row(vae, image, seed, names, of_row):
-    """`of_row(vae, x [1, ...], seed)`, row by row: the same bits in any batch, and bounded memory."""
-    image = _checked("image", image, vae.event_shape)
+def _by_row(vae, image, seed, objective, *names):
+    """Some of an objective's `Terms`, {name: [B]}, row by row: the same bits in any batch, and bounded memory."""
+    image = _checked("image", image, vae.event_shape, vae.inputs_accepted.rules(support=True))
     seed = _checked("seed", seed, [])
-    size = tf.shape(image)[0]
-    message = ["image and seed must have the same batch size, got", size, tf.shape(seed)[0]]
-    image = checks.after(tf.equal(size, tf.shape(seed)[0]), message, image)
-    image = checks.graph_content("image", image, vae.inputs_accepted.rules(support=True))
+    sizes = tf.shape(image)[0], tf.shape(seed)[0]
+    image = checks.after(tf.equal(*sizes), ["image and seed must have the same batch size, got", *sizes], image)
+
+    def of_row(row):
+        x, seed, i = row
+        terms = objective(vae.rows(i), x[tf.newaxis], seed=seed)
+        return {name: getattr(terms, name)[0] for name in names}
+
     signature = {name: tf.TensorSpec([], tf.float32) for name in names}
-    return tf.map_fn(
-        lambda row: of_row(vae.rows(row[2]), row[0][tf.newaxis], row[1]),
-        (image, seed, tf.range(size)),
-        fn_output_signature=signature,
-    )
-
-
-def _checked_image(vae, image):
-    return _checked("image", image, vae.event_shape, vae.inputs_accepted.rules(support=False))
+    return tf.map_fn(of_row, (image, seed, tf.range(sizes[0])), fn_output_signature=signature)
 
 
 def _checked(name, value, row_shape, rules=None):
@@ -178,8 +145,7 @@ def _checked(name, value, row_shape, rules=None):
 
 def bytes_to_images(vae, image) -> tf.Tensor:
     """Bytes divided by 255, then moved to the nearest value in the likelihood's support."""
-    x = tf.cast(image, tf.float32) / 255
-    return vae.decoder.to_support(x) if isinstance(vae.decoder, TakesBytes) else x
+    return getattr(vae.decoder, "to_support", tf.identity)(tf.cast(image, tf.float32) / 255)
 
 
 def _decoded(image_bytes, event_shape):

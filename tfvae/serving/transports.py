@@ -8,10 +8,20 @@ import base64
 import json
 import urllib.parse
 
+import grpc
 import numpy as np
+import requests
 import tensorflow as tf
+import urllib3
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
-_RETRIED = (429, 502, 503, 504)
 # gRPC's name of a REST status.
 _CODES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 _CODES |= {408: "DEADLINE_EXCEEDED", 412: "FAILED_PRECONDITION", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
@@ -34,18 +44,13 @@ class Rest:
     """TF Serving's REST interface: JSON over HTTP, through `requests`."""
 
     def __init__(self, address, model, version, timeout, retries):
-        import requests
-        import urllib3
-
-        self._errors = requests.exceptions
         path = f"{address}/v1/models/{urllib.parse.quote(model, safe='')}"
         self.url = path if version is None else f"{path}/versions/{version}"
         self.timeout = timeout
-        when: dict = {"read": False, "allowed_methods": None, "status_forcelist": _RETRIED}
+        when: dict = {"read": False, "allowed_methods": None, "status_forcelist": (429, 502, 503, 504)}
         policy = urllib3.Retry(retries, **when, backoff_factor=0.1, raise_on_status=False)
         self.session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(max_retries=policy)
-        self.session.mount(f"{urllib.parse.urlsplit(address).scheme}://", adapter)
+        self.session.mount(address, requests.adapters.HTTPAdapter(max_retries=policy))
         self.session.headers["Content-Type"] = "application/json"
 
     def close(self):
@@ -55,9 +60,6 @@ class Rest:
         return {int(s["version"]): s["state"] for s in self.call("GET", self.url)["model_version_status"]}
 
     def metadata(self):
-        from google.protobuf import json_format
-        from tensorflow_serving.apis import get_model_metadata_pb2
-
         signatures = self.call("GET", f"{self.url}/metadata")["metadata"]["signature_def"]
         return json_format.ParseDict(signatures, get_model_metadata_pb2.SignatureDefMap(), ignore_unknown_fields=True)
 
@@ -68,21 +70,22 @@ class Rest:
             asked = {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
         answer = self.call("POST", f"{self.url}:predict", json.dumps({"signature_name": signature, **asked}))
 
-        # Of a single output, TF Serving leaves out the name.
-        def column(name):
-            if rows:
-                return [row[name] if isinstance(row, dict) else row for row in answer["predictions"]]
-            return answer["outputs"][name] if isinstance(answer["outputs"], dict) else answer["outputs"]
+        def named(value, name):  # of a single output, TF Serving leaves out the name
+            return value[name] if isinstance(value, dict) else value
 
-        return {name: np.asarray(column(name), spec.dtype) for name, spec in outputs.items()}
+        if rows:
+            columns = {name: [named(row, name) for row in answer["predictions"]] for name in outputs}
+        else:
+            columns = {name: named(answer["outputs"], name) for name in outputs}
+        return {name: np.asarray(columns[name], spec.dtype) for name, spec in outputs.items()}
 
     def call(self, method: str, url: str, body: str | None = None):
         """The server's JSON answer as Python values; raises ServingError for a status other than 200."""
         try:
             response = self.session.request(method, url, data=body, timeout=self.timeout)
-        except self._errors.Timeout:
+        except requests.Timeout:
             raise ServingError("DEADLINE_EXCEEDED", f"no answer from {url} within {self.timeout} s") from None
-        except self._errors.RequestException as error:
+        except requests.RequestException as error:
             raise ServingError("UNAVAILABLE", f"{url} cannot be reached: {error}") from None
         code = _CODES.get(response.status_code, "UNKNOWN")
         try:
@@ -99,10 +102,6 @@ class Grpc:
     """TF Serving's gRPC interface, through `tensorflow-serving-api`."""
 
     def __init__(self, address, model, version, timeout, retries):
-        import grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-        self._error = grpc.RpcError
         self.model, self.version, self.timeout = model, version, timeout
         policy = {"maxAttempts": retries + 1, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2}
         policy["retryableStatusCodes"] = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
@@ -121,15 +120,11 @@ class Grpc:
         self.channel.close()
 
     def status(self):
-        from tensorflow_serving.apis import get_model_status_pb2
-
         answer = self.call(self.models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest())
         name_of = get_model_status_pb2.ModelVersionStatus.State.Name
         return {s.version: name_of(s.state) for s in answer.model_version_status}
 
     def metadata(self):
-        from tensorflow_serving.apis import get_model_metadata_pb2
-
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         answer = self.call(self.prediction.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -137,8 +132,6 @@ class Grpc:
         return signatures
 
     def predict(self, signature, inputs, outputs, rows):
-        from tensorflow_serving.apis import predict_pb2
-
         request = predict_pb2.PredictRequest()
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
@@ -153,7 +146,7 @@ class Grpc:
             request.model_spec.version.value = self.version
         try:
             return method(request, timeout=self.timeout)
-        except self._error as error:
+        except grpc.RpcError as error:
             raise ServingError(error.code().name, _plain(error.details())) from None
 
 

@@ -105,8 +105,10 @@ def typed(name: str, one: Option, value: Any) -> Any:
 
 def _check_rules(name, value, one):
     if one.one_of is not None:
-        if value not in one.one_of:
-            raise ValueError(f"{name} must be {' or '.join(map(str, one.one_of))}, got {value!r}")
+        if isinstance(value, str):
+            checks.check_name(name, value, one.one_of)  # suggests the nearest
+        elif value not in one.one_of:
+            raise ValueError(f"{name} must be {' or '.join(map(str, one.one_of))}, got {value}")
     elif one.below is not None:
         if not one.least <= value < one.below:
             raise ValueError(f"{name} must be in [{one.least}, 2^{int(math.log2(one.below))}), got {value}")

@@ -31,7 +31,10 @@ class Checkpoint(tfk.callbacks.Callback):
             unfinished.unlink()
         if path.exists():
             state = files.read_arrays(path)
-            self.history = json.loads(bytes(state.pop("history")))
+            try:
+                self.history = json.loads(bytes(state.pop("history")))
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"{path} must hold a training history, but is corrupt: {error}") from None
             assign(self.variables, state, path)
 
     def on_epoch_end(self, epoch, logs=None):

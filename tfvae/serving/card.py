@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import __version__, diagnostics
-from tfvae.serving.signatures import inputs_of
+from tfvae.serving.signatures import TakesBytes, inputs_of
 from tfvae.support import files
 from tfvae.support.weights import model_variables
 
@@ -28,6 +28,7 @@ _SOURCES = {
 def write(directory: pathlib.Path, vae, functions: dict, num_samples: int, evaluation, served, licence):
     """Writes the card of `export`; `served` are the export's own means over the test set, or None."""
     recipe = None if vae.recipe is None else vae.recipe.to_dict()
+    to_support = vae.decoder.to_support_rule if isinstance(vae.decoder, TakesBytes) else "as they are"
     card = {
         "model": f"{'conditional ' if vae.num_classes else ''}variational autoencoder",
         "event_shape": list(vae.event_shape),
@@ -37,7 +38,7 @@ def write(directory: pathlib.Path, vae, functions: dict, num_samples: int, evalu
         "image": " and ".join(vae.inputs_accepted.rules(support=False)),
         "image_of_elbo_and_log_evidence": getattr(vae.decoder, "support", "as the decoder's distribution has it"),
         "label": " and ".join(vae.label_rules) if vae.num_classes else None,
-        "bytes": f"divided by 255, then {getattr(vae.decoder, 'to_support_rule', 'as they are')}",
+        "bytes": f"divided by 255, then {to_support}",
         "num_samples": num_samples,
         "signatures": {name: _described(function) for name, function in functions.items()},
         "evaluation": evaluation,

@@ -24,10 +24,22 @@ def export(
 ) -> pathlib.Path:
     """Writes the next version, `directory`/<integer>/, in one step, and gives its path.
 
-    The version holds a card (model_card.json and .md), which lists the signatures and what they take, and warmup
-    requests. Signatures have a free batch dimension; an answer depends on its row alone, but one bad row and the whole
-    batch is refused, with all requests that the server merged into it. `serving_uint8` and `serving_bytes` need images
-    of three axes (files: 1, 3 or 4 channels); a `ConditionalVAE` takes `label` int64 [B] too.
+    Signatures have a free batch dimension B and named tensors. An answer depends on its row alone; but one bad row and
+    the whole batch is refused, with all requests that the server merged into it.
+
+        serving_default   image [B, *event_shape]                    -> reconstruction [B, *event_shape], latent [B, D]
+        encode            image [B, *event_shape]                    -> loc, scale [B, D] (and scale_tril [B, D, D])
+        decode            latent [B, D]                              -> image [B, *event_shape]
+        generate          seed int64 [B]                             -> image [B, *event_shape], latent [B, D]
+        elbo              image [B, *event_shape], seed int64 [B]    -> elbo, log_likelihood, kl [B], nats per image
+        log_evidence      image [B, *event_shape], seed int64 [B]    -> log_evidence [B], nats per image
+        serving_uint8     image uint8 [B, *event_shape]              -> as serving_default
+        serving_bytes     image_bytes [B], PNG or JPEG files         -> as serving_default
+
+    A `ConditionalVAE` takes `label` int64 [B] too. The last two need images of three axes (files: 1, 3 or 4 channels).
+    An `image` must be finite, in [0, 1] if it has three axes, and for `elbo` and `log_evidence` in the likelihood's
+    support: the graph refuses anything else, and names the input. The version also holds a card (model_card.json and
+    .md) and warmup requests.
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.serving.export(vae, "saved_models/digits", num_samples=0)

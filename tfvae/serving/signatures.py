@@ -5,6 +5,7 @@ does so at run time, and names the input.
 """
 
 import functools
+from typing import Protocol, runtime_checkable
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -14,6 +15,15 @@ from tfvae.seeds import stateless_seed
 from tfvae.support import checks
 
 tfd = tfp.distributions
+
+
+@runtime_checkable
+class TakesBytes(Protocol):
+    """A decoder that takes images in [0, 1] to the nearest in its support, and says in words how."""
+
+    to_support_rule: str
+
+    def to_support(self, x: tf.Tensor) -> tf.Tensor: ...
 
 
 def signatures(vae, num_samples: int) -> dict:
@@ -145,7 +155,8 @@ def _checked(name, value, row_shape, rules=None):
 
 def bytes_to_images(vae, image) -> tf.Tensor:
     """Bytes divided by 255, then moved to the nearest value in the likelihood's support."""
-    return getattr(vae.decoder, "to_support", tf.identity)(tf.cast(image, tf.float32) / 255)
+    x = tf.cast(image, tf.float32) / 255
+    return vae.decoder.to_support(x) if isinstance(vae.decoder, TakesBytes) else x
 
 
 def _decoded(image_bytes, event_shape):

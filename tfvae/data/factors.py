@@ -170,7 +170,7 @@ def from_factors(
     if len(repeated):
         raise ValueError(f"factors must have no row twice, got {rows[repeated[0]].tolist()}")
     max_level, num_levels = (max_level, max_level) if images.dtype == np.uint8 else (1, None)
-    source = Stored(images if images.ndim == 4 else images[..., np.newaxis], max_level)
+    source = Stored(images if images.ndim == 4 else images[..., np.newaxis])
     splits, places = _drawn_splits(name, source, validation_size, max_level, num_levels, seed)
     return FactorData(splits, source, numbers, sizes, names, places)
 

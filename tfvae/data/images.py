@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +57,9 @@ class ImageData:
 
     def mean_image(self) -> np.ndarray:
         """The mean grey levels of the training images: float64 [H, W, C]."""
-        return self._train_source.total() / self.num_images / self.max_level
+        blocks = tf.data.Dataset.range(self.num_images).batch(10_000)  # sprites do not fit into memory
+        sums: Any = (np.sum(self._train_source.gather(block), axis=0, dtype=np.float64) for block in blocks)
+        return sum(sums) / self.num_images / self.max_level
 
     def train(self, batch_size: int, *, first_epoch: int = 0, labels: bool = False):
         """`Batches` of [B, H, W, C], the last of an epoch smaller; each iteration is one epoch, in a new order.
@@ -87,18 +90,17 @@ class ImageData:
     @functools.cached_property
     def _train_source(self):
         images = self.images["train"]
-        return Stored(images, self.max_level) if isinstance(images, np.ndarray) else images
+        return Stored(images) if isinstance(images, np.ndarray) else images
 
     @functools.cached_property
     def _epochs(self):
         if self.binarize == "static":
-            return Epochs(Stored(self.x_train.astype(np.uint8), 1), max_level=1, stochastic=False, seed=self.seed)
-        stochastic = self.binarize is not None
-        return Epochs(self._train_source, max_level=self.max_level, stochastic=stochastic, seed=self.seed)
+            return Epochs(Stored(self.x_train.astype(np.uint8)), 1, False, self.seed)
+        return Epochs(self._train_source, self.max_level, self.binarize == "stochastic", self.seed)
 
     @functools.cached_property
     def _epochs_with_labels(self):
-        return self._epochs.with_labels(self._integer_labels("train"))
+        return dataclasses.replace(self._epochs, labels=tf.constant(self._integer_labels("train")))
 
     def _fixed(self, split, x, batch_size, labels):
         checks.batch_size(batch_size, len(x))

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.data.epochs import Part, Source, Stored, grey
-from tfvae.data.images import SPLITS, ImageData
-from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
+from tfvae.data.images import SPLITS, ImageData, held_out_size
+from tfvae.data.sprites import FACTOR_NAMES
 from tfvae.support import checks
 
 
@@ -171,8 +171,8 @@ def from_factors(
         raise ValueError(f"factors must have no row twice, got {rows[repeated[0]].tolist()}")
     max_level, num_levels = (max_level, max_level) if images.dtype == np.uint8 else (1, None)
     source = Stored(images if images.ndim == 4 else images[..., np.newaxis])
-    splits, places = _drawn_splits(name, source, validation_size, max_level, num_levels, seed)
-    return FactorData(splits, source, numbers, sizes, names, places)
+    options = {"validation_size": validation_size, "seed": seed}
+    return drawn(name, source, numbers, sizes, names, max_level, num_levels, **options)
 
 
 def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) -> FactorData:
@@ -201,24 +201,13 @@ def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) ->
     return found
 
 
-def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor_sizes=None) -> FactorData:
-    """The sprites: see `data.load`."""
-    if binarize is not None:
-        raise ValueError(f"binarize must be None for sprites, which are binary, got {binarize!r}")
-    source = Sprites(64 if image_size is None else image_size, FACTOR_SIZES if factor_sizes is None else factor_sizes)
-    splits, places = _drawn_splits("sprites", source, validation_size, 1, 1, seed)
-    shape = (FACTOR_NAMES.index("shape"),)
-    return FactorData(splits, source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES, places, shape)
-
-
-def _drawn_splits(name, source, validation_size, max_level, num_levels, seed):
-    """An `ImageData` whose sets are drawn at random, the same for every seed, and their indices: {split: [n]}."""
+def drawn(name, source, numbers, sizes, names, max_level, num_levels, *, validation_size, seed, categorical=()):
+    """`FactorData` whose sets are drawn at random, the same for every seed."""
     size_of_test = max(1, min(1000, len(source) // 10))
-    size = size_of_test if validation_size is None else validation_size
-    if not 0 <= size < len(source) - size_of_test:
-        raise ValueError(f"validation_size must be in [0, {len(source) - size_of_test - 1}], got {size}")
-    drawn = np.split(np.random.default_rng(0).permutation(len(source)), [size, size + size_of_test])
-    places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), drawn, strict=True)}
+    size = held_out_size(validation_size, size_of_test, len(source) - size_of_test)
+    parts = np.split(np.random.default_rng(0).permutation(len(source)), [size, size + size_of_test])
+    places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), parts, strict=True)}
     images = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
     images["train"], event_shape = Part(source, places["train"]), images["test"].shape[1:]
-    return ImageData(name, event_shape, num_levels, None, seed, images, dict.fromkeys(SPLITS), max_level), places
+    splits = ImageData(name, event_shape, num_levels, None, seed, images, dict.fromkeys(SPLITS), max_level)
+    return FactorData(splits, source, numbers, tuple(sizes), tuple(names), places, categorical)

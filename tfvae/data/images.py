@@ -13,6 +13,14 @@ from tfvae.support import checks
 SPLITS = ("train", "validation", "test")
 
 
+def held_out_size(given: int | None, default: int, num_images: int) -> int:
+    """The size of a validation set; ValueError unless it leaves some of the images."""
+    size = default if given is None else given
+    if not 0 <= size < num_images:
+        raise ValueError(f"validation_size must be in [0, {num_images - 1}], got {size}")
+    return size
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageData:
     """A training, a validation and a test set of images.

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.data.epochs import bounds
-from tfvae.data.images import SPLITS
+from tfvae.data.images import SPLITS, held_out_size
 from tfvae.data.sources import Files, from_file, from_raw, image_files, matched, of_image_files, of_tfrecords
 from tfvae.data.streams import Stream
 from tfvae.support import checks, files
@@ -122,9 +122,7 @@ def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=No
     sizes = {split: builder.info.splits[split].num_examples for split in SPLITS if split in builder.info.splits}
     spans = {split: (split, size) for split, size in sizes.items()}
     if validation_size is not None or "validation" not in sizes:
-        size = sizes["train"] // 10 if validation_size is None else validation_size
-        if not 0 <= size < sizes["train"]:
-            raise ValueError(f"validation_size must be in [0, {sizes['train'] - 1}], got {validation_size}")
+        size = held_out_size(validation_size, sizes["train"] // 10, sizes["train"])
         kept = sizes["train"] - size
         spans |= {"train": (f"train[:{kept}]", kept), "validation": (f"train[{kept}:]", size)}
     config = tfds.ReadConfig(try_autocache=False)  # caching would keep small data sets in memory

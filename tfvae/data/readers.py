@@ -29,7 +29,6 @@ def from_tfrecords(
     binarize: str | None = None,
     seed: int = 0,
     shuffle_buffer: int = 4096,
-    deterministic: bool = True,
     count: bool = False,
     name: str = "tfrecords",
 ) -> Stream:
@@ -48,7 +47,6 @@ def from_tfrecords(
         encoding: "raw" for H * W * C bytes, row by row; "image" for a PNG or JPEG file of exactly that size.
         binarize, seed: as for `load`; the static draw depends on the image's place.
         shuffle_buffer: records in the buffer from which the next is drawn, held in memory.
-        deterministic: False reads files in parallel and takes the first that is ready; for slow or remote disks.
         count: True reads all files once, to know `num_images` (and so the number of steps).
 
     Raises:
@@ -65,7 +63,7 @@ def from_tfrecords(
 
     paths = _paths(matched, "pattern", pattern, validation, test)
     sources = {split: of_tfrecords(found, decode, count) for split, found in paths.items()}
-    return Stream(name, shape, binarize, seed, shuffle_buffer, deterministic, sources)
+    return Stream(name, shape, binarize, seed, shuffle_buffer, sources)
 
 
 def from_image_folder(
@@ -76,7 +74,6 @@ def from_image_folder(
     test: Path | None = None,
     binarize: str | None = None,
     seed: int = 0,
-    deterministic: bool = True,
     name: str = "images",
 ) -> Stream:
     """A `Stream` of the PNG and JPEG files in a folder and the folders below it, resized as they are read.
@@ -94,7 +91,7 @@ def from_image_folder(
         folder: of the training set.
         event_shape: (H, W, C), C = 1 for grey, 3 for RGB, 4 for RGBA.
         validation, test: folders too, or None.
-        binarize, seed, deterministic: as for `from_tfrecords`.
+        binarize, seed: as for `from_tfrecords`.
 
     Raises:
         ValueError: a folder without such files, an invalid event_shape, an unknown binarization. A file that is no
@@ -103,7 +100,7 @@ def from_image_folder(
     shape = _checked(event_shape, binarize, encoded=True)
     paths = _paths(image_files, "folder", folder, validation, test)
     sources = {split: of_image_files(found, shape) for split, found in paths.items()}
-    return Stream(name, shape, binarize, seed, 1, deterministic, sources)
+    return Stream(name, shape, binarize, seed, 1, sources)
 
 
 def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=None) -> Stream:
@@ -132,7 +129,7 @@ def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=No
         return Files(1, lambda _: dataset.map(lambda example: example["image"]), tf.identity, (size,))
 
     sources = {split: source(*span) for split, span in spans.items() if span[1]}
-    return Stream(f"tfds:{name}", tuple(image.shape), binarize, seed, 4096, True, sources)
+    return Stream(f"tfds:{name}", tuple(image.shape), binarize, seed, 4096, sources)
 
 
 def to_tfrecords(

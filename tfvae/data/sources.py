@@ -11,8 +11,6 @@ import tensorflow as tf
 
 from tfvae.support import checks
 
-_CYCLE_LENGTH = 16  # files that are interleaved
-
 
 @dataclasses.dataclass(frozen=True)
 class Files:
@@ -31,16 +29,15 @@ class Files:
             return sum(self.counts[index::count])
         return sum(len(range(index, size, count)) for size in self.counts)
 
-    def items(self, seed: Any = None, index: int = 0, count: int = 1, deterministic: bool = True) -> tf.data.Dataset:
+    def items(self, seed: Any = None, index: int = 0, count: int = 1) -> tf.data.Dataset:
         """A Dataset of (file, index in the file, record): interleaved from shuffled files; without a seed, in order."""
         numbers = tf.range(self.num_files, dtype=tf.int64)
         if self.num_files >= count:
             numbers = numbers[index::count]
         if seed is not None:
             numbers = tf.random.experimental.stateless_shuffle(numbers, seed)
-        numbers = tf.data.Dataset.from_tensor_slices(numbers)
-        read = self.records
-        if read is None:
+        numbers, read = tf.data.Dataset.from_tensor_slices(numbers), self.records
+        if read is None:  # a Dataset for each image would take milliseconds
             return numbers.map(lambda file: (file, tf.constant(0, tf.int64), file))
 
         def items_of(file):
@@ -49,10 +46,8 @@ class Files:
                 records = records.shard(count, index)
             return records.map(lambda place, record: (file, place, record))
 
-        cycle_length = 1 if seed is None else min(_CYCLE_LENGTH, self.num_files)
-        if deterministic:  # one reader: parallel ones were slower on a local disk, and their buffers grew
-            return numbers.interleave(items_of, cycle_length)
-        return numbers.interleave(items_of, cycle_length, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+        # One reader: parallel ones were slower on a local disk, and their buffers grew.
+        return numbers.interleave(items_of, cycle_length=1 if seed is None else min(16, self.num_files))
 
 
 def of_tfrecords(paths: list[str], decode: Callable, count: bool) -> Files:

@@ -1,7 +1,6 @@
 """Images that need not fit into memory, as batches: shuffled through a buffer, sharded, binarized."""
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -37,7 +36,6 @@ class Stream:
         seed: of binarization and shuffling.
         num_images, train_size: of the training set; None if not counted.
         shuffle_buffer: images in the buffer from which the next is drawn.
-        deterministic: whether order and bits are functions of (seed, epoch); else the file that is ready first is read.
         sources: {split: files}.
     """
 
@@ -46,7 +44,6 @@ class Stream:
     binarize: str | None
     seed: int
     shuffle_buffer: int
-    deterministic: bool
     sources: dict[str, Files] = dataclasses.field(repr=False)
 
     num_levels = property(lambda self: 1 if self.binarize else 255)
@@ -78,7 +75,7 @@ class Stream:
             # The seed of this function's graph alone; without it, the order would depend on the caller's set_seed.
             tf.random.set_seed(1)
             seed = fold_in(self.seed, _ORDER, epoch)
-            items = source.items(seed, index, count, self.deterministic)
+            items = source.items(seed, index, count)
             drawn = tf.random.stateless_uniform([], seed, minval=None, maxval=None, dtype=tf.int64)
             items = items.shuffle(self.shuffle_buffer, seed=drawn, reshuffle_each_iteration=False)
             images = self._images("train", items, self.binarize == "static")
@@ -89,7 +86,7 @@ class Stream:
             return batches.enumerate().map(lambda step, x: draw(x, fold_in(seed, step, index)))
 
         def pipeline(epochs, **part):
-            return epochs.flat_map(functools.partial(batches_of, **part)).prefetch(2)
+            return epochs.flat_map(lambda epoch: batches_of(epoch, **part)).prefetch(2)
 
         def parts(first, context):
             if count > 1:
@@ -139,12 +136,10 @@ class Stream:
 
     def _images(self, split, items, binarized):
         """A Dataset of [H, W, C]; bits are a function of the seed, the split and the image's index in its files."""
-        source = self.sources[split]
         seed = fold_in(self.seed, _FIXED, SPLITS.index(split))
 
         def image(file, place, record):
-            x = tf.ensure_shape(tf.cast(source.decode(record), tf.float32) / 255, self.event_shape)
+            x = tf.ensure_shape(tf.cast(self.sources[split].decode(record), tf.float32) / 255, self.event_shape)
             return draw(x, fold_in(seed, file, place)) if binarized else x
 
-        deterministic = self.deterministic or split != "train"
-        return items.map(image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+        return items.map(image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -38,6 +38,8 @@ class Batches:
     in_memory: Any = None
     parts: Callable | None = None
 
+    element_spec = property(lambda self: self.dataset.element_spec)
+
     @functools.cached_property
     def dataset(self) -> tf.data.Dataset:
         """A `tf.data.Dataset` whose every iteration is the next epoch."""
@@ -52,10 +54,6 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.dataset)
-
-    @property
-    def element_spec(self) -> Any:
-        return self.dataset.element_spec
 
     def from_epoch(self, first: int) -> tf.data.Dataset:
         """An infinite Dataset of the epochs from `first` on."""

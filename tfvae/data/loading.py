@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from tfvae.data import downloads, readers
-from tfvae.data.factors import FactorData, drawn
+from tfvae.data.factors import FactorData
 from tfvae.data.images import ImageData, held_out_size
 from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
 from tfvae.data.streams import Stream
@@ -90,8 +90,8 @@ def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor
     if binarize is not None:
         raise ValueError(f"binarize must be None for sprites, which are binary, got {binarize!r}")
     source = Sprites(64 if image_size is None else image_size, FACTOR_SIZES if factor_sizes is None else factor_sizes)
-    options = {"validation_size": validation_size, "seed": seed, "categorical": (FACTOR_NAMES.index("shape"),)}
-    return drawn("sprites", source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES, 1, 1, **options)
+    grid = (source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES)
+    return FactorData("sprites", *grid, 1, validation_size, seed, categorical=(FACTOR_NAMES.index("shape"),))
 
 
 @piece("data")

@@ -50,8 +50,8 @@ class FactorData:
         places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), drawn, strict=True)}
         images = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
         images["train"], self.event_shape = Part(source, places["train"]), images["test"].shape[1:]
-        self._max_level, labels = num_levels or 1, dict.fromkeys(SPLITS)
-        splits = ImageData(name, self.event_shape, num_levels, None, seed, images, labels, self._max_level)
+        none, self._max_level = dict.fromkeys(SPLITS), num_levels or 1
+        splits = ImageData(name, self.event_shape, num_levels, None, seed, images, none, self._max_level)
         self.name, self.seed, self.num_levels, self.binarize = name, seed, num_levels, None
         self.train, self.validation, self.test = splits.train, splits.validation, splits.test
         self.mean_image, self.train_size = splits.mean_image, splits.train_size

@@ -1,5 +1,6 @@
 """Streams of TFRecords, image folders and tensorflow_datasets; and the writer of TFRecords."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -8,12 +9,10 @@ import tensorflow as tf
 
 from tfvae.data.epochs import bounds
 from tfvae.data.images import SPLITS, held_out_size
-from tfvae.data.sources import Files, from_file, from_raw, image_files, matched, of_image_files, of_tfrecords
-from tfvae.data.streams import Stream
+from tfvae.data.streams import Files, Stream
 from tfvae.support import checks, files
 from tfvae.support.fields import BINARIZATIONS
 
-ENCODINGS = ("raw", "image")
 Path = str | pathlib.Path
 Patterns = Path | Sequence[Path]
 
@@ -53,16 +52,28 @@ def from_tfrecords(
         ValueError: a pattern that matches no file, an unknown encoding or binarization, sizes below 1. A record that
             does not hold such an image: InvalidArgumentError while it is read, ValueError in `VAE.fit`.
     """
-    checks.check_name("encoding", encoding, ENCODINGS)
+    checks.check_name("encoding", encoding, ("raw", "image"))
     shape = _checked(event_shape, binarize, encoded=encoding == "image")
     checks.count("shuffle_buffer", shuffle_buffer)
 
     def decode(record):
-        example = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})
-        return (from_raw if encoding == "raw" else from_file)(feature, example[feature], shape)
+        value = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
+        if encoding == "image":
+            image = tf.io.decode_image(value, channels=shape[2], expand_animations=False)
+            got, rule = tf.shape(image), f"{feature} must have shape {shape}, got"
+            return checks.after(tf.reduce_all(got == shape), [rule, got], image)
+        size, got = math.prod(shape), tf.strings.length(value)
+        value = checks.after(got == size, [f"{feature} must be the {size} bytes of an image {shape}, got", got], value)
+        return tf.reshape(tf.io.decode_raw(value, tf.uint8), shape)
 
-    paths = _paths(matched, "pattern", pattern, validation, test)
-    sources = {split: of_tfrecords(found, decode, count) for split, found in paths.items()}
+    def length(path):
+        return tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
+
+    def files_at(paths):
+        counts = tuple(map(int, tf.data.Dataset.from_tensor_slices(paths).map(length))) if count else None
+        return Files(len(paths), lambda file: tf.data.TFRecordDataset(paths[file]), decode, counts)
+
+    sources = _sources(files_at, _matched, "pattern", pattern, validation, test)
     return Stream(name, shape, binarize, seed, shuffle_buffer, sources)
 
 
@@ -98,8 +109,16 @@ def from_image_folder(
             image: InvalidArgumentError while it is read.
     """
     shape = _checked(event_shape, binarize, encoded=True)
-    paths = _paths(image_files, "folder", folder, validation, test)
-    sources = {split: of_image_files(found, shape) for split, found in paths.items()}
+
+    def files_at(paths):
+        def decode(file):
+            image = tf.io.decode_image(tf.io.read_file(paths[file]), channels=shape[2], expand_animations=False)
+            resized = tf.image.resize(image, shape[:2], antialias=True)
+            return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+        return Files(len(paths), None, decode, (1,) * len(paths))
+
+    sources = _sources(files_at, _image_files, "folder", folder, validation, test)
     return Stream(name, shape, binarize, seed, 1, sources)
 
 
@@ -156,21 +175,40 @@ def to_tfrecords(
     if num_shards > len(images):
         raise ValueError(f"num_shards must be at most the number of images, {len(images)}, got {num_shards}")
     names = [f"images-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)]
-    ends = bounds(len(images), range(num_shards), num_shards)
+    shards = np.split(images, bounds(len(images), range(num_shards), num_shards)[1:-1])
     with files.staged_directory(pathlib.Path(directory)) as staged:
-        for name, first, end in zip(names, ends[:-1], ends[1:], strict=True):
+        for name, shard in zip(names, shards, strict=True):
             with tf.io.TFRecordWriter(str(staged / name)) as writer:
-                for image in images[first:end]:
+                for image in shard:
                     value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()]))
                     example = tf.train.Example(features=tf.train.Features(feature={feature: value}))
                     writer.write(example.SerializeToString())
     return [pathlib.Path(directory) / name for name in names]
 
 
-def _paths(find, argument, *given):
-    """{split: the paths that `find` gives}, of the splits that are given; `argument` names the training set's."""
+def _sources(files_at, find, argument, *given):
+    """{split: `Files`} of the paths that `find` gives, where one is given; `argument` names the training set's."""
     named = zip(SPLITS, (argument, *SPLITS[1:]), given, strict=True)
-    return {split: find(name, value) for split, name, value in named if value is not None}
+    found = {split: tf.constant(find(name, value)) for split, name, value in named if value is not None}
+    return {split: files_at(paths) for split, paths in found.items()}
+
+
+def _matched(argument, patterns):
+    found: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str | pathlib.Path) else patterns:
+        matches = [path for path in tf.io.gfile.glob(str(pattern)) if not tf.io.gfile.isdir(path)]
+        if not matches:
+            raise ValueError(f"{argument} must match at least one file, got {str(pattern)!r}")
+        found |= set(matches)
+    return sorted(found)
+
+
+def _image_files(argument, folder):
+    suffixes = (".png", ".jpg", ".jpeg")
+    paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in suffixes)
+    if not paths:
+        raise ValueError(f"{argument} must be a folder with PNG or JPEG files, got {str(folder)!r}")
+    return paths
 
 
 def _checked(event_shape, binarize, encoded):

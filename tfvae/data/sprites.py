@@ -95,7 +95,7 @@ def _drawings(size):
     for orientation, turn in enumerate(_TURNS):
         for y, x in np.ndindex(pitch, pitch):
             turned = np.conj(turn) * (places - x - 1j * (places - y)[:, np.newaxis])
-            for shape, inside in enumerate((_in_square, _in_ellipse, _in_heart)):
+            for shape, inside in enumerate(_SHAPES):
                 for scale, unit in enumerate(_UNITS):
                     samples = inside(turned.real / unit, turned.imag / unit)
                     shares = samples.reshape(width, _SAMPLES, width, _SAMPLES).mean(axis=(1, 3))
@@ -105,19 +105,15 @@ def _drawings(size):
     return np.pad(words, ((0, 0), (size // 2 - 1, size - width)))  # size // 2 - 1 pixels from first to last position
 
 
-# Shapes of area 1 about their centre of mass; u to the right, v upwards.
-
-
-def _in_square(u, v):
-    return np.maximum(np.abs(u), np.abs(v)) <= 0.5
-
-
-def _in_ellipse(u, v):
-    """Semi-axes sqrt(1.7 / pi) and sqrt(1 / (1.7 pi))."""
-    return u**2 / 1.7 + v**2 * 1.7 <= 1 / np.pi
-
-
 def _in_heart(u, v):
     """(u^2 + v^2 - 1)^3 <= u^2 v^3, whose area is 3.662 and whose centre of mass lies at v = 0.2935."""
     u, v = math.sqrt(3.662) * u, math.sqrt(3.662) * v + 0.2935
     return (u**2 + v**2 - 1) ** 3 <= u**2 * v**3
+
+
+# Square, ellipse and heart of area 1 about their centre of mass; u to the right, v upwards.
+_SHAPES = (
+    lambda u, v: np.maximum(np.abs(u), np.abs(v)) <= 0.5,
+    lambda u, v: u**2 / 1.7 + v**2 * 1.7 <= 1 / np.pi,  # semi-axes sqrt(1.7 / pi) and sqrt(1 / (1.7 pi))
+    _in_heart,
+)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,12 +11,49 @@ import tensorflow as tf
 from tfvae.data.batches import Batches
 from tfvae.data.epochs import bounds, draw, replicas_of
 from tfvae.data.images import SPLITS
-from tfvae.data.sources import Files
 from tfvae.seeds import fold_in
 from tfvae.support import checks
 
 # Folded into the seed first, so that order, training bits and fixed bits draw from different seeds.
 _ORDER, _FRESH, _FIXED = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """One split's files, numbered from 0."""
+
+    num_files: int
+    records: Callable | None  # a file's number -> a Dataset of what `decode` takes; None where a file is one image
+    decode: Callable  # a record (or a file's number) -> uint8 [H, W, C]
+    counts: tuple[int, ...] | None  # images in each file, or None
+
+    def num_images(self, index: int = 0, count: int = 1) -> int | None:
+        """In one of `count` shards; None if not counted."""
+        if self.counts is None:
+            return None
+        if self.num_files >= count:
+            return sum(self.counts[index::count])
+        return sum(len(range(index, size, count)) for size in self.counts)
+
+    def items(self, seed: Any = None, index: int = 0, count: int = 1) -> tf.data.Dataset:
+        """A Dataset of (file, index in the file, record): interleaved from shuffled files; without a seed, in order."""
+        numbers = tf.range(self.num_files, dtype=tf.int64)
+        if self.num_files >= count:
+            numbers = numbers[index::count]
+        if seed is not None:
+            numbers = tf.random.experimental.stateless_shuffle(numbers, seed)
+        numbers, read = tf.data.Dataset.from_tensor_slices(numbers), self.records
+        if read is None:  # a Dataset for each image would take milliseconds
+            return numbers.map(lambda file: (file, tf.constant(0, tf.int64), file))
+
+        def items_of(file):
+            records = read(file).enumerate()
+            if self.num_files < count:
+                records = records.shard(count, index)
+            return records.map(lambda place, record: (file, place, record))
+
+        # One reader: parallel ones were slower on a local disk, and their buffers grew.
+        return numbers.interleave(items_of, cycle_length=1 if seed is None else min(16, self.num_files))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +68,8 @@ class Stream:
     (6, 1, 2, 3)
 
     Attributes:
-        name: what is read.
-        event_shape: (H, W, C).
-        num_levels: 255, as grey levels are 0, 1/255, ..., 1 (see `data.ImageData`); 1 once binarized.
-        binarize: None, "static" or "stochastic".
-        seed: of binarization and shuffling.
+        name, event_shape, binarize, seed: as in `data.ImageData`.
+        num_levels: 255, as grey levels are 0, 1/255, ..., 1; 1 once binarized.
         num_images, train_size: of the training set; None if not counted.
         shuffle_buffer: images in the buffer from which the next is drawn.
         sources: {split: files}.

@@ -73,7 +73,7 @@ def folder() -> pathlib.Path:
     return found
 
 
-def run(names: Sequence[str] = (), *, verbose: bool = True):
+def run(names: Sequence[str] = ()):
     """Runs all notebooks, or those with `names` as prefixes, and stores their outputs; failed ones keep their old ones.
 
     Raises:
@@ -89,7 +89,7 @@ def run(names: Sequence[str] = (), *, verbose: bool = True):
         if not any(path.name.startswith(name) for path in paths):
             raise ValueError(f"name must start one of {', '.join(p.stem for p in paths)}, got {name!r}")
     chosen = [path for path in paths if not names or path.name.startswith(tuple(names))]
-    for path in (bar := tqdm(chosen, unit="notebook", disable=not verbose)):
+    for path in (bar := tqdm(chosen, unit="notebook")):
         bar.set_description(path.stem)
         notebook = nbformat.read(path, as_version=4)
         try:

@@ -81,8 +81,6 @@ class Batches:
 
     def __getattr__(self, name):
         if not name.startswith("_") and hasattr(tf.data.Dataset, name):
-            raise AttributeError(
-                f"Batches must keep the order of their epochs, which {name} would lose: use map or take, or "
-                f"`.dataset.{name}`, after which `fit` does not know the epoch"
-            )
+            rule = f"Batches must keep the order of their epochs, which {name} would lose"
+            raise AttributeError(f"{rule}: use map or take, or `.dataset.{name}`, whose epoch `fit` does not know")
         raise AttributeError(f"'Batches' object has no attribute {name!r}")

@@ -96,8 +96,7 @@ class Epochs:
     def read(self, epoch: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, part: tuple = (0, None)) -> Any:
         """The batch at `step` of an epoch: [B] -> float32 [B, H, W, C]; with labels, (images, labels).
 
-        Args:
-            part: (first, end), to read only these images of the batch, with the same bits as in the whole.
+        Of `part`, (first, end), these images of the batch alone, with the same bits as in the whole.
         """
         first, end = part
         x = self.source.gather(indices[first:end])
@@ -113,8 +112,6 @@ class Epochs:
         return x if self.labels is None else (x, tf.gather(self.labels, indices[first:end]))
 
     def batches(self, batch_size: int, first_epoch: int = 0) -> Batches:
-        """What `read` gives for each batch; the last batch of an epoch is smaller."""
-
         def numbered(epoch):
             indices = tf.data.Dataset.from_tensor_slices(self.order(epoch)).batch(batch_size)
             return indices.enumerate().map(lambda step, indices: (epoch, step, indices))

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.data.epochs import Part, Stored, grey
-from tfvae.data.images import SPLITS, ImageData, held_out_size
+from tfvae.data.images import SPLITS, ImageData
 from tfvae.data.sprites import FACTOR_NAMES
 from tfvae.support import checks
 
@@ -34,8 +34,7 @@ class FactorData:
         categorical: indices of the factors whose values have no order.
         num_images: N, over the three sets; `train_size` is that of the training set.
         factors_train, factors_validation, factors_test: [n, F], row by row the factors of the split's images.
-        name, event_shape, num_levels, binarize, seed, x_validation, x_test, y_train, y_validation, y_test, train,
-            validation, test, mean_image: as in `data.ImageData`; there are no labels.
+        All others are as in `data.ImageData`; there are no labels.
     """
 
     y_train = y_validation = y_test = None
@@ -111,6 +110,14 @@ class FactorData:
             size, name = self.factor_sizes[column], self.factor_names[column]
             raise ValueError(f"factors must be in [0, {size - 1}] for {name}, got {factors[row, column]}")
         return factors
+
+
+def held_out_size(given: int | None, default: int, num_images: int) -> int:
+    """The size of a validation set; ValueError unless it leaves some of the images."""
+    size = default if given is None else given
+    if not 0 <= size < num_images:
+        raise ValueError(f"validation_size must be in [0, {num_images - 1}], got {size}")
+    return size
 
 
 def _integers(factors, num_factors=None):

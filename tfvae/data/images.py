@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,14 +10,6 @@ from tfvae.data.epochs import Epochs, Source, Stored, grey
 from tfvae.support import checks
 
 SPLITS = ("train", "validation", "test")
-
-
-def held_out_size(given: int | None, default: int, num_images: int) -> int:
-    """The size of a validation set; ValueError unless it leaves some of the images."""
-    size = default if given is None else given
-    if not 0 <= size < num_images:
-        raise ValueError(f"validation_size must be in [0, {num_images - 1}], got {size}")
-    return size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +25,7 @@ class ImageData:
         event_shape: (H, W, C).
         num_levels: n where grey levels are 0, 1/n, ..., 1 (what `likelihoods.binomial` takes); None where they are
             continuous. 1 once binarized.
-        binarize: None, "static" or "stochastic".
-        seed: of binarization and shuffling.
+        binarize, seed: as given to `data.load`.
         x_train, x_validation, x_test: float32 [N, H, W, C]; binarized once, by the seed, also where `train` draws anew.
         y_train, y_validation, y_test: labels, or None.
         num_images, train_size: of the training set.
@@ -66,8 +56,8 @@ class ImageData:
     def mean_image(self) -> np.ndarray:
         """The mean grey levels of the training images: float64 [H, W, C]."""
         blocks = tf.data.Dataset.range(self.num_images).batch(10_000)  # sprites do not fit into memory
-        sums: Any = (np.sum(self._train_source.gather(block), axis=0, dtype=np.float64) for block in blocks)
-        return sum(sums) / self.num_images / self.max_level
+        sums = [np.sum(self._train_source.gather(block), axis=0, dtype=np.float64) for block in blocks]
+        return np.sum(sums, axis=0) / self.num_images / self.max_level
 
     def train(self, batch_size: int, *, first_epoch: int = 0, labels: bool = False):
         """`Batches` of [B, H, W, C], the last of an epoch smaller; each iteration is one epoch, in a new order.

@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from tfvae.data import downloads, readers
-from tfvae.data.factors import FactorData
-from tfvae.data.images import ImageData, held_out_size
+from tfvae.data.factors import FactorData, held_out_size
+from tfvae.data.images import ImageData
 from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
 from tfvae.data.streams import Stream
 from tfvae.support import checks, pieces

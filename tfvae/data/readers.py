@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.data.epochs import bounds
-from tfvae.data.images import SPLITS, held_out_size
+from tfvae.data.factors import held_out_size
+from tfvae.data.images import SPLITS
 from tfvae.data.streams import Files, Stream
 from tfvae.support import checks, files
 from tfvae.support.fields import BINARIZATIONS

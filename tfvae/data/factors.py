@@ -153,7 +153,6 @@ def from_factors(
         factor_names: F names; default: "factor_0" and so on.
         max_level: the byte that means 1.
         validation_size: images held out of the training set; default: as many as for the test, 1000 or at most a tenth.
-        seed: of shuffling.
 
     Raises:
         ValueError: bad images; factors that are not such integers, do not match the images in number, or repeat.

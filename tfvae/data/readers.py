@@ -40,9 +40,8 @@ def from_tfrecords(
     ([4, 2], 6)
 
     Args:
-        pattern: of the training set's files; or a list of patterns.
+        pattern, validation, test: of the files of each set; a pattern or a list of them.
         event_shape: (H, W, C).
-        validation, test: patterns too, or None.
         feature: the bytes feature that holds the image.
         encoding: "raw" for H * W * C bytes, row by row; "image" for a PNG or JPEG file of exactly that size.
         binarize, seed: as for `load`; the static draw depends on the image's place.
@@ -100,9 +99,8 @@ def from_image_folder(
     epoch shuffles all of them.
 
     Args:
-        folder: of the training set.
+        folder, validation, test: of each set.
         event_shape: (H, W, C), C = 1 for grey, 3 for RGB, 4 for RGBA.
-        validation, test: folders too, or None.
         binarize, seed: as for `from_tfrecords`.
 
     Raises:

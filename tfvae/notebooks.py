@@ -57,12 +57,12 @@ def setup(seed: int = 0) -> str:
 
 
 def _install(packages):
-    command = [sys.executable, "-m", "pip", "install", "--quiet"]
     # Both follow TensorFlow's minor version, and must not replace the TensorFlow that is installed.
     installed = importlib.metadata.version("tensorflow")
     version = ".".join(installed.split(".")[:2])
     packages = [f"{p}=={version}.*" if p in ("tf_keras", "tensorflow-serving-api") else p for p in packages]
-    subprocess.run([*command, *packages, f"tensorflow=={installed}"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, *packages, f"tensorflow=={installed}"], check=True)
 
 
 def folder() -> pathlib.Path:
@@ -73,7 +73,7 @@ def folder() -> pathlib.Path:
     return found
 
 
-def run(names: Sequence[str] = (), *, verbose: bool = True):
+def run(names: Sequence[str] = ()):
     """Runs all notebooks, or those with `names` as prefixes, and stores their outputs; failed ones keep their old ones.
 
     Raises:
@@ -89,8 +89,7 @@ def run(names: Sequence[str] = (), *, verbose: bool = True):
         if not any(path.name.startswith(name) for path in paths):
             raise ValueError(f"name must start one of {', '.join(p.stem for p in paths)}, got {name!r}")
     chosen = [path for path in paths if not names or path.name.startswith(tuple(names))]
-    bar = tqdm(chosen, unit="notebook", disable=not verbose)
-    for path in bar:
+    for path in (bar := tqdm(chosen, unit="notebook")):
         bar.set_description(path.stem)
         notebook = nbformat.read(path, as_version=4)
         try:

@@ -11,7 +11,7 @@ from tfvae.data.epochs import Epochs, Stored, random_bits
 def draws(levels, max_level, num_steps, dtype=np.uint8):
     """[num_steps, N]: the same row of grey levels, binarized again and again."""
     images = np.asarray(levels, dtype).reshape(1, 1, -1, 1)
-    epochs = Epochs(Stored(images, max_level), max_level=max_level, stochastic=True, seed=3)
+    epochs = Epochs(Stored(images), max_level=max_level, stochastic=True, seed=3)
     steps = tf.range(num_steps, dtype=tf.int64)
     read = tf.function(lambda: tf.map_fn(lambda i: epochs.read(tf.zeros([], tf.int64), i, [0]), steps, tf.float32))
     return read().numpy().reshape(num_steps, -1)

@@ -51,10 +51,8 @@ def test_what_was_written_is_read_in_order(stream):
     assert (stream.event_shape, stream.num_levels, stream.num_images) == (SHAPE, 255, 60)
 
 
-@pytest.mark.parametrize("deterministic", [True, False])
-def test_an_epoch_holds_every_image_once_in_a_new_order(pattern, deterministic):
-    stream = data.from_tfrecords(pattern, SHAPE, shuffle_buffer=8, deterministic=deterministic)
-    dataset = stream.train(7)
+def test_an_epoch_holds_every_image_once_in_a_new_order(pattern):
+    dataset = data.from_tfrecords(pattern, SHAPE, shuffle_buffer=8).train(7)
     first, second = epoch(dataset), epoch(dataset)
     assert rows(first) == rows(second) == rows(IMAGES.astype(np.float32) / 255)
     assert not np.array_equal(first, second)

@@ -38,6 +38,8 @@ class Batches:
     in_memory: Any = None
     parts: Callable | None = None
 
+    element_spec = property(lambda self: self.dataset.element_spec)
+
     @functools.cached_property
     def dataset(self) -> tf.data.Dataset:
         """A `tf.data.Dataset` whose every iteration is the next epoch."""
@@ -52,10 +54,6 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.dataset)
-
-    @property
-    def element_spec(self) -> Any:
-        return self.dataset.element_spec
 
     def from_epoch(self, first: int) -> tf.data.Dataset:
         """An infinite Dataset of the epochs from `first` on."""
@@ -83,8 +81,6 @@ class Batches:
 
     def __getattr__(self, name):
         if not name.startswith("_") and hasattr(tf.data.Dataset, name):
-            raise AttributeError(
-                f"Batches must keep the order of their epochs, which {name} would lose: use map or take, or "
-                f"`.dataset.{name}`, after which `fit` does not know the epoch"
-            )
+            rule = f"Batches must keep the order of their epochs, which {name} would lose"
+            raise AttributeError(f"{rule}: use map or take, or `.dataset.{name}`, whose epoch `fit` does not know")
         raise AttributeError(f"'Batches' object has no attribute {name!r}")

@@ -4,6 +4,7 @@ Both are functions of (seed, epoch, step) made of TensorFlow operations. So they
 inside the compiled training step, where `VAE.fit` neither copies nor waits.
 """
 
+import dataclasses
 import functools
 from typing import Any, Protocol
 
@@ -23,32 +24,26 @@ class Source(Protocol):
 
     @property
     def levels(self) -> np.ndarray:
-        """Every grey level that can be read: float32 [L]."""
+        """Every value that pixels have: [L]."""
 
 
 class Stored:
-    """A `Source` of an array of images: [N, H, W, C], integers up to max_level or float32 in [0, 1]."""
+    """A `Source` of an array of images."""
 
-    def __init__(self, images: np.ndarray, max_level: int):
-        self._images, self._max_level = images, max_level
+    def __init__(self, images: np.ndarray):
         # A tensor is captured by reference; an array would be copied into each graph that reads it.
-        self._tensor = tf.constant(images)
+        self._images = tf.constant(images)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
-        return tf.gather(self._tensor, indices)
+        return tf.gather(self._images, indices)
 
     @functools.cached_property
     def levels(self) -> np.ndarray:
-        if np.issubdtype(self._images.dtype, np.integer):
-            return grey(np.flatnonzero(np.bincount(self._images.ravel())), self._max_level)
-        return self._images.ravel()
-
-    def total(self) -> np.ndarray:
-        """The sum of the images: float64 [H, W, C]."""
-        return self._images.sum(axis=0, dtype=np.float64)
+        values = self._images.numpy().ravel()
+        return np.flatnonzero(np.bincount(values)) if self._images.dtype.is_integer else values
 
 
 class Part:
@@ -65,13 +60,8 @@ class Part:
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
         return self._source.gather(tf.gather(self._places, indices))
 
-    def total(self) -> Any:
-        """The sum of the images: float64 [H, W, C]. Read in blocks, as they need not fit into memory."""
-        blocks = tf.data.Dataset.range(len(self)).batch(10_000)
-        sums: Any = (np.sum(self.gather(block), axis=0, dtype=np.float64) for block in blocks)
-        return sum(sums)
 
-
+@dataclasses.dataclass(eq=False, repr=False)
 class Epochs:
     """Epochs of images in memory.
 
@@ -80,25 +70,24 @@ class Epochs:
     >>> epochs.order(epoch).shape, epochs.read(epoch, step, epochs.order(epoch)[:100]).shape
     (TensorShape([1293]), TensorShape([100, 8, 8, 1]))
 
-    Args:
-        source: the images.
+    Attributes:
         max_level: the integer that means 1.
         stochastic: draw x ~ Bernoulli(grey) at each reading.
         seed: of order and binarization.
-        labels: int64 [N], read with the images; or None.
+        labels: a tensor, int64 [N], read with the images; or None.
     """
 
-    def __init__(self, source: Source, *, max_level: int, stochastic: bool, seed: int, labels: Any = None):
-        self._source, self.num_images, self.max_level = source, len(source), max_level
-        self.stochastic, self.seed = stochastic, seed
-        self.labels = None if labels is None else tf.constant(labels, tf.int64)
+    source: Source
+    max_level: int
+    stochastic: bool
+    seed: int
+    labels: tf.Tensor | None = None
 
-    def with_labels(self, labels: np.ndarray) -> "Epochs":
-        return Epochs(self._source, max_level=self.max_level, stochastic=self.stochastic, seed=self.seed, labels=labels)
+    num_images = property(lambda self: len(self.source))
 
     def levels(self) -> np.ndarray:
         """Every grey level that can be read: float32 [L]."""
-        return np.array([0, 1], np.float32) if self.stochastic else self._source.levels
+        return np.array([0, 1], np.float32) if self.stochastic else grey(self.source.levels, self.max_level)
 
     def order(self, epoch: tf.Tensor) -> tf.Tensor:
         """A permutation of the images: [N]."""
@@ -107,28 +96,22 @@ class Epochs:
     def read(self, epoch: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, part: tuple = (0, None)) -> Any:
         """The batch at `step` of an epoch: [B] -> float32 [B, H, W, C]; with labels, (images, labels).
 
-        Args:
-            part: (first, end), to read only these images of the batch, with the same bits as in the whole.
+        Of `part`, (first, end), these images of the batch alone, with the same bits as in the whole.
         """
         first, end = part
-        x = self._images(epoch, step, indices, first, end)
+        x = self.source.gather(indices[first:end])
+        seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), step)
+        if not self.stochastic:
+            x = grey(x, self.max_level)
+        elif x.dtype.is_integer:
+            # Compares random bits with integers, without floats: P(1) is x to max_level / 2^32.
+            bits = random_bits(tf.shape(x), seed, tf.cast(first, tf.int32) * tf.reduce_prod(tf.shape(x)[1:]))
+            x = tf.cast(bits < tf.cast(x, tf.uint32) * (tf.uint32.max // self.max_level), tf.float32)
+        else:
+            x = draw(self.source.gather(indices), seed)[first:end]
         return x if self.labels is None else (x, tf.gather(self.labels, indices[first:end]))
 
-    def _images(self, epoch, step, indices, first, end):
-        x = self._source.gather(indices[first:end])
-        if not self.stochastic:
-            return grey(x, self.max_level)
-        seed = tf.random.experimental.stateless_fold_in(self._seed(epoch), step)
-        if not x.dtype.is_integer:
-            return draw(self._source.gather(indices), seed)[first:end]
-        # Compares random bits with integers, without floats: P(1) is x to max_level / 2^32.
-        shape = tf.shape(x)
-        bits = random_bits(shape, seed, tf.cast(first, tf.int32) * tf.reduce_prod(shape[1:]))
-        return tf.cast(bits < tf.cast(x, tf.uint32) * (tf.uint32.max // self.max_level), tf.float32)
-
     def batches(self, batch_size: int, first_epoch: int = 0) -> Batches:
-        """What `read` gives for each batch; the last batch of an epoch is smaller."""
-
         def numbered(epoch):
             indices = tf.data.Dataset.from_tensor_slices(self.order(epoch)).batch(batch_size)
             return indices.enumerate().map(lambda step, indices: (epoch, step, indices))

@@ -4,7 +4,6 @@ Factors are integers from 0, one column each: [N, F]. A combination also has a n
 the last factor changes quickest.
 """
 
-import dataclasses
 import math
 import zipfile
 from collections.abc import Sequence
@@ -13,13 +12,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfvae.data.epochs import Part, Source, Stored, grey
+from tfvae.data.epochs import Part, Stored, grey
 from tfvae.data.images import SPLITS, ImageData
-from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
+from tfvae.data.sprites import FACTOR_NAMES
 from tfvae.support import checks
 
 
-@dataclasses.dataclass(eq=False, repr=False)
 class FactorData:
     """Images of known factors; each row of factors has one image, and combinations may be missing.
 
@@ -36,27 +34,28 @@ class FactorData:
         categorical: indices of the factors whose values have no order.
         num_images: N, over the three sets; `train_size` is that of the training set.
         factors_train, factors_validation, factors_test: [n, F], row by row the factors of the split's images.
-        name, event_shape, num_levels, binarize, seed, x_validation, x_test, y_train, y_validation, y_test, train,
-            validation, test, mean_image: as in `data.ImageData`; there are no labels.
+        All others are as in `data.ImageData`; there are no labels.
     """
 
-    splits: ImageData
-    source: Source  # all images, in the order of `numbers`
-    numbers: np.ndarray  # [N], ascending: which combinations there are
-    factor_sizes: Sequence[int]
-    factor_names: Sequence[str]
-    places: dataclasses.InitVar[dict[str, np.ndarray]]  # {split: [n]}, indices into `numbers` of its images
-    categorical: tuple[int, ...] = ()
     y_train = y_validation = y_test = None
 
-    def __post_init__(self, places):
-        splits, self.factor_sizes, self.factor_names = self.splits, tuple(self.factor_sizes), tuple(self.factor_names)
-        self.num_images, self.train_size = len(self.numbers), splits.train_size
-        self.name, self.event_shape, self.seed = splits.name, splits.event_shape, splits.seed
-        self.num_levels, self.binarize, self.mean_image = splits.num_levels, splits.binarize, splits.mean_image
+    def __init__(self, name, source, numbers, sizes, names, num_levels, validation_size, seed, categorical=()):
+        # `source` holds all images, in the order of `numbers`: which combinations there are, ascending, [N].
+        self._source, self._numbers, self.num_images = source, numbers, len(numbers)
+        self.factor_sizes, self.factor_names, self.categorical = tuple(sizes), tuple(names), categorical
+        size_of_test = max(1, min(1000, len(source) // 10))
+        size = held_out_size(validation_size, size_of_test, len(source) - size_of_test)
+        drawn = np.split(np.random.default_rng(0).permutation(len(source)), [size, size + size_of_test])
+        places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), drawn, strict=True)}
+        images = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
+        images["train"], self.event_shape = Part(source, places["train"]), images["test"].shape[1:]
+        none, self._max_level = dict.fromkeys(SPLITS), num_levels or 1
+        splits = ImageData(name, self.event_shape, num_levels, None, seed, images, none, self._max_level)
+        self.name, self.seed, self.num_levels, self.binarize = name, seed, num_levels, None
         self.train, self.validation, self.test = splits.train, splits.validation, splits.test
+        self.mean_image, self.train_size = splits.mean_image, splits.train_size
         self.x_validation, self.x_test = splits.x_validation, splits.x_test
-        factors = (self._factors(self.numbers[places[split]]) for split in SPLITS)
+        factors = (self._factors(numbers[places[split]]) for split in SPLITS)
         self.factors_train, self.factors_validation, self.factors_test = factors
 
     @property
@@ -68,11 +67,11 @@ class FactorData:
         """The images of these factors: integers [n, F] -> float32 [n, H, W, C]; ValueError if one has no image."""
         factors = self._checked(factors)
         numbers = np.ravel_multi_index(tuple(factors.T), self.factor_sizes)  # [n]
-        rows = np.minimum(np.searchsorted(self.numbers, numbers), self.num_images - 1)
-        missing = np.flatnonzero(self.numbers[rows] != numbers)
+        rows = np.minimum(np.searchsorted(self._numbers, numbers), self.num_images - 1)
+        missing = np.flatnonzero(self._numbers[rows] != numbers)
         if len(missing):
             raise ValueError(f"factors must have an image, got {factors[missing[0]].tolist()}, which has none")
-        return grey(self.source.gather(tf.constant(rows)), self.splits.max_level).numpy()
+        return grey(self._source.gather(tf.constant(rows)), self._max_level).numpy()
 
     def sample_factors(self, n: int, seed: int = 0) -> np.ndarray:
         """Factors of n images, drawn uniformly and independently from all there are: int64 [n, F]."""
@@ -94,10 +93,10 @@ class FactorData:
             factors = self._factors(rng.integers(self.num_images, size=n))
             factors[:, columns] = list(given.values())
             return self._checked(factors)
-        fits = np.all(self._factors(self.numbers)[:, columns] == list(given.values()), axis=1)
+        fits = np.all(self._factors(self._numbers)[:, columns] == list(given.values()), axis=1)
         if not fits.any():
             raise ValueError(f"given must be values that an image has, got {given}")
-        return self._factors(rng.choice(self.numbers[fits], n))
+        return self._factors(rng.choice(self._numbers[fits], n))
 
     def _factors(self, numbers):
         """[n] -> [n, F]."""
@@ -111,6 +110,14 @@ class FactorData:
             size, name = self.factor_sizes[column], self.factor_names[column]
             raise ValueError(f"factors must be in [0, {size - 1}] for {name}, got {factors[row, column]}")
         return factors
+
+
+def held_out_size(given: int | None, default: int, num_images: int) -> int:
+    """The size of a validation set; ValueError unless it leaves some of the images."""
+    size = default if given is None else given
+    if not 0 <= size < num_images:
+        raise ValueError(f"validation_size must be in [0, {num_images - 1}], got {size}")
+    return size
 
 
 def _integers(factors, num_factors=None):
@@ -146,7 +153,6 @@ def from_factors(
         factor_names: F names; default: "factor_0" and so on.
         max_level: the byte that means 1.
         validation_size: images held out of the training set; default: as many as for the test, 1000 or at most a tenth.
-        seed: of shuffling.
 
     Raises:
         ValueError: bad images; factors that are not such integers, do not match the images in number, or repeat.
@@ -169,10 +175,9 @@ def from_factors(
     repeated = np.flatnonzero(numbers[1:] == numbers[:-1])
     if len(repeated):
         raise ValueError(f"factors must have no row twice, got {rows[repeated[0]].tolist()}")
-    max_level, num_levels = (max_level, max_level) if images.dtype == np.uint8 else (1, None)
-    source = Stored(images if images.ndim == 4 else images[..., np.newaxis], max_level)
-    splits, places = _drawn_splits(name, source, validation_size, max_level, num_levels, seed)
-    return FactorData(splits, source, numbers, sizes, names, places)
+    num_levels = max_level if images.dtype == np.uint8 else None
+    source = Stored(images if images.ndim == 4 else images[..., np.newaxis])
+    return FactorData(name, source, numbers, sizes, names, num_levels, validation_size, seed)
 
 
 def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) -> FactorData:
@@ -182,9 +187,8 @@ def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) ->
 
     >>> classes = np.argwhere(np.ones([1, 3, 2, 2, 2, 2]))  # a small file of that form
     >>> np.savez("small.npz", imgs=np.zeros([48, 64, 64], np.uint8), latents_classes=classes)
-    >>> found = tfvae.data.dsprites("small.npz")
-    >>> found.factor_names, found.factor_sizes, found.num_levels
-    (('shape', 'scale', 'orientation', 'x', 'y'), (3, 2, 2, 2, 2), 1)
+    >>> tfvae.data.dsprites("small.npz").factor_sizes
+    (3, 2, 2, 2, 2)
 
     Raises:
         OSError: no such file.
@@ -199,26 +203,3 @@ def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) ->
     found = from_factors(images, factors, factor_names=FACTOR_NAMES, max_level=1, **options)
     found.categorical = (FACTOR_NAMES.index("shape"),)
     return found
-
-
-def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor_sizes=None) -> FactorData:
-    """The sprites: see `data.load`."""
-    if binarize is not None:
-        raise ValueError(f"binarize must be None for sprites, which are binary, got {binarize!r}")
-    source = Sprites(64 if image_size is None else image_size, FACTOR_SIZES if factor_sizes is None else factor_sizes)
-    splits, places = _drawn_splits("sprites", source, validation_size, 1, 1, seed)
-    shape = (FACTOR_NAMES.index("shape"),)
-    return FactorData(splits, source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES, places, shape)
-
-
-def _drawn_splits(name, source, validation_size, max_level, num_levels, seed):
-    """An `ImageData` whose sets are drawn at random, the same for every seed, and their indices: {split: [n]}."""
-    size_of_test = max(1, min(1000, len(source) // 10))
-    size = size_of_test if validation_size is None else validation_size
-    if not 0 <= size < len(source) - size_of_test:
-        raise ValueError(f"validation_size must be in [0, {len(source) - size_of_test - 1}], got {size}")
-    drawn = np.split(np.random.default_rng(0).permutation(len(source)), [size, size + size_of_test])
-    places = {split: np.sort(part) for split, part in zip(("validation", "test", "train"), drawn, strict=True)}
-    images = {split: source.gather(tf.constant(places[split])).numpy() for split in ("validation", "test")}
-    images["train"], event_shape = Part(source, places["train"]), images["test"].shape[1:]
-    return ImageData(name, event_shape, num_levels, None, seed, images, dict.fromkeys(SPLITS), max_level), places

@@ -25,8 +25,7 @@ class ImageData:
         event_shape: (H, W, C).
         num_levels: n where grey levels are 0, 1/n, ..., 1 (what `likelihoods.binomial` takes); None where they are
             continuous. 1 once binarized.
-        binarize: None, "static" or "stochastic".
-        seed: of binarization and shuffling.
+        binarize, seed: as given to `data.load`.
         x_train, x_validation, x_test: float32 [N, H, W, C]; binarized once, by the seed, also where `train` draws anew.
         y_train, y_validation, y_test: labels, or None.
         num_images, train_size: of the training set.
@@ -56,7 +55,9 @@ class ImageData:
 
     def mean_image(self) -> np.ndarray:
         """The mean grey levels of the training images: float64 [H, W, C]."""
-        return self._train_source.total() / self.num_images / self.max_level
+        blocks = tf.data.Dataset.range(self.num_images).batch(10_000)  # sprites do not fit into memory
+        sums = [np.sum(self._train_source.gather(block), axis=0, dtype=np.float64) for block in blocks]
+        return np.sum(sums, axis=0) / self.num_images / self.max_level
 
     def train(self, batch_size: int, *, first_epoch: int = 0, labels: bool = False):
         """`Batches` of [B, H, W, C], the last of an epoch smaller; each iteration is one epoch, in a new order.
@@ -87,18 +88,17 @@ class ImageData:
     @functools.cached_property
     def _train_source(self):
         images = self.images["train"]
-        return Stored(images, self.max_level) if isinstance(images, np.ndarray) else images
+        return Stored(images) if isinstance(images, np.ndarray) else images
 
     @functools.cached_property
     def _epochs(self):
         if self.binarize == "static":
-            return Epochs(Stored(self.x_train.astype(np.uint8), 1), max_level=1, stochastic=False, seed=self.seed)
-        stochastic = self.binarize is not None
-        return Epochs(self._train_source, max_level=self.max_level, stochastic=stochastic, seed=self.seed)
+            return Epochs(Stored(self.x_train.astype(np.uint8)), 1, False, self.seed)
+        return Epochs(self._train_source, self.max_level, self.binarize == "stochastic", self.seed)
 
     @functools.cached_property
     def _epochs_with_labels(self):
-        return self._epochs.with_labels(self._integer_labels("train"))
+        return dataclasses.replace(self._epochs, labels=tf.constant(self._integer_labels("train")))
 
     def _fixed(self, split, x, batch_size, labels):
         checks.batch_size(batch_size, len(x))

@@ -8,9 +8,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from tfvae.data import downloads, factors, readers
-from tfvae.data.factors import FactorData
+from tfvae.data import downloads, readers
+from tfvae.data.factors import FactorData, held_out_size
 from tfvae.data.images import ImageData
+from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
 from tfvae.data.streams import Stream
 from tfvae.support import checks, pieces
 from tfvae.support.fields import BINARIZATIONS
@@ -33,16 +34,15 @@ def load(
     ((1293, 8, 8, 1), (8, 8, 1))
 
     Args:
-        name: "digits" (bundled with scikit-learn, no download); "sprites" (binary, drawn from known factors as they
-            are read: a `FactorData`); "mnist", "fashion_mnist" or "cifar10" (Keras' loaders); one that `pieces.piece`
-            declares; "tfds:<name>" for the splits of tensorflow_datasets, which must be installed: a `Stream`.
+        name: "digits" (no download); "sprites" (drawn as they are read: a `FactorData`); "mnist", "fashion_mnist" or
+            "cifar10"; one that `pieces.piece` declares; "tfds:<name>" of tensorflow_datasets, a `Stream`.
         binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
             fresh draw each time a training image is read (validation and test are drawn once, by the seed).
         seed: of binarization and shuffling; the split into training and validation does not depend on it.
         validation_size: images held out of the training set, stratified by label (by position for "tfds:<name>");
             0 for none. Of the sprites, default: as many as for the test, 1000 or at most a tenth.
-        path: for "mnist", a file like Keras' `mnist.npz` or its folder; default: the environment variable TFVAE_DATA,
-            then Keras' download. For tensorflow_datasets, its data_dir.
+        path: of "mnist", Keras' `mnist.npz` or its folder; default: TFVAE_DATA, then Keras' download. Of
+            tensorflow_datasets, its data_dir.
         **options: of the data set: `image_size` and `factor_sizes` of the sprites.
 
     Raises:
@@ -51,10 +51,8 @@ def load(
         OSError: the data set is not on this machine and cannot be downloaded.
     """
     if name == "tfds:dsprites":
-        raise ValueError(
-            "name must be a data set whose bytes are grey levels, got 'tfds:dsprites', which has 0 and 1: "
-            "data.dsprites(path) reads its published file, with the factors"
-        )
+        rule = "name must be a data set whose bytes are grey levels, got 'tfds:dsprites', which has 0 and 1"
+        raise ValueError(f"{rule}: data.dsprites(path) reads its published file, with the factors")
     if str(name).startswith("tfds:"):
         return readers.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
     found = pieces.of_kind("data")
@@ -89,7 +87,11 @@ def digits(binarize=None, seed=0, validation_size=None):
 )
 def sprites(binarize=None, seed=0, validation_size=None, image_size=None, factor_sizes=None):
     """Binary images made from known factors: shape, scale, orientation, x and y."""
-    return factors.sprites(binarize, seed, validation_size, image_size, factor_sizes)
+    if binarize is not None:
+        raise ValueError(f"binarize must be None for sprites, which are binary, got {binarize!r}")
+    source = Sprites(64 if image_size is None else image_size, FACTOR_SIZES if factor_sizes is None else factor_sizes)
+    grid = (source, np.arange(len(source)), source.factor_sizes, FACTOR_NAMES)
+    return FactorData("sprites", *grid, 1, validation_size, seed, categorical=(FACTOR_NAMES.index("shape"),))
 
 
 @piece("data")
@@ -101,13 +103,13 @@ def mnist(binarize=None, seed=0, validation_size=None, path=None):
 @piece("data")
 def fashion_mnist(binarize=None, seed=0, validation_size=None):
     """Fashion-MNIST, 28 x 28, by Keras' download."""
-    return _split("fashion_mnist", *downloads.keras("fashion_mnist"), validation_size, 5000, 255, binarize, seed)
+    return _split("fashion_mnist", *downloads.fashion_mnist(), validation_size, 5000, 255, binarize, seed)
 
 
 @piece("data")
 def cifar10(binarize=None, seed=0, validation_size=None):
     """CIFAR-10, 32 x 32 x 3, by Keras' download."""
-    return _split("cifar10", *downloads.keras("cifar10"), validation_size, 5000, 255, binarize, seed)
+    return _split("cifar10", *downloads.cifar10(), validation_size, 5000, 255, binarize, seed)
 
 
 def from_arrays(
@@ -153,17 +155,14 @@ def _split(name, train, test, validation_size, default_size, max_level, binarize
     """`ImageData` of (images, labels) for training, of which some are held out, and for the test."""
     (x, y), (x_test, y_test) = train, test
     checks.check_name("binarize", binarize, BINARIZATIONS)
-    size = default_size if validation_size is None else validation_size
-    if not 0 <= size < len(x):
-        raise ValueError(f"validation_size must be in [0, {len(x) - 1}], got {size}")
+    size = held_out_size(validation_size, default_size, len(x))
     if x.ndim == 3:
         x, x_test = x[..., np.newaxis], x_test[..., np.newaxis]
     kept, held_out = np.arange(len(x)), np.arange(0)
     if size:
         kept, held_out = train_test_split(kept, test_size=size, stratify=y, random_state=0)
-    y, y_test = (None if labels is None else np.asarray(labels) for labels in (y, y_test))
     images = {"train": x[kept], "validation": x[held_out], "test": x_test}
-    y_kept, y_held_out = (None, None) if y is None else (y[kept], y[held_out])
-    labels = {"train": y_kept, "validation": y_held_out, "test": y_test}
+    of_split = (("train", y, kept), ("validation", y, held_out), ("test", y_test, ...))
+    labels = {split: None if given is None else np.asarray(given)[part] for split, given, part in of_split}
     num_levels = 1 if binarize else max_level
     return ImageData(name, x.shape[1:], num_levels, binarize, seed, images, labels, max_level or 1)

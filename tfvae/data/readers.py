@@ -1,5 +1,6 @@
 """Streams of TFRecords, image folders and tensorflow_datasets; and the writer of TFRecords."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -7,13 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.data.epochs import bounds
+from tfvae.data.factors import held_out_size
 from tfvae.data.images import SPLITS
-from tfvae.data.sources import Files, from_file, from_raw, image_files, matched, of_image_files, of_tfrecords
-from tfvae.data.streams import Stream
+from tfvae.data.streams import Files, Stream
 from tfvae.support import checks, files
 from tfvae.support.fields import BINARIZATIONS
 
-ENCODINGS = ("raw", "image")
 Path = str | pathlib.Path
 Patterns = Path | Sequence[Path]
 
@@ -29,7 +29,6 @@ def from_tfrecords(
     binarize: str | None = None,
     seed: int = 0,
     shuffle_buffer: int = 4096,
-    deterministic: bool = True,
     count: bool = False,
     name: str = "tfrecords",
 ) -> Stream:
@@ -41,31 +40,41 @@ def from_tfrecords(
     ([4, 2], 6)
 
     Args:
-        pattern: of the training set's files; or a list of patterns.
+        pattern, validation, test: of the files of each set; a pattern or a list of them.
         event_shape: (H, W, C).
-        validation, test: patterns too, or None.
         feature: the bytes feature that holds the image.
         encoding: "raw" for H * W * C bytes, row by row; "image" for a PNG or JPEG file of exactly that size.
         binarize, seed: as for `load`; the static draw depends on the image's place.
         shuffle_buffer: records in the buffer from which the next is drawn, held in memory.
-        deterministic: False reads files in parallel and takes the first that is ready; for slow or remote disks.
         count: True reads all files once, to know `num_images` (and so the number of steps).
 
     Raises:
         ValueError: a pattern that matches no file, an unknown encoding or binarization, sizes below 1. A record that
             does not hold such an image: InvalidArgumentError while it is read, ValueError in `VAE.fit`.
     """
-    checks.check_name("encoding", encoding, ENCODINGS)
+    checks.check_name("encoding", encoding, ("raw", "image"))
     shape = _checked(event_shape, binarize, encoded=encoding == "image")
     checks.count("shuffle_buffer", shuffle_buffer)
 
     def decode(record):
-        example = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})
-        return (from_raw if encoding == "raw" else from_file)(feature, example[feature], shape)
+        value = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
+        if encoding == "image":
+            image = tf.io.decode_image(value, channels=shape[2], expand_animations=False)
+            got, rule = tf.shape(image), f"{feature} must have shape {shape}, got"
+            return checks.after(tf.reduce_all(got == shape), [rule, got], image)
+        size, got = math.prod(shape), tf.strings.length(value)
+        value = checks.after(got == size, [f"{feature} must be the {size} bytes of an image {shape}, got", got], value)
+        return tf.reshape(tf.io.decode_raw(value, tf.uint8), shape)
 
-    paths = _paths(matched, "pattern", pattern, validation, test)
-    sources = {split: of_tfrecords(found, decode, count) for split, found in paths.items()}
-    return Stream(name, shape, binarize, seed, shuffle_buffer, deterministic, sources)
+    def length(path):
+        return tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
+
+    def files_at(paths):
+        counts = tuple(map(int, tf.data.Dataset.from_tensor_slices(paths).map(length))) if count else None
+        return Files(len(paths), lambda file: tf.data.TFRecordDataset(paths[file]), decode, counts)
+
+    sources = _sources(files_at, _matched, "pattern", pattern, validation, test)
+    return Stream(name, shape, binarize, seed, shuffle_buffer, sources)
 
 
 def from_image_folder(
@@ -76,7 +85,6 @@ def from_image_folder(
     test: Path | None = None,
     binarize: str | None = None,
     seed: int = 0,
-    deterministic: bool = True,
     name: str = "images",
 ) -> Stream:
     """A `Stream` of the PNG and JPEG files in a folder and the folders below it, resized as they are read.
@@ -91,19 +99,26 @@ def from_image_folder(
     epoch shuffles all of them.
 
     Args:
-        folder: of the training set.
+        folder, validation, test: of each set.
         event_shape: (H, W, C), C = 1 for grey, 3 for RGB, 4 for RGBA.
-        validation, test: folders too, or None.
-        binarize, seed, deterministic: as for `from_tfrecords`.
+        binarize, seed: as for `from_tfrecords`.
 
     Raises:
         ValueError: a folder without such files, an invalid event_shape, an unknown binarization. A file that is no
             image: InvalidArgumentError while it is read.
     """
     shape = _checked(event_shape, binarize, encoded=True)
-    paths = _paths(image_files, "folder", folder, validation, test)
-    sources = {split: of_image_files(found, shape) for split, found in paths.items()}
-    return Stream(name, shape, binarize, seed, 1, deterministic, sources)
+
+    def files_at(paths):
+        def decode(file):
+            image = tf.io.decode_image(tf.io.read_file(paths[file]), channels=shape[2], expand_animations=False)
+            resized = tf.image.resize(image, shape[:2], antialias=True)
+            return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+        return Files(len(paths), None, decode, (1,) * len(paths))
+
+    sources = _sources(files_at, _image_files, "folder", folder, validation, test)
+    return Stream(name, shape, binarize, seed, 1, sources)
 
 
 def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=None) -> Stream:
@@ -122,9 +137,7 @@ def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=No
     sizes = {split: builder.info.splits[split].num_examples for split in SPLITS if split in builder.info.splits}
     spans = {split: (split, size) for split, size in sizes.items()}
     if validation_size is not None or "validation" not in sizes:
-        size = sizes["train"] // 10 if validation_size is None else validation_size
-        if not 0 <= size < sizes["train"]:
-            raise ValueError(f"validation_size must be in [0, {sizes['train'] - 1}], got {validation_size}")
+        size = held_out_size(validation_size, sizes["train"] // 10, sizes["train"])
         kept = sizes["train"] - size
         spans |= {"train": (f"train[:{kept}]", kept), "validation": (f"train[{kept}:]", size)}
     config = tfds.ReadConfig(try_autocache=False)  # caching would keep small data sets in memory
@@ -134,7 +147,7 @@ def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=No
         return Files(1, lambda _: dataset.map(lambda example: example["image"]), tf.identity, (size,))
 
     sources = {split: source(*span) for split, span in spans.items() if span[1]}
-    return Stream(f"tfds:{name}", tuple(image.shape), binarize, seed, 4096, True, sources)
+    return Stream(f"tfds:{name}", tuple(image.shape), binarize, seed, 4096, sources)
 
 
 def to_tfrecords(
@@ -161,21 +174,40 @@ def to_tfrecords(
     if num_shards > len(images):
         raise ValueError(f"num_shards must be at most the number of images, {len(images)}, got {num_shards}")
     names = [f"images-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)]
-    ends = bounds(len(images), range(num_shards), num_shards)
+    shards = np.split(images, bounds(len(images), range(num_shards), num_shards)[1:-1])
     with files.staged_directory(pathlib.Path(directory)) as staged:
-        for name, first, end in zip(names, ends[:-1], ends[1:], strict=True):
+        for name, shard in zip(names, shards, strict=True):
             with tf.io.TFRecordWriter(str(staged / name)) as writer:
-                for image in images[first:end]:
+                for image in shard:
                     value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()]))
                     example = tf.train.Example(features=tf.train.Features(feature={feature: value}))
                     writer.write(example.SerializeToString())
     return [pathlib.Path(directory) / name for name in names]
 
 
-def _paths(find, argument, *given):
-    """{split: the paths that `find` gives}, of the splits that are given; `argument` names the training set's."""
+def _sources(files_at, find, argument, *given):
+    """{split: `Files`} of the paths that `find` gives, where one is given; `argument` names the training set's."""
     named = zip(SPLITS, (argument, *SPLITS[1:]), given, strict=True)
-    return {split: find(name, value) for split, name, value in named if value is not None}
+    found = {split: tf.constant(find(name, value)) for split, name, value in named if value is not None}
+    return {split: files_at(paths) for split, paths in found.items()}
+
+
+def _matched(argument, patterns):
+    found: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str | pathlib.Path) else patterns:
+        matches = [path for path in tf.io.gfile.glob(str(pattern)) if not tf.io.gfile.isdir(path)]
+        if not matches:
+            raise ValueError(f"{argument} must match at least one file, got {str(pattern)!r}")
+        found |= set(matches)
+    return sorted(found)
+
+
+def _image_files(argument, folder):
+    suffixes = (".png", ".jpg", ".jpeg")
+    paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in suffixes)
+    if not paths:
+        raise ValueError(f"{argument} must be a folder with PNG or JPEG files, got {str(folder)!r}")
+    return paths
 
 
 def _checked(event_shape, binarize, encoded):

@@ -42,15 +42,12 @@ def training(x: Batches | tf.data.Dataset, first_epoch: int, strategy: tf.distri
 def num_steps(x: Any, given: int | None, argument: str, steps: str) -> int:
     """How many batches each worker reads; ValueError unless x is a Dataset, of known length if `steps` is missing."""
     if not isinstance(x, Batches | tf.data.Dataset):
-        raise checks.InputTypeError(
-            f"{argument} must be a tf.data.Dataset under several workers, got {type(x).__name__}: "
-            "data.from_arrays makes one of arrays, in an order that all workers know"
-        )
+        rule = f"{argument} must be a tf.data.Dataset under several workers, got {type(x).__name__}"
+        raise checks.InputTypeError(f"{rule}: data.from_arrays makes one of arrays, in an order that all workers know")
     if given is not None:
         return given
     known = x.num_steps if isinstance(x, Batches) else int(x.cardinality())
     if known is None or known < 0:
-        raise ValueError(
-            f"{steps} must be given under several workers where {argument} does not know its length, got None"
-        )
+        rule = f"{steps} must be given under several workers where {argument} does not know its length"
+        raise ValueError(f"{rule}, got None")
     return known

@@ -1,8 +1,9 @@
 """Images that need not fit into memory, as batches: shuffled through a buffer, sharded, binarized."""
 
 import dataclasses
-import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,12 +11,49 @@ import tensorflow as tf
 from tfvae.data.batches import Batches
 from tfvae.data.epochs import bounds, draw, replicas_of
 from tfvae.data.images import SPLITS
-from tfvae.data.sources import Files
 from tfvae.seeds import fold_in
 from tfvae.support import checks
 
 # Folded into the seed first, so that order, training bits and fixed bits draw from different seeds.
 _ORDER, _FRESH, _FIXED = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """One split's files, numbered from 0."""
+
+    num_files: int
+    records: Callable | None  # a file's number -> a Dataset of what `decode` takes; None where a file is one image
+    decode: Callable  # a record (or a file's number) -> uint8 [H, W, C]
+    counts: tuple[int, ...] | None  # images in each file, or None
+
+    def num_images(self, index: int = 0, count: int = 1) -> int | None:
+        """In one of `count` shards; None if not counted."""
+        if self.counts is None:
+            return None
+        if self.num_files >= count:
+            return sum(self.counts[index::count])
+        return sum(len(range(index, size, count)) for size in self.counts)
+
+    def items(self, seed: Any = None, index: int = 0, count: int = 1) -> tf.data.Dataset:
+        """A Dataset of (file, index in the file, record): interleaved from shuffled files; without a seed, in order."""
+        numbers = tf.range(self.num_files, dtype=tf.int64)
+        if self.num_files >= count:
+            numbers = numbers[index::count]
+        if seed is not None:
+            numbers = tf.random.experimental.stateless_shuffle(numbers, seed)
+        numbers, read = tf.data.Dataset.from_tensor_slices(numbers), self.records
+        if read is None:  # a Dataset for each image would take milliseconds
+            return numbers.map(lambda file: (file, tf.constant(0, tf.int64), file))
+
+        def items_of(file):
+            records = read(file).enumerate()
+            if self.num_files < count:
+                records = records.shard(count, index)
+            return records.map(lambda place, record: (file, place, record))
+
+        # One reader: parallel ones were slower on a local disk, and their buffers grew.
+        return numbers.interleave(items_of, cycle_length=1 if seed is None else min(16, self.num_files))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +68,10 @@ class Stream:
     (6, 1, 2, 3)
 
     Attributes:
-        name: what is read.
-        event_shape: (H, W, C).
-        num_levels: 255, as grey levels are 0, 1/255, ..., 1 (see `data.ImageData`); 1 once binarized.
-        binarize: None, "static" or "stochastic".
-        seed: of binarization and shuffling.
+        name, event_shape, binarize, seed: as in `data.ImageData`.
+        num_levels: 255, as grey levels are 0, 1/255, ..., 1; 1 once binarized.
         num_images, train_size: of the training set; None if not counted.
         shuffle_buffer: images in the buffer from which the next is drawn.
-        deterministic: whether order and bits are functions of (seed, epoch); else the file that is ready first is read.
         sources: {split: files}.
     """
 
@@ -46,7 +80,6 @@ class Stream:
     binarize: str | None
     seed: int
     shuffle_buffer: int
-    deterministic: bool
     sources: dict[str, Files] = dataclasses.field(repr=False)
 
     num_levels = property(lambda self: 1 if self.binarize else 255)
@@ -78,7 +111,7 @@ class Stream:
             # The seed of this function's graph alone; without it, the order would depend on the caller's set_seed.
             tf.random.set_seed(1)
             seed = fold_in(self.seed, _ORDER, epoch)
-            items = source.items(seed, index, count, self.deterministic)
+            items = source.items(seed, index, count)
             drawn = tf.random.stateless_uniform([], seed, minval=None, maxval=None, dtype=tf.int64)
             items = items.shuffle(self.shuffle_buffer, seed=drawn, reshuffle_each_iteration=False)
             images = self._images("train", items, self.binarize == "static")
@@ -89,7 +122,7 @@ class Stream:
             return batches.enumerate().map(lambda step, x: draw(x, fold_in(seed, step, index)))
 
         def pipeline(epochs, **part):
-            return epochs.flat_map(functools.partial(batches_of, **part)).prefetch(2)
+            return epochs.flat_map(lambda epoch: batches_of(epoch, **part)).prefetch(2)
 
         def parts(first, context):
             if count > 1:
@@ -139,12 +172,10 @@ class Stream:
 
     def _images(self, split, items, binarized):
         """A Dataset of [H, W, C]; bits are a function of the seed, the split and the image's index in its files."""
-        source = self.sources[split]
         seed = fold_in(self.seed, _FIXED, SPLITS.index(split))
 
         def image(file, place, record):
-            x = tf.ensure_shape(tf.cast(source.decode(record), tf.float32) / 255, self.event_shape)
+            x = tf.ensure_shape(tf.cast(self.sources[split].decode(record), tf.float32) / 255, self.event_shape)
             return draw(x, fold_in(seed, file, place)) if binarized else x
 
-        deterministic = self.deterministic or split != "train"
-        return items.map(image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+        return items.map(image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -4,7 +4,7 @@ All are densities: log p(x|z) is in nats relative to the unit of x, and can be a
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -60,12 +60,13 @@ def normal_per_image(network, event_shape: Sequence[int], *, min_scale: float = 
     >>> px_z.distribution.scale.shape
     TensorShape([3, 1, 1, 1])
     """
+    checks.above_zero("min_scale", min_scale)
 
     def make(params):
         raw_scale = tf.reduce_mean(params[..., -1:], axis=list(range(-len(event_shape), 0)), keepdims=True)
         return tfd.Normal(params[..., :-1], tf.nn.softplus(raw_scale) + min_scale)
 
-    return _normal(network, event_shape, make, min_scale, seed, params_size=lambda c: c + 1)
+    return Likelihood(network, event_shape, make, *_anywhere("normal"), seed, params_size=lambda c: c + 1)
 
 
 @piece("likelihood")
@@ -79,12 +80,13 @@ def normal_per_pixel(network, event_shape: Sequence[int], *, min_scale: float = 
     >>> px_z.distribution.scale.shape
     TensorShape([3, 8, 8, 1])
     """
+    checks.above_zero("min_scale", min_scale)
 
     def make(params):
         loc, raw_scale = tf.split(params, 2, axis=-1)
         return tfd.Normal(loc, tf.nn.softplus(raw_scale) + min_scale)
 
-    return _normal(network, event_shape, make, min_scale, seed, params_size=lambda c: 2 * c)
+    return Likelihood(network, event_shape, make, *_anywhere("normal"), seed, params_size=lambda c: 2 * c)
 
 
 @piece("likelihood")
@@ -102,12 +104,11 @@ def normal_optimal(network, event_shape: Sequence[int], *, rate=0.1, min_scale=1
     """
     if not 0 < rate <= 1:
         raise ValueError(f"rate must be in (0, 1], got {rate}")
+    checks.above_zero("min_scale", min_scale)
     scale = tf.Variable(1.0, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name="scale")
-
-    def make(loc):
-        return tfd.Normal(loc, tf.identity(scale))
-
-    likelihood = _normal(network, event_shape, make, min_scale, seed, scale=scale, kind=OptimalNormal)
+    support = _anywhere("normal")
+    likelihood = OptimalNormal(network, event_shape, lambda loc: tfd.Normal(loc, tf.identity(scale)), *support, seed)
+    likelihood.distribution.scale = scale  # on the layer that reads it, so that Keras tracks it
     likelihood.rate, likelihood.min_scale = rate, min_scale
     return likelihood
 
@@ -159,17 +160,12 @@ def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
         checks.above_zero("min_scale", min_scale)
         above_floor = tfp.bijectors.Chain([tfp.bijectors.Shift(min_scale), tfp.bijectors.Softplus()])
         scale = tfp.util.TransformedVariable(1.0, above_floor, name="scale")
-
-    def make(loc):
-        return family(loc, tf.cast(scale, loc.dtype) if isinstance(scale, float | int) else scale)
-
-    return Likelihood(network, event_shape, make, *_anywhere(name), seed, scale=scale)
-
-
-def _normal(network, event_shape, make, min_scale, seed, *, kind=Likelihood, **options):
-    checks.above_zero("min_scale", min_scale)
-    return kind(network, event_shape, make, *_anywhere("normal"), seed, **options)
+    else:
+        scale = float(scale)
+    likelihood = Likelihood(network, event_shape, lambda loc: family(loc, scale), *_anywhere(name), seed)
+    likelihood.distribution.scale = scale  # on the layer that reads it, so that Keras tracks a learned one
+    return likelihood
 
 
-def _anywhere(name) -> tuple[str, Callable, tuple[str, Callable]]:
+def _anywhere(name):
     return f"a finite number under the {name} likelihood", tf.math.is_finite, ("as they are", tf.identity)

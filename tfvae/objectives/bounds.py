@@ -106,7 +106,7 @@ def iwae(num_samples: int, *, warmup_steps: int = 0) -> Objective:
         drawn = draw(vae, x, seed, grown(num_samples, step, warmup_steps), exact_kl=False)
         return Terms(log_mean_exp(drawn.log_w), drawn.log_likelihood, drawn.kl)
 
-    return counted(objective, None if warmup_steps else num_samples)
+    return counted(objective, num_samples, warmup_steps)
 
 
 def log_mean_exp(log_w: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,7 @@
 """
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from tfvae.objectives.terms import penalized, warmup
@@ -78,9 +79,7 @@ def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None)
 
 def latent_covariance(qz_x, *, of_means=False):
     """Covariance over the batch (divided by B) of z ~ q(z|x), or of the means E_q[z|x] alone: [D, D]."""
-    loc = marginals(qz_x).loc
-    centred = loc - tf.reduce_mean(loc, axis=0)
-    covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(loc)[0], loc.dtype)
+    covariance = tfp.stats.covariance(marginals(qz_x).loc)
     return covariance if of_means else covariance + tf.reduce_mean(qz_x.covariance(), axis=0)
 
 

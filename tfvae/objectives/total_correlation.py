@@ -9,13 +9,11 @@ dimension-wise KL. Chen et al. (2018, arXiv 1802.04942, eq. 2). Shapes in commen
 from typing import NamedTuple
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.objectives.terms import penalized
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
-
-tfd = tfp.distributions
 
 
 class Parts(NamedTuple):
@@ -93,11 +91,10 @@ def marginals(qz_x) -> tfd.Normal:
 def _log_weights(z, num_data):
     """The logarithm of each example's weight (column) in q(z) of each sample (row): [B, B]."""
     batch_size, rule = z.shape[1] or tf.shape(z)[1], f"batch size must be at most num_data, {num_data}, got"
-    if not tf.is_tensor(batch_size):
-        if batch_size > num_data:
-            raise ValueError(f"{rule} {batch_size}")
-    else:
+    if tf.is_tensor(batch_size):
         batch_size = checks.after(batch_size <= num_data, [rule, batch_size], batch_size)
+    elif batch_size > num_data:
+        raise ValueError(f"{rule} {batch_size}")
     # A batch of one has no others, and a data set of one no rest.
     others = tf.cast(tf.maximum(batch_size - 1, 1), z.dtype)
     other = tf.fill([batch_size, batch_size], (1 - 1 / num_data) / others)

@@ -19,9 +19,7 @@ class Pushforward(tfd.Distribution):
     Args:
         transform: f, called anew each time, so that it may hold variables: `push(eps, context)` gives z and
             log|det dz/deps|; `pull(z, context)`, its inverse, gives eps and the same log|det dz/deps|.
-        latent_size: D.
-        context: what f depends on, [B, C], or None.
-        dtype: of z without a context.
+        context: what f depends on, [B, C], or None; `dtype` is that of z without one.
 
     >>> flow = tfvae.distributions.Flow([], latent_size=2)  # no steps: N(0, I)
     >>> print(tfvae.distributions.Pushforward(flow, 2).log_prob([[0.0, 0.0]]).numpy().round(3))  # -log(2 pi)

@@ -16,10 +16,6 @@ class Vamp(tfd.Distribution):
     The encoder is held in a function, so that its variables are not tracked here; each call reads their current values.
 
     `encoder` maps pseudo-inputs [K, *event_shape], a variable or a `tfp.util.TransformedVariable`, to q(z|u).
-
-    >>> encoder = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)
-    >>> tfvae.distributions.Vamp(encoder, tf.Variable(tf.zeros([10, 8, 8, 1]))).log_prob(np.zeros([5, 3, 2])).shape
-    TensorShape([5, 3])
     """
 
     def __init__(self, encoder: Callable, pseudo_inputs: tf.Variable):

@@ -133,13 +133,7 @@ def continuous_bernoulli(network, event_shape: Sequence[int], *, seed: int | Non
 
 
 class OptimalNormal(Likelihood):
-    """The likelihood of `normal_optimal`; the training step of `VAE` calls `after_step`.
-
-    >>> likelihood = tfvae.likelihoods.normal_optimal(tfvae.networks.mlp((2,), [16]), (8, 8, 1), rate=1.0)
-    >>> likelihood.after_step(tf.constant(-32 * np.log(2 * np.pi) - 8.0, tf.float32), good=True)  # mean square 1/4
-    >>> isinstance(likelihood, tfvae.objectives.Adaptive), np.allclose(likelihood.scale, 0.5, rtol=1e-4)
-    (True, True)
-    """
+    """The likelihood of `normal_optimal`, an `objectives.Adaptive`: the training step of `VAE` calls `after_step`."""
 
     def after_step(self, log_likelihood: tf.Tensor, good: tf.Tensor) -> None:
         """Moves the scale towards the optimum, with the mean square from the log-likelihood, without another pass:

@@ -10,12 +10,7 @@ _CONTEXT = 32  # features of x that each step's network takes
 
 
 class PushforwardLayer(tf.Module):
-    """Parameters [B, P] -> the `Pushforward` of a map with this context; holds the map's variables.
-
-    >>> flow = tfvae.distributions.Flow([], 2, tfvae.posteriors.loc_scale)
-    >>> tfvae.posteriors.PushforwardLayer(flow, latent_size=2)(tf.zeros([3, 4])).batch_shape
-    TensorShape([3])
-    """
+    """Parameters [B, P] -> the `Pushforward` of a map with this context; holds the map's variables."""
 
     def __init__(self, transform, latent_size: int):
         super().__init__()

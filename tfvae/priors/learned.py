@@ -35,12 +35,8 @@ def vamp(encoder, num_pseudo_inputs: int = 500, *, initial=None, seed: int | Non
     The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model, so its
     gradient comes through the prior too. With a flow encoder (`posteriors.iaf`, `coupling`), the mixture is over the
     base normals of the flow. Where the encoder reads [y, x], u_k is a free vector in place of both: no image with a
-    one-hot label. ValueError for an `initial` of another number or shape, not finite, or out of range.
-
-    Args:
-        encoder: q(z|x), as for the `VAE`.
-        num_pseudo_inputs: K, at least 1.
-        initial: [K, *event_shape], e.g. training images; None for uniform noise, which `seed` fixes.
+    one-hot label. `initial` is [K, *event_shape], e.g. training images, or None for uniform noise, which `seed` fixes;
+    ValueError for another number or shape, not finite, or out of range.
 
     >>> encoder = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)
     >>> tfvae.priors.vamp(encoder, num_pseudo_inputs=10).components().batch_shape

@@ -69,10 +69,6 @@ class InverseAutoregressive(tf.Module):
     `reverse` has i run from the last latent to the first. `tfb.Invert` of a `tfb.MaskedAutoregressiveFlow` gives the
     same numbers to rounding, but passes the network twice for a sample and its density: a training step of 784-400-20
     at batch 128 takes 1.1 to 1.3 times as long, 1.2 to 1.3 under XLA (two busy cores).
-
-    >>> step, eps, context = tfvae.distributions.InverseAutoregressive(2, 1, [8]), np.ones([3, 2]), np.ones([3, 1])
-    >>> np.allclose(step.pull(step.push(eps, context)[0], context)[0], eps, atol=1e-4)
-    True
     """
 
     def __init__(self, latent_size, context_size, hidden_sizes, activation="relu", *, reverse=False, seed=None):
@@ -118,10 +114,6 @@ class Coupling(tf.Module):
     Dinh et al. (2016, arXiv 1605.08803, eq. 4 and 5), with log scale = tanh(.). One pass in either direction; the
     initial weights make it near the identity. The halves a and b differ by one latent where D is odd; `reverse` makes
     a the second half. A `context_size` of 0 is for no context.
-
-    >>> z, log_det = tfvae.distributions.Coupling(2, 0, [8]).push(np.float32([[1.0, 2.0]]))
-    >>> print(z.numpy()[0, 0], log_det.shape)
-    1.0 (1,)
     """
 
     def __init__(self, latent_size, context_size, hidden_sizes, activation="relu", *, reverse=False, seed=None):

@@ -22,10 +22,6 @@ class Likelihood(tfk.Model):
             it, and means nothing off it.
         to_support, to_support_rule: images in [0, 1] (bytes divided by 255) -> the nearest in the support; in words.
         scale: of `normal`, `laplace` and `normal_optimal`, a number or a variable; None for the others.
-
-    >>> likelihood = tfvae.likelihoods.bernoulli(tfvae.networks.mlp((2,), [16]), (8, 8, 1))
-    >>> likelihood.to_support_rule, likelihood.in_support(tf.constant([0.0, 0.5])).numpy().tolist()
-    ('1 from 0.5 upwards, else 0', [True, False])
     """
 
     any_leading_axes = True

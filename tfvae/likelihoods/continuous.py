@@ -4,7 +4,7 @@ All are densities: log p(x|z) is in nats relative to the unit of x, and can be a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -161,5 +161,5 @@ def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
     return likelihood
 
 
-def _anywhere(name):
+def _anywhere(name) -> tuple[str, Callable, tuple[str, Callable]]:
     return f"a finite number under the {name} likelihood", tf.math.is_finite, ("as they are", tf.identity)

@@ -84,10 +84,10 @@ class FactorElbo(tf.Module):
         self._objective = penalized(self._penalty, num_samples, exact_kl)
         layers = [tfk.layers.InputLayer([latent_size])]
         for i, size in enumerate((*hidden_sizes, 1)):
-            activation = None if i == len(hidden_sizes) else tf.nn.leaky_relu
-            name = f"discriminator_{i}"  # the same in each process: checkpoints go by names
-            options = {"kernel_initializer": tfk.initializers.HeNormal(seed=seed + i), "dtype": "float32", "name": name}
-            layers.append(tfk.layers.Dense(size, activation, **options))
+            activation = tf.nn.leaky_relu if i < len(hidden_sizes) else None
+            options = {"kernel_initializer": tfk.initializers.HeNormal(seed=seed + i), "dtype": "float32"}
+            # The same names in each process: checkpoints go by names.
+            layers.append(tfk.layers.Dense(size, activation, name=f"discriminator_{i}", **options))
         self.discriminator = tfk.Sequential(layers, name="discriminator")
         self.optimizer = tfk.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9)
         # Build now, because a compiled training step must not create variables.
@@ -142,7 +142,6 @@ def factor_elbo(
     (True, TensorShape([5, 3]))
     """
     checks.count("latent_size", latent_size)
-    checks.count("num_samples", num_samples)
     checks.above_zero("learning_rate", learning_rate)
     return FactorElbo(gamma, latent_size, hidden_sizes, learning_rate, seed, num_samples, exact_kl)
 

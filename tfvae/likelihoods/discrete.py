@@ -21,7 +21,7 @@ class GreyLevels(tfd.Distribution):
         dtype = next(iter(parameters.values())).dtype
         self.total_count, self._n = total_count, tf.cast(total_count, dtype)
         parameters["total_count"] = total_count
-        super().__init__(dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters)
+        super().__init__(dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters, name=type(self).__name__)
 
     def _event_shape(self):
         return tf.TensorShape([])

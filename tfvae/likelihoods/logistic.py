@@ -45,9 +45,10 @@ class DiscretizedLogistic(GreyLevels):
         first, last = k <= 0, k >= self._n
         width = 1 / (self._n * self.scale)  # u - l
         upper = (k + 0.5 - self._n * self.loc) * width
-        log_prob = tf.where(last, 0, -tf.nn.softplus(-upper))
-        log_prob += tf.where(first, 0, -tf.nn.softplus(upper - width))
-        return log_prob + tf.where(first | last, 0, tfp.math.log1mexp(width))
+        zero = tf.zeros([], self.dtype)
+        log_prob = tf.where(last, zero, -tf.nn.softplus(-upper))
+        log_prob += tf.where(first, zero, -tf.nn.softplus(upper - width))
+        return log_prob + tf.where(first | last, zero, tfp.math.log1mexp(width))
 
     def _sample_n(self, n, seed=None):
         x = tfd.Logistic(self.loc, self.scale).sample(n, seed=seed)

@@ -52,12 +52,7 @@ class ConditionalVAE(VAE):
 
         Labels are integers from 0 to K - 1, one for each row of x and z, [B], or one for all, []; else ValueError.
         """
-        labels = _integers("labels", labels)
-        if labels.shape.rank not in (0, 1):
-            raise ValueError(f"labels must have shape [batch] or [], got [{checks.joined(labels.shape)}]")
-        if tf.executing_eagerly():
-            checks.content("labels", tf.reshape(labels, [-1]), self.label_rules)
-        return Given(self, labels)
+        return Given(self, self._checked("labels", labels, {1: "[batch]", 0: "[]"}))
 
     for_labels = given
 
@@ -102,17 +97,28 @@ class ConditionalVAE(VAE):
         if labels is None:
             hint = "give fit(x, labels), or batches of pairs as data.train(batch_size, labels=True) has them"
             raise ValueError(f"{argument} must come with labels for a conditional model, got none: {hint}")
-        labels = _integers(f"labels of {argument}", labels)
-        if not tf.TensorShape([None]).is_compatible_with(labels.shape):
-            raise ValueError(f"labels of {argument} must have shape [batch], got [{checks.joined(labels.shape)}]")
+        argument = f"labels of {argument}"
+        labels = self._checked(argument, labels, {1: "[batch]"})
         if tf.executing_eagerly():
             if len(labels) != num_images:
-                raise ValueError(f"labels of {argument} must be {num_images}, one an image, got {len(labels)}")
-            checks.content(f"labels of {argument}", labels, self.label_rules)
+                raise ValueError(f"{argument} must be {num_images}, one an image, got {len(labels)}")
             return labels
-        message = [f"labels of {argument} must be as many as the images, got", tf.size(labels)]
+        message = [f"{argument} must be as many as the images, got", tf.size(labels)]
         labels = checks.after(tf.equal(tf.size(labels), num_images), message, labels)
-        return checks.graph_content(f"labels of {argument}", labels, self.label_rules)
+        return checks.graph_content(argument, labels, self.label_rules)
+
+    def _checked(self, argument, labels, shapes):
+        """Labels as int64, of one of the shapes {rank: words}; outside a graph their values are checked too."""
+        labels = labels if tf.is_tensor(labels) else np.asarray(labels)
+        if not tf.as_dtype(labels.dtype).is_integer:
+            raise ValueError(f"{argument} must be integers, got {labels.dtype.name}")
+        labels = tf.cast(labels, tf.int64)
+        if labels.shape.rank not in shapes:
+            words = " or ".join(shapes.values())
+            raise ValueError(f"{argument} must have shape {words}, got [{checks.joined(labels.shape)}]")
+        if tf.executing_eagerly():
+            checks.content(argument, tf.reshape(labels, [-1]), self.label_rules)
+        return labels
 
     def _batch(self, data):
         x, labels = unweighted(data)
@@ -122,11 +128,8 @@ class ConditionalVAE(VAE):
 class Given:
     """A `ConditionalVAE` given labels, which objectives, measures and plots take as a `VAE`: made by `given`.
 
-    It can be an argument of a tf.function, which is then traced once for all labels.
-
-    Attributes:
-        model: the `ConditionalVAE`.
-        label: int64 [B], one for each row of x and z; or [], one for all.
+    `label` is int64 [B], one for each row of x and z, or [], one for all. A `Given` can be an argument of a
+    tf.function, which is then traced once for all labels.
     """
 
     num_classes = 0  # the labels are given
@@ -184,12 +187,3 @@ class Given:
     @classmethod
     def __tf_unflatten__(cls, metadata, components):
         return cls(*metadata, *components)
-
-
-def _integers(argument, labels):
-    """Labels as int64."""
-    if not tf.is_tensor(labels):
-        labels = np.asarray(labels)
-    if not tf.as_dtype(labels.dtype).is_integer:
-        raise ValueError(f"{argument} must be integers, got {labels.dtype.name}")
-    return tf.cast(labels, tf.int64)

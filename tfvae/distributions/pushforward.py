@@ -1,22 +1,12 @@
 """The pushforward of a normal through a map: the distribution behind flows and hierarchies of latents."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 _NUM_PAIRS = 64  # antithetic pairs of noise, for moments that have no closed form
-
-
-class Transform(Protocol):
-    """An invertible map over [..., D], given a context [B, C] or None."""
-
-    def push(self, eps: tf.Tensor, context: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """z, log|det dz/deps|."""
-
-    def pull(self, z: tf.Tensor, context: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """eps, log|det dz/deps|: the inverse of `push`."""
 
 
 class Pushforward(tfd.Distribution):
@@ -27,10 +17,9 @@ class Pushforward(tfd.Distribution):
     covariance are estimates from 64 antithetic pairs of noise, the same for every x; the mean is exact if f is affine.
 
     Args:
-        transform: f, a `Transform`; called anew each time, so that it may hold variables.
-        latent_size: D.
-        context: what f depends on, [B, C], or None.
-        dtype: of z without a context.
+        transform: f, called anew each time, so that it may hold variables: `push(eps, context)` gives z and
+            log|det dz/deps|; `pull(z, context)`, its inverse, gives eps and the same log|det dz/deps|.
+        context: what f depends on, [B, C], or None; `dtype` is that of z without one.
 
     >>> flow = tfvae.distributions.Flow([], latent_size=2)  # no steps: N(0, I)
     >>> print(tfvae.distributions.Pushforward(flow, 2).log_prob([[0.0, 0.0]]).numpy().round(3))  # -log(2 pi)

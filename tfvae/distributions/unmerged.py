@@ -27,40 +27,12 @@ def unwrapped(distribution) -> tfd.Distribution:
     return getattr(distribution, "tensor_distribution", distribution)
 
 
-class Unmerged(tfd.Distribution):
-    """A batch of S * B distributions as [S, B]; log_prob broadcasts x [B, ...], which `tfd.BatchReshape` does not."""
-
-    def __init__(self, merged: tfd.Distribution, leading: tf.Tensor):
-        self._merged, self._leading = merged, leading
-        kind, name = merged.reparameterization_type, f"Unmerged{merged.name}"
-        super().__init__(merged.dtype, kind, False, True, parameters={"merged": merged, "leading": leading}, name=name)
-
-    def _batch_shape(self):
-        return tf.TensorShape(tf.get_static_value(self._leading, partial=True))
+class Unmerged(tfd.BatchReshape):
+    """A batch of S * B distributions as [S, B]; unlike TFP's, its log_prob broadcasts x [B, ...]."""
 
     def _batch_shape_tensor(self):
-        return self._leading
+        return self.parameters["batch_shape"]  # TFP's fails in a graph where the sizes are unknown
 
-    def _event_shape(self):
-        return self._merged.event_shape
-
-    def _event_shape_tensor(self):
-        return self._merged.event_shape_tensor()
-
-    def _unmerge(self, values, sample_shape=()):
-        event = tf.shape(values)[1 + len(sample_shape) :]
-        return tf.reshape(values, tf.concat([sample_shape, self._leading, event], axis=0))
-
-    def _log_prob(self, x):
-        event = self.event_shape_tensor()
-        x = tf.broadcast_to(x, tf.concat([self._leading, event], axis=0))
-        return self._unmerge(self._merged.log_prob(tf.reshape(x, tf.concat([[-1], event], axis=0))))
-
-    def _mean(self):
-        return self._unmerge(self._merged.mean())
-
-    def _variance(self):
-        return self._unmerge(self._merged.variance())
-
-    def _sample_n(self, n, seed=None):
-        return self._unmerge(self._merged.sample(n, seed=seed), [n])
+    def log_prob(self, x, **kwargs):
+        shape = tf.concat([self.batch_shape_tensor(), self.event_shape_tensor()], axis=0)
+        return super().log_prob(tf.broadcast_to(x, shape), **kwargs)

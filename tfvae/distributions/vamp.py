@@ -15,17 +15,10 @@ class Vamp(tfd.Distribution):
 
     The encoder is held in a function, so that its variables are not tracked here; each call reads their current values.
 
-    Args:
-        encoder: [K, *event_shape] -> q(z|u), batch shape [K], event shape [D].
-        pseudo_inputs: a variable (or `tfp.util.TransformedVariable`), [K, *event_shape].
-
-    >>> encoder = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)
-    >>> tfvae.distributions.Vamp(encoder, tf.Variable(tf.zeros([10, 8, 8, 1]))).log_prob(np.zeros([5, 3, 2])).shape
-    TensorShape([5, 3])
+    `encoder` maps pseudo-inputs [K, *event_shape], a variable or a `tfp.util.TransformedVariable`, to q(z|u).
     """
 
-    def __init__(self, encoder: Callable, pseudo_inputs: tf.Variable, name: str = "vamp"):
-
+    def __init__(self, encoder: Callable, pseudo_inputs: tf.Variable):
         def posterior(u):
             qz_u = unwrapped(encoder(u))
             return getattr(qz_u, "base", qz_u)  # of a flow: its own density of an arbitrary z would take D passes
@@ -34,7 +27,7 @@ class Vamp(tfd.Distribution):
         self.pseudo_inputs = pseudo_inputs
         qz_u = self.components()
         self._static_event_shape, parameters = qz_u.event_shape, {"pseudo_inputs": pseudo_inputs}
-        super().__init__(qz_u.dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters, name=name)
+        super().__init__(qz_u.dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters, name="vamp")
 
     def components(self) -> tfd.Distribution:
         """q(z|u_k) under the encoder's current weights: batch shape [K]."""

@@ -21,27 +21,13 @@ class Likelihood(tfk.Model):
         support, in_support: the rule that x obeys, in words; x -> booleans of the same shape. `log_prob` does not check
             it, and means nothing off it.
         to_support, to_support_rule: images in [0, 1] (bytes divided by 255) -> the nearest in the support; in words.
-        scale: of `normal`, `laplace` and `normal_optimal`: a number or a variable; None for the others.
-
-    >>> likelihood = tfvae.likelihoods.bernoulli(tfvae.networks.mlp((2,), [16]), (8, 8, 1))
-    >>> likelihood.to_support_rule, likelihood.in_support(tf.constant([0.0, 0.5])).numpy().tolist()
-    ('1 from 0.5 upwards, else 0', [True, False])
+        scale: of `normal`, `laplace` and `normal_optimal`, a number or a variable; None for the others.
     """
 
     any_leading_axes = True
 
     def __init__(
-        self,
-        network,
-        event_shape,
-        make_distribution,
-        support,
-        in_support,
-        to_support,
-        seed,
-        *,
-        params_size=int,
-        scale=None,
+        self, network, event_shape, make_distribution, support, in_support, to_support, seed, *, params_size=int
     ):
         event_shape = tuple(event_shape)
         if not event_shape or min(event_shape) < 1:
@@ -63,11 +49,10 @@ class Likelihood(tfk.Model):
             return tfd.Independent(elements, len(event_shape) - elements.event_shape.rank)
 
         self.distribution = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="distribution")
-        self.distribution.scale = scale  # on the layer that reads it, so that Keras tracks a learned scale
 
     @property
     def scale(self) -> Any:
-        return self.distribution.scale
+        return getattr(self.distribution, "scale", None)
 
     def call(self, z):
         h = self.flatten(self.network(tf.reshape(z, [-1, z.shape[-1]])))

@@ -60,12 +60,13 @@ def normal_per_image(network, event_shape: Sequence[int], *, min_scale: float = 
     >>> px_z.distribution.scale.shape
     TensorShape([3, 1, 1, 1])
     """
+    checks.above_zero("min_scale", min_scale)
 
     def make(params):
         raw_scale = tf.reduce_mean(params[..., -1:], axis=list(range(-len(event_shape), 0)), keepdims=True)
         return tfd.Normal(params[..., :-1], tf.nn.softplus(raw_scale) + min_scale)
 
-    return _normal(network, event_shape, make, min_scale, seed, params_size=lambda c: c + 1)
+    return Likelihood(network, event_shape, make, *_anywhere("normal"), seed, params_size=lambda c: c + 1)
 
 
 @piece("likelihood")
@@ -79,12 +80,13 @@ def normal_per_pixel(network, event_shape: Sequence[int], *, min_scale: float = 
     >>> px_z.distribution.scale.shape
     TensorShape([3, 8, 8, 1])
     """
+    checks.above_zero("min_scale", min_scale)
 
     def make(params):
         loc, raw_scale = tf.split(params, 2, axis=-1)
         return tfd.Normal(loc, tf.nn.softplus(raw_scale) + min_scale)
 
-    return _normal(network, event_shape, make, min_scale, seed, params_size=lambda c: 2 * c)
+    return Likelihood(network, event_shape, make, *_anywhere("normal"), seed, params_size=lambda c: 2 * c)
 
 
 @piece("likelihood")
@@ -102,12 +104,11 @@ def normal_optimal(network, event_shape: Sequence[int], *, rate=0.1, min_scale=1
     """
     if not 0 < rate <= 1:
         raise ValueError(f"rate must be in (0, 1], got {rate}")
+    checks.above_zero("min_scale", min_scale)
     scale = tf.Variable(1.0, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name="scale")
-
-    def make(loc):
-        return tfd.Normal(loc, tf.identity(scale))
-
-    likelihood = _normal(network, event_shape, make, min_scale, seed, scale=scale, kind=OptimalNormal)
+    support = _anywhere("normal")
+    likelihood = OptimalNormal(network, event_shape, lambda loc: tfd.Normal(loc, tf.identity(scale)), *support, seed)
+    likelihood.distribution.scale = scale  # on the layer that reads it, so that Keras tracks it
     likelihood.rate, likelihood.min_scale = rate, min_scale
     return likelihood
 
@@ -132,13 +133,7 @@ def continuous_bernoulli(network, event_shape: Sequence[int], *, seed: int | Non
 
 
 class OptimalNormal(Likelihood):
-    """The likelihood of `normal_optimal`; the training step of `VAE` calls `after_step`.
-
-    >>> likelihood = tfvae.likelihoods.normal_optimal(tfvae.networks.mlp((2,), [16]), (8, 8, 1), rate=1.0)
-    >>> likelihood.after_step(tf.constant(-32 * np.log(2 * np.pi) - 8.0, tf.float32), good=True)  # mean square 1/4
-    >>> isinstance(likelihood, tfvae.objectives.Adaptive), np.allclose(likelihood.scale, 0.5, rtol=1e-4)
-    (True, True)
-    """
+    """The likelihood of `normal_optimal`, an `objectives.Adaptive`: the training step of `VAE` calls `after_step`."""
 
     def after_step(self, log_likelihood: tf.Tensor, good: tf.Tensor) -> None:
         """Moves the scale towards the optimum, with the mean square from the log-likelihood, without another pass:
@@ -159,16 +154,11 @@ def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
         checks.above_zero("min_scale", min_scale)
         above_floor = tfp.bijectors.Chain([tfp.bijectors.Shift(min_scale), tfp.bijectors.Softplus()])
         scale = tfp.util.TransformedVariable(1.0, above_floor, name="scale")
-
-    def make(loc):
-        return family(loc, tf.cast(scale, loc.dtype) if isinstance(scale, float | int) else scale)
-
-    return Likelihood(network, event_shape, make, *_anywhere(name), seed, scale=scale)
-
-
-def _normal(network, event_shape, make, min_scale, seed, *, kind=Likelihood, **options):
-    checks.above_zero("min_scale", min_scale)
-    return kind(network, event_shape, make, *_anywhere("normal"), seed, **options)
+    else:
+        scale = float(scale)
+    likelihood = Likelihood(network, event_shape, lambda loc: family(loc, scale), *_anywhere(name), seed)
+    likelihood.distribution.scale = scale  # on the layer that reads it, so that Keras tracks a learned one
+    return likelihood
 
 
 def _anywhere(name) -> tuple[str, Callable, tuple[str, Callable]]:

@@ -16,16 +16,12 @@ from tfvae.support.pieces import piece
 class GreyLevels(tfd.Distribution):
     """A mass on {0, 1/n, ..., 1} for each element of its parameters, which broadcast together."""
 
-    def __init__(self, total_count: int, name: str, **parameters):
-        self.total_count = total_count
+    def __init__(self, total_count: int, **parameters):
         parameters = {key: tf.convert_to_tensor(value) for key, value in parameters.items()}
         dtype = next(iter(parameters.values())).dtype
-        parameters |= {"total_count": total_count, "name": name}
-        super().__init__(dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters, name=name)
-
-    @property
-    def _n(self):
-        return tf.cast(self.total_count, self.dtype)
+        self.total_count, self._n = total_count, tf.cast(total_count, dtype)
+        parameters["total_count"] = total_count
+        super().__init__(dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters=parameters, name=type(self).__name__)
 
     def _event_shape(self):
         return tf.TensorShape([])
@@ -41,8 +37,8 @@ class BinomialProportion(GreyLevels):
     [0.25, 0.5, 0.25]
     """
 
-    def __init__(self, total_count, logits, name="BinomialProportion"):
-        super().__init__(total_count, name, logits=logits)
+    def __init__(self, total_count, logits):
+        super().__init__(total_count, logits=logits)
         self.logits = self.parameters["logits"]
 
     @classmethod

@@ -25,8 +25,8 @@ class DiscretizedLogistic(GreyLevels):
     [0.269 0.462 0.269]
     """
 
-    def __init__(self, total_count, loc, scale, name="DiscretizedLogistic"):
-        super().__init__(total_count, name, loc=loc, scale=scale)
+    def __init__(self, total_count, loc, scale):
+        super().__init__(total_count, loc=loc, scale=scale)
         self.loc, self.scale = self.parameters["loc"], self.parameters["scale"]
 
     @classmethod
@@ -45,13 +45,10 @@ class DiscretizedLogistic(GreyLevels):
         first, last = k <= 0, k >= self._n
         width = 1 / (self._n * self.scale)  # u - l
         upper = (k + 0.5 - self._n * self.loc) * width
-        one = tf.zeros([], self.dtype)  # log 1
-        log_factors = [
-            tf.where(last, one, -tf.nn.softplus(-upper)),
-            tf.where(first, one, -tf.nn.softplus(upper - width)),
-            tf.where(first | last, one, tfp.math.log1mexp(width)),
-        ]
-        return tf.add_n([tf.broadcast_to(f, tf.shape(upper)) for f in log_factors])
+        zero = tf.zeros([], self.dtype)
+        log_prob = tf.where(last, zero, -tf.nn.softplus(-upper))
+        log_prob += tf.where(first, zero, -tf.nn.softplus(upper - width))
+        return log_prob + tf.where(first | last, zero, tfp.math.log1mexp(width))
 
     def _sample_n(self, n, seed=None):
         x = tfd.Logistic(self.loc, self.scale).sample(n, seed=seed)

@@ -23,7 +23,7 @@ def labelled(network: tfk.Model, image_shape: Sequence[int]) -> tfk.Sequential:
     """Feeds a one-hot label [K] and a flat image, in one vector [B, K + H W C], to a network of images.
 
     The label becomes K constant channels before the image's, for `conditional` models; an `mlp` takes the vector.
-    The network is a Keras body, [B, H, W, K + C] -> features; image_shape is `(H, W, C)`.
+    The network is a Keras body, [B, H, W, K + C] -> features.
 
     >>> tfvae.networks.labelled(tfvae.networks.conv((8, 8, 11), (4,)), (8, 8, 1)).input_shape  # 10 classes + 64 pixels
     (None, 74)

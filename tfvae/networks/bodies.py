@@ -21,7 +21,7 @@ def mlp(input_shape, hidden_sizes: Sequence[int], activation="tanh", *, seed: in
     return tfk.Sequential([*layers, *_dense("hidden_sizes", hidden_sizes, activation, seed, "hidden")], name=name)
 
 
-def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None, name="conv"):
+def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None):
     """A convolutional encoder body: [B, H, W, C] -> [B, features]; each layer halves height and width (rounded up).
 
     `filters` are the layers' output channels, `dense_sizes` the units of the dense layers after them, at least 1;
@@ -35,19 +35,11 @@ def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_
     layers = _convolutions(tfk.layers.Conv2D, filters, kernel_size, activation, seed)
     layers = [tfk.layers.InputLayer(tuple(input_shape)), *layers, tfk.layers.Flatten(name="flatten")]
     layers += _dense("dense_sizes", dense_sizes, activation, seed, "dense", len(filters))
-    return tfk.Sequential(layers, name=name)
+    return tfk.Sequential(layers, name="conv")
 
 
 def transposed_conv(
-    input_shape,
-    image_shape,
-    filters=(64, 32),
-    kernel_size=3,
-    activation="relu",
-    dense_sizes=(),
-    *,
-    seed=None,
-    name="transposed_conv",
+    input_shape, image_shape, filters=(64, 32), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None
 ):
     """A convolutional decoder body: [B, D] -> [B, H, W, filters[-1]]; each layer doubles height and width.
 
@@ -69,7 +61,7 @@ def transposed_conv(
     layers.append(tfk.layers.Reshape(coarse, name="reshape"))
     layers += _convolutions(tfk.layers.Conv2DTranspose, filters, kernel_size, activation, seed, 1)
     crop = ((0, coarse[0] * scale - height), (0, coarse[1] * scale - width))
-    return tfk.Sequential([*layers, tfk.layers.Cropping2D(crop, name="crop")], name=name)
+    return tfk.Sequential([*layers, tfk.layers.Cropping2D(crop, name="crop")], name="transposed_conv")
 
 
 def _dense(argument, sizes, activation, seed, name, first=0):

@@ -90,11 +90,8 @@ def iwae(num_samples: int, *, warmup_steps: int = 0) -> Objective:
     """log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x), z_s ~ q(z|x): an objective; a bound that grows with S.
 
     The importance-weighted bound, Burda et al. (2015, arXiv 1509.00519, eq. 8). S = 1 is the ELBO with the sampled KL.
-
-    Args:
-        num_samples: S, at least 1; one pass of the decoder for all of them.
-        warmup_steps: updates, at least 0, over which the number of samples grows geometrically from 1 to S, to save
-            time: while it grows to 50, a step takes 12.5 on average. XLA cannot compile such a step.
+    Over `warmup_steps` updates the number of samples grows geometrically from 1 to S, to save time: while it grows to
+    50, a step takes 12.5 on average. XLA cannot compile such a step.
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.objectives.iwae(5)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
@@ -106,7 +103,7 @@ def iwae(num_samples: int, *, warmup_steps: int = 0) -> Objective:
         drawn = draw(vae, x, seed, grown(num_samples, step, warmup_steps), exact_kl=False)
         return Terms(log_mean_exp(drawn.log_w), drawn.log_likelihood, drawn.kl)
 
-    return counted(objective, None if warmup_steps else num_samples)
+    return counted(objective, num_samples, warmup_steps)
 
 
 def log_mean_exp(log_w: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,7 @@
 """
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from tfvae.objectives.terms import penalized, warmup
@@ -25,12 +26,8 @@ def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl
     """E_q[log p(x|z)] - gamma |mean over the batch of KL(q(z|x) || p(z)) - C(step)|: an objective.
 
     The capacity-annealed beta-VAE, Burgess et al. (2018, arXiv 1804.03599, eq. 8): the KL is held at C nats. Its mean
-    is held there and not each example's, so that images may differ in how much they need.
-
-    Args:
-        gamma: at least 0; the paper takes 1000.
-        capacity: the last C, in nats, at least 0; the paper takes 25 for sprites.
-        annealing_steps: updates over which C grows linearly from 0, at least 0; the paper takes 100,000.
+    is held there and not each example's, so that images may differ in how much they need. C grows linearly from 0 to
+    `capacity` over `annealing_steps` updates; for sprites the paper takes gamma 1000, 25 nats and 100,000 updates.
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.objectives.capacity_elbo(gamma=10.0, capacity=25.0)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
@@ -55,12 +52,8 @@ def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None)
 
     DIP-VAE, Kumar et al. (2018, arXiv 1711.00848, section 3). C is the covariance over the batch: in DIP-VAE-I
     of the means, Cov_x(E_q[z|x]); in DIP-VAE-II of the latents, Cov_x(E_q[z|x]) + E_x[Cov_q(z|x)]. The penalty is the
-    same for each example. ValueError for a value out of its range; at the call, for a q(z|x) that is no normal.
-
-    Args:
-        off_diagonal, diagonal: the weights lambda_od and lambda_d, at least 0. The paper takes
-            diagonal = 10 off_diagonal for I, diagonal = off_diagonal for II.
-        variant: 1 or 2.
+    same for each example. The paper takes diagonal = 10 off_diagonal for I, diagonal = off_diagonal for II. ValueError
+    for a value out of its range; at the call, for a q(z|x) that is no normal.
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.objectives.dip_elbo(10.0, 10.0)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
@@ -78,9 +71,7 @@ def dip_elbo(off_diagonal, diagonal, *, variant=2, num_samples=1, exact_kl=None)
 
 def latent_covariance(qz_x, *, of_means=False):
     """Covariance over the batch (divided by B) of z ~ q(z|x), or of the means E_q[z|x] alone: [D, D]."""
-    loc = marginals(qz_x).loc
-    centred = loc - tf.reduce_mean(loc, axis=0)
-    covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(loc)[0], loc.dtype)
+    covariance = tfp.stats.covariance(marginals(qz_x).loc)
     return covariance if of_means else covariance + tf.reduce_mean(qz_x.covariance(), axis=0)
 
 
@@ -93,10 +84,10 @@ class FactorElbo(tf.Module):
         self._objective = penalized(self._penalty, num_samples, exact_kl)
         layers = [tfk.layers.InputLayer([latent_size])]
         for i, size in enumerate((*hidden_sizes, 1)):
-            activation = None if i == len(hidden_sizes) else tf.nn.leaky_relu
-            name = f"discriminator_{i}"  # the same in each process: checkpoints go by names
-            options = {"kernel_initializer": tfk.initializers.HeNormal(seed=seed + i), "dtype": "float32", "name": name}
-            layers.append(tfk.layers.Dense(size, activation, **options))
+            activation = tf.nn.leaky_relu if i < len(hidden_sizes) else None
+            options = {"kernel_initializer": tfk.initializers.HeNormal(seed=seed + i), "dtype": "float32"}
+            # The same names in each process: checkpoints go by names.
+            layers.append(tfk.layers.Dense(size, activation, name=f"discriminator_{i}", **options))
         self.discriminator = tfk.Sequential(layers, name="discriminator")
         self.optimizer = tfk.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9)
         # Build now, because a compiled training step must not create variables.
@@ -143,19 +134,14 @@ def factor_elbo(
     correlation. For z ~ prod_j q(z_j), each latent is permuted over the same batch, where the paper draws another
     batch. The estimate is no bound: it is as good as D. ValueError for a value out of its range.
 
-    Args:
-        gamma: weight of the total correlation, at least 0.
-        latent_size: of the model.
-        hidden_sizes, learning_rate: of the discriminator (leaky ReLU; Adam with beta_1 0.5 and beta_2 0.9), the
-            paper's by default.
-        seed: fixes the discriminator's initial weights.
+    `hidden_sizes`, `learning_rate` and `seed` are the discriminator's (leaky ReLU; Adam with beta_1 0.5 and beta_2
+    0.9), the paper's by default.
 
     >>> objective = tfvae.objectives.factor_elbo(10.0, latent_size=2, hidden_sizes=(8,))
     >>> isinstance(objective, tfvae.objectives.Stateful), objective.log_ratio(np.zeros([5, 3, 2])).shape
     (True, TensorShape([5, 3]))
     """
     checks.count("latent_size", latent_size)
-    checks.count("num_samples", num_samples)
     checks.above_zero("learning_rate", learning_rate)
     return FactorElbo(gamma, latent_size, hidden_sizes, learning_rate, seed, num_samples, exact_kl)
 

@@ -7,15 +7,13 @@ S samples, B batch, D latent.
 """
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.objectives.bounds import log_mean_exp
 from tfvae.objectives.terms import Draw, Terms, counted, grown
 from tfvae.seeds import stateless_seed
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
-
-tfd = tfp.distributions
 
 
 @piece("objective")
@@ -101,7 +99,6 @@ def wake_phase(num_samples):
 def _along_paths(num_samples, bound, factor, warmup_steps=0):
     """An objective in which q(z|x) gets the bound's gradient in z alone, multiplied by `factor(log_w)`, [S, B]."""
     checks.count("num_samples", num_samples)
-    checks.count("warmup_steps", warmup_steps, 0)
 
     def objective(vae, x, *, seed, step=None):
         qz_x = vae.encode(x)
@@ -125,7 +122,7 @@ def _along_paths(num_samples, bound, factor, warmup_steps=0):
         factors.append(factor(drawn.log_w))
         return Terms(bound(drawn.log_w), drawn.log_likelihood, drawn.kl)
 
-    return counted(objective, None if warmup_steps else num_samples)
+    return counted(objective, num_samples, warmup_steps)
 
 
 def _by_score(num_samples, bound, weights):

@@ -114,9 +114,9 @@ def penalized(penalty: Callable, num_samples=1, exact_kl=None, log_likelihood=1.
     return counted(objective, num_samples)
 
 
-def counted(objective: Any, num_samples: int | None) -> Objective:
-    """The objective, with the number of samples that it draws for an image where that is fixed."""
-    if num_samples is not None:
+def counted(objective: Any, num_samples: int, warmup_steps: int = 0) -> Objective:
+    """The objective, with the number of samples that it draws for an image where that does not grow."""
+    if not warmup_steps:
         objective.num_samples = num_samples
     return objective
 

@@ -9,13 +9,11 @@ dimension-wise KL. Chen et al. (2018, arXiv 1802.04942, eq. 2). Shapes in commen
 from typing import NamedTuple
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tfvae.objectives.terms import penalized
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
-
-tfd = tfp.distributions
 
 
 class Parts(NamedTuple):
@@ -57,14 +55,10 @@ def parts(qz_x, pz, z, num_data):
 def tc_elbo(num_data, beta, *, mutual_information=1.0, dimension_wise_kl=1.0, num_samples=1, exact_kl=None):
     """E_q[log p(x|z)] - a I(z; n) - beta TC(z) - g sum_j KL(q(z_j) || p(z_j)): an objective.
 
-    beta-TCVAE, Chen et al. (2018, arXiv 1802.04942, eq. 4). Computed as E_q[log p(x|z)] - g KL - (a - g) I(z; n)
+    beta-TCVAE, Chen et al. (2018, arXiv 1802.04942, eq. 4), for a training set of `num_data` examples; a is the weight
+    `mutual_information`, g `dimension_wise_kl`. Computed as E_q[log p(x|z)] - g KL - (a - g) I(z; n)
     - (beta - g) TC(z), so that a KL in closed form is used: with all weights 1 this is the ELBO. The last batch of an
     epoch should hold more than one example. ValueError for a value out of its range; at the call, as for `parts`.
-
-    Args:
-        num_data: N, examples in the training set.
-        beta: weight of the total correlation, at least 0.
-        mutual_information, dimension_wise_kl: the weights a and g, at least 0.
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.objectives.tc_elbo(num_data=100, beta=6.0)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
@@ -93,11 +87,10 @@ def marginals(qz_x) -> tfd.Normal:
 def _log_weights(z, num_data):
     """The logarithm of each example's weight (column) in q(z) of each sample (row): [B, B]."""
     batch_size, rule = z.shape[1] or tf.shape(z)[1], f"batch size must be at most num_data, {num_data}, got"
-    if not tf.is_tensor(batch_size):
-        if batch_size > num_data:
-            raise ValueError(f"{rule} {batch_size}")
-    else:
+    if tf.is_tensor(batch_size):
         batch_size = checks.after(batch_size <= num_data, [rule, batch_size], batch_size)
+    elif batch_size > num_data:
+        raise ValueError(f"{rule} {batch_size}")
     # A batch of one has no others, and a data set of one no rest.
     others = tf.cast(tf.maximum(batch_size - 1, 1), z.dtype)
     other = tf.fill([batch_size, batch_size], (1 - 1 / num_data) / others)

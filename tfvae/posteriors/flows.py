@@ -4,17 +4,13 @@ import tensorflow as tf
 
 from tfvae.distributions import Coupling, InverseAutoregressive, Pushforward, stacked
 from tfvae.posteriors.normal import Posterior, loc_scale
-from tfvae.support import checks
 from tfvae.support.pieces import option, piece
+
+_CONTEXT = 32  # features of x that each step's network takes
 
 
 class PushforwardLayer(tf.Module):
-    """Parameters [B, P] -> the `Pushforward` of a map with this context; holds the map's variables.
-
-    >>> flow = tfvae.distributions.Flow([], 2, tfvae.posteriors.loc_scale)
-    >>> tfvae.posteriors.PushforwardLayer(flow, latent_size=2)(tf.zeros([3, 4])).batch_shape
-    TensorShape([3])
-    """
+    """Parameters [B, P] -> the `Pushforward` of a map with this context; holds the map's variables."""
 
     def __init__(self, transform, latent_size: int):
         super().__init__()
@@ -30,24 +26,21 @@ class PushforwardLayer(tf.Module):
     num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
-def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", context_size=32, seed=None):
+def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", seed=None):
     """q(z|x) of a diagonal normal through inverse autoregressive flow steps, in alternating order of the latents.
 
     Kingma et al. (2016, arXiv 1606.04934, algorithm 1). A sample and its density take one pass of the steps; the
     density of any other z takes D. No closed-form moments: see `pushforward.Pushforward`.
 
     Args:
-        network: a Keras body, [B, *event_shape] -> features.
+        network: a Keras body, [B, *event_shape] -> features, of which a linear layer makes 32 for the steps.
         latent_size: D, at least 2.
-        num_steps: at least 1.
         hidden_sizes, activation: of each step's masked network; at least one hidden layer.
-        context_size: features of x that each step's network takes, at least 1.
-        seed: fixes the initial weights.
 
     >>> tfvae.posteriors.iaf(tfvae.networks.mlp((8, 8, 1), [16]), 4, num_steps=1)(np.zeros([3, 8, 8, 1])).batch_shape
     TensorShape([3])
     """
-    return _flow(InverseAutoregressive, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed)
+    return _flow(InverseAutoregressive, network, latent_size, num_steps, hidden_sizes, activation, seed)
 
 
 @piece(
@@ -56,7 +49,7 @@ def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="r
     num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
-def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", context_size=32, seed=None):
+def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", seed=None):
     """q(z|x) of a diagonal normal through affine coupling steps; each changes half of the latents.
 
     RealNVP, Dinh et al. (2016, arXiv 1605.08803), conditional on x. A sample or any density takes one pass. No
@@ -66,11 +59,10 @@ def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activati
     >>> encoder(np.zeros([3, 8, 8, 1])).log_prob(np.zeros([5, 3, 4])).shape
     TensorShape([5, 3])
     """
-    return _flow(Coupling, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed)
+    return _flow(Coupling, network, latent_size, num_steps, hidden_sizes, activation, seed)
 
 
-def _flow(step, network, latent_size, num_steps, hidden_sizes, activation, context_size, seed):
-    checks.count("context_size", context_size)
-    steps = stacked(step, latent_size, context_size, num_steps, hidden_sizes, activation, seed, loc_scale)
-    params_size = 2 * latent_size + context_size
-    return Posterior(network, latent_size, params_size, PushforwardLayer(steps, latent_size), seed=seed, name="encoder")
+def _flow(step, network, latent_size, num_steps, hidden_sizes, activation, seed):
+    steps = stacked(step, latent_size, _CONTEXT, num_steps, hidden_sizes, activation, seed, loc_scale)
+    layer = PushforwardLayer(steps, latent_size)
+    return Posterior(network, latent_size, 2 * latent_size + _CONTEXT, layer, seed)

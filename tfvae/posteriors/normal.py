@@ -14,9 +14,9 @@ MIN_SCALE = 1e-5  # keeps log q(z|x) finite when softplus underflows; far below 
 class Posterior(tfk.Model):
     """q(z|x), a `tfd.Distribution`: network, linear layer, distribution layer."""
 
-    def __init__(self, network, latent_size: int, params_size: int, distribution_layer, *, seed=None, name="posterior"):
+    def __init__(self, network, latent_size: int, params_size: int, distribution_layer, seed=None):
         checks.count("latent_size", latent_size)
-        super().__init__(name=name)
+        super().__init__(name="encoder")
         self.network, self.latent_size = network, latent_size
         initializer = tfk.initializers.GlorotUniform(seed=seed)
         self.params = tfk.layers.Dense(params_size, kernel_initializer=initializer, name="params")
@@ -43,10 +43,7 @@ def diagonal_normal(network, latent_size: int, *, seed: int | None = None) -> Po
     The Gaussian encoder of Kingma and Welling (2013, arXiv 1312.6114, eq. 9 and appendix C.2); `scale` is a standard
     deviation. A `tfd.MultivariateNormalDiag`, whose KL to a `priors.standard_normal` TFP knows in closed form.
 
-    Args:
-        network: a Keras body, [B, *event_shape] -> features.
-        latent_size: D, at least 1.
-        seed: fixes the initial weights of the linear layer.
+    `network` is a Keras body, [B, *event_shape] -> features; `latent_size` is D, at least 1.
 
     >>> tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)(np.zeros([3, 8, 8, 1])).mean().shape
     TensorShape([3, 2])
@@ -56,7 +53,7 @@ def diagonal_normal(network, latent_size: int, *, seed: int | None = None) -> Po
         return tfd.MultivariateNormalDiag(*loc_scale(params))
 
     layer = tfpl.DistributionLambda(make, tfd.Distribution.mean, dtype="float32", name="diagonal_normal")
-    return Posterior(network, latent_size, 2 * latent_size, layer, seed=seed, name="encoder")
+    return Posterior(network, latent_size, 2 * latent_size, layer, seed)
 
 
 @piece("posterior")
@@ -70,5 +67,4 @@ def full_normal(network, latent_size: int, *, seed: int | None = None) -> Poster
     TensorShape([3, 2, 2])
     """
     layer = tfpl.MultivariateNormalTriL(latent_size, tfd.Distribution.mean, dtype="float32", name="full_normal")
-    params_size = tfpl.MultivariateNormalTriL.params_size(latent_size)
-    return Posterior(network, latent_size, params_size, layer, seed=seed, name="encoder")
+    return Posterior(network, latent_size, layer.params_size(latent_size), layer, seed)

@@ -19,12 +19,7 @@ def flow(latent_size: int, num_steps=4, hidden_sizes=(64,), activation="relu", *
     """p(z) of a standard normal through affine coupling steps (RealNVP); trainable.
 
     Dinh et al. (2016, arXiv 1605.08803); one pass for a sample or a density. Its mean: see `pushforward.Pushforward`.
-
-    Args:
-        latent_size: D, at least 2.
-        num_steps: at least 1; each changes half of the latents.
-        hidden_sizes, activation: of each step's network; at least one hidden layer.
-        seed: fixes the initial weights.
+    Each step changes half of the latents, at least 2, by a network of at least one hidden layer.
 
     >>> tfvae.priors.flow(2, num_steps=2, hidden_sizes=(8,)).log_prob(np.zeros([5, 3, 2])).shape
     TensorShape([5, 3])
@@ -40,13 +35,8 @@ def vamp(encoder, num_pseudo_inputs: int = 500, *, initial=None, seed: int | Non
     The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model, so its
     gradient comes through the prior too. With a flow encoder (`posteriors.iaf`, `coupling`), the mixture is over the
     base normals of the flow. Where the encoder reads [y, x], u_k is a free vector in place of both: no image with a
-    one-hot label. ValueError for an `initial` of another number or shape, not finite, or out of range.
-
-    Args:
-        encoder: q(z|x), as for the `VAE`.
-        num_pseudo_inputs: K, at least 1.
-        initial: [K, *event_shape], e.g. training images; None for uniform noise.
-        seed: fixes that noise.
+    one-hot label. `initial` is [K, *event_shape], e.g. training images, or None for uniform noise, which `seed` fixes;
+    ValueError for another number or shape, not finite, or out of range.
 
     >>> encoder = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), [16]), 2)
     >>> tfvae.priors.vamp(encoder, num_pseudo_inputs=10).components().batch_shape

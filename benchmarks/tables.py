@@ -224,8 +224,8 @@ def gaps(report):
     samples, best_samples, fitted_samples, chains, temperatures = report["sizes"].values()
     text = f"Nats per image, {report['num_images']} test images: log p(x) by {samples:,} importance samples of q(z|x), "
     text += f"by {best_samples:,} of each image's best normal, by {chains} chains annealed over {temperatures} "
-    text += f"temperatures and by {fitted_samples:,} draws of a mixture at the modes of p(z|x), +- over noise; what the "
-    text += "first misses of the last, +- over images, and of one image at most; the gap between ELBO and the last "
+    text += f"temperatures, and by {fitted_samples:,} draws of a mixture at the modes of p(z|x), +- over noise; what "
+    text += "the first misses of the last, +- over images, and of one image at most; the gap between ELBO and the last "
     text += "log p(x) in its parts."
     head = ["", "ELBO", "log p(x), by q(z|x)", "by the best normal", "annealed", "mixture", "missed", "at most"]
     return f"{text}\n\n{table([*head, 'approximation', 'amortization'], rows)}"

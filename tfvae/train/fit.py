@@ -34,6 +34,8 @@ class _Ready:
 class VAE(core.VAE):
     __doc__ = str(core.VAE.__doc__).replace("    `tfvae.VAE` is this model with a faster `fit` (`tfvae.train`).\n", "")
 
+    test_function: Any  # Keras'
+
     def __init__(self, *pieces, **options):
         super().__init__(*pieces, **options)
         self._loop: Loop | None = None

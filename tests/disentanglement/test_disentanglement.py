@@ -5,7 +5,10 @@ import itertools
 import numpy as np
 import pytest
 from conftest import small_vae
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import mutual_info_score
+from sklearn.model_selection import train_test_split
+from sklearn.svm import LinearSVC
 
 import tfvae
 from tfvae import disentanglement
@@ -213,6 +216,8 @@ Z, V = random_points(400)
         (lambda: disentanglement.mig(Z[:119], V[:119]), "latents must hold at least 120 points for 20 bins, got 119"),
         (lambda: disentanglement.mig(Z, V, num_bins=0), "num_bins must be an integer of at least 1, got 0"),
         (lambda: disentanglement.sap(Z, V, categorical=[3]), "categorical must hold indices of the 3 factors, got 3"),
+        (lambda: disentanglement.sap(Z, V, predictor="tree"), "predictor must be one of regression, svm, got 'tree'"),
+        (lambda: disentanglement.dci(Z, V, predictor="svm"), "predictor must be one of forest, boosting, got 'svm'"),
         (lambda: disentanglement.dci(Z, V, num_trees=0), "num_trees must be an integer of at least 1, got 0"),
         (lambda: disentanglement.scores(read, GRID, ["migg"]), r"names must be one of .*got 'migg' \(did you mean mig"),
         (
@@ -263,3 +268,40 @@ def test_an_outlier_that_leaves_the_bins_empty_is_reported():
     latents[0] = 1e6
     with pytest.warns(UserWarning, match=r"latents must spread over the bins, got 199 of 200 .* range is 0 to 1e\+06"):
         assert disentanglement.mig(latents, EACH) < 0.1
+
+
+def test_the_variants_are_those_of_disentanglement_lib():
+    """Its formulas, as in its sap_score.py and dci.py, on the same points: SVMs on one latent each, boosted trees."""
+    rng = np.random.default_rng(0)
+    factors = GRID.sample_factors(600, 0)
+    mixed = factors @ np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]]) + 0.3 * rng.normal(size=[600, 3])
+    z_train, z_test, v_train, v_test = train_test_split(mixed, factors, test_size=1 / 3, random_state=0)
+    accuracy = np.zeros([3, 3])
+    for j, k in itertools.product(range(3), range(3)):
+        svm = LinearSVC(C=0.01, class_weight="balanced").fit(z_train[:, [j]], v_train[:, k])
+        accuracy[j, k] = np.mean(svm.predict(z_test[:, [j]]) == v_test[:, k])
+    ordered = np.sort(accuracy, axis=0)
+    assert disentanglement.sap(mixed, factors, predictor="svm") == pytest.approx(
+        np.mean(ordered[-1] - ordered[-2]), abs=1e-9
+    )
+    scaled = (mixed - mixed.mean(axis=0)) / mixed.std(axis=0)
+    z_train, z_test, v_train, v_test = train_test_split(scaled, factors, test_size=0.2, random_state=0)
+    trees = [GradientBoostingClassifier(random_state=0).fit(z_train, v) for v in v_train.T]
+    importance = np.transpose([tree.feature_importances_ for tree in trees])
+    share = importance / importance.sum(axis=1, keepdims=True)
+    of_codes = 1 + np.sum(share * np.log(share), axis=1) / np.log(3)
+    of_factors = 1 + np.sum(importance * np.log(importance), axis=0) / np.log(3)
+    expected = [
+        np.average(of_codes, weights=importance.sum(axis=1)),
+        of_factors.mean(),
+        np.mean([np.mean(tree.predict(z_test) == v) for tree, v in zip(trees, v_test.T, strict=True)]),
+    ]
+    np.testing.assert_allclose(disentanglement.dci(mixed, factors, predictor="boosting"), expected, atol=1e-9)
+
+
+def test_an_encoder_is_scored_by_the_variants():
+    sizes = {"num_points": 1000, "num_train": 60, "num_test": 30, "set_size": 8}
+    found = disentanglement.scores(read, GRID, disentanglement.VARIANTS, **sizes)
+    parts = ["dci_boosting_disentanglement", "dci_boosting_completeness", "dci_boosting_informativeness"]
+    assert list(found) == ["sap_svm", *parts, "factor_vae_score_all"]
+    np.testing.assert_allclose([found[name] for name in (*parts, "factor_vae_score_all")], 1, atol=0.01)

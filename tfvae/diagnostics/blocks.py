@@ -1,5 +1,6 @@
 """Images in blocks with a progress bar, so that memory is bounded for any number of images."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -42,7 +43,8 @@ def compiled(vae, function: Callable) -> Callable:
     kept = vae.__dict__.setdefault("_compiled_measures", {})
     traced_for, graph = kept.get(function, (None, None))
     if traced_for is None or any(a is not b for a, b in zip(traced_for, pieces, strict=True)):
-        graph = tf.function(function, reduce_retracing=True)
+        # A partial: of a plain function TensorFlow counts the traces of all models as one's, and warns of too many.
+        graph = tf.function(functools.partial(function), reduce_retracing=True)
         kept[function] = (pieces, graph)
     return graph
 

@@ -8,10 +8,11 @@ seeds; it measures the variation between draws, not between trainings.
 from tfvae.disentanglement.information import mig, modularity, mutual_information
 from tfvae.disentanglement.interventions import beta_vae_score, factor_vae_score
 from tfvae.disentanglement.predictors import dci, sap
-from tfvae.disentanglement.summary import NAMES, Spread, draw, means, scores, spread
+from tfvae.disentanglement.summary import NAMES, VARIANTS, Spread, draw, means, scores, spread
 
 __all__ = [
     "NAMES",
+    "VARIANTS",
     "Spread",
     "beta_vae_score",
     "dci",

@@ -40,13 +40,15 @@ def beta_vae_score(
     return float(classifier.score(*draw(num_test)))
 
 
-def factor_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size=64, seed=0) -> float:
+def factor_vae_score(
+    encode, data, *, num_train=10_000, num_test=5_000, set_size=64, least_deviation=0.05, seed=0
+) -> float:
     """Test accuracy of a majority vote that predicts the fixed factor from the latent that varies least.
 
     Kim and Mnih (2018, arXiv 1802.05983, section 4). A set is L images that share factor k, all others random; the
     latent with the least variance over the set, relative to its variance over the data, votes for k. Chance is 1 / F.
-    Latents with a standard deviation below 0.05 over the data are inactive and left out; if all are, the score is 0.
-    Arguments and errors as for `beta_vae_score`.
+    Latents with a standard deviation below `least_deviation` over the data are inactive and left out; if all are, the
+    score is 0. disentanglement_lib leaves none out, 0. Other arguments and errors as for `beta_vae_score`.
 
     >>> factors = np.indices((3, 4)).reshape(2, 12).T  # [12, 2]
     >>> data = tfvae.data.from_factors(factors[:, :, np.newaxis, np.newaxis] / 4, factors)  # images of their factors
@@ -56,7 +58,7 @@ def factor_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size
     rng, varying = _checked(data, num_train, num_test, set_size, seed)
     num = min(10_000, num_train * set_size)
     overall = points.encoded(encode, data, data.sample_factors(num, int(rng.integers(2**31)))).var(axis=0)
-    active = np.flatnonzero(overall >= 0.05**2)
+    active = np.flatnonzero(overall >= max(least_deviation**2, 1e-300))
     if not len(active):
         return 0.0
 

@@ -5,15 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import entropy
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
 from sklearn.feature_selection import r_regression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from tfvae.disentanglement import points
-from tfvae.support.checks import count
+from tfvae.support.checks import check_name, count
 
 
 class DCI(NamedTuple):
@@ -24,7 +25,9 @@ class DCI(NamedTuple):
     informativeness: float
 
 
-def sap(latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] = ()) -> float:
+def sap(
+    latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] = (), predictor="regression", seed=0
+) -> float:
     """The separated attribute predictability: 1/F sum_k (S_j*k - max_{j != j*} S_jk), in [0, 1].
 
     Kumar et al. (2018, arXiv 1711.00848). S_jk is the R^2 of a linear regression of factor k on latent j; for a
@@ -34,21 +37,37 @@ def sap(latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] 
     Args:
         latents, factors: [N, D]; [N, F], integers.
         categorical: indices of factors whose values have no order.
+        predictor: "regression", as above; "svm", that of disentanglement_lib (Locatello et al. 2019, arXiv 1811.12359):
+            for every factor, the accuracy of a linear SVM (C = 0.01, balanced classes) on a held-out third.
+        seed: of that third.
 
     >>> factors = np.random.default_rng(0).integers(0, 4, [1000, 2])
     >>> round(tfvae.disentanglement.sap(factors.astype(float), factors), 2)
     1.0
     """
+    check_name("predictor", predictor, ("regression", "svm"))
     latents, factors = points.checked(latents, factors, categorical)
-    predicted = [
-        _tree_accuracy(latents, factor) if k in categorical else r_regression(latents, factor) ** 2
-        for k, factor in enumerate(factors.T)
-    ]
+    if predictor == "svm":
+        split: Any = train_test_split(latents, factors, test_size=1 / 3, random_state=seed)
+        predicted = [_svm_accuracy(*split, k) for k in range(factors.shape[1])]
+    else:
+        predicted = [
+            _tree_accuracy(latents, factor) if k in categorical else r_regression(latents, factor) ** 2
+            for k, factor in enumerate(factors.T)
+        ]
     first, second = points.two_largest(np.transpose(predicted))
     return float(np.clip(np.mean(first - second), 0, 1))
 
 
-def dci(latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] = (), num_trees=10, seed=0) -> DCI:
+def dci(
+    latents: np.ndarray,
+    factors: np.ndarray,
+    *,
+    categorical: Sequence[int] = (),
+    num_trees=10,
+    predictor="forest",
+    seed=0,
+) -> DCI:
     """Disentanglement, completeness and informativeness: a `DCI`.
 
     Eastwood and Williams (2018, "A framework for the quantitative evaluation of disentangled representations", section
@@ -62,17 +81,27 @@ def dci(latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] 
     Args:
         latents, factors, categorical: as for `sap`.
         num_trees: in each forest.
+        predictor: "forest", as above; "boosting", that of disentanglement_lib: gradient boosting with scikit-learn's
+            defaults takes the values of every factor as classes, and informativeness is accuracy.
 
     >>> factors = np.random.default_rng(0).integers(0, 4, [200, 2])
     >>> tfvae.disentanglement.dci(factors.astype(float), factors, num_trees=2)
     DCI(disentanglement=1.0, completeness=1.0, informativeness=1.0)
     """
     count("num_trees", num_trees)
+    check_name("predictor", predictor, ("forest", "boosting"))
     latents, factors = points.checked(latents, factors, categorical)
     scaled = StandardScaler().fit_transform(latents)  # scikit-learn's trees split no gap below 1e-7
     split: Any = train_test_split(scaled, factors, test_size=0.2, random_state=seed)
-    found = [_forest(*split, k, k in categorical, num_trees, seed) for k in range(factors.shape[1])]
-    importance = np.array([forest.feature_importances_ for forest, _ in found]).T  # [D, F]
+    forests = {True: RandomForestClassifier, False: RandomForestRegressor}
+    models = [
+        GradientBoostingClassifier(random_state=seed)
+        if predictor == "boosting"
+        else forests[k in categorical](num_trees, max_features=1.0, random_state=seed)
+        for k in range(factors.shape[1])
+    ]
+    found = [_importance(model, *split, k) for k, model in enumerate(models)]
+    importance = np.transpose([one for one, _ in found])  # [D, F]
     shares = importance.sum(axis=1) / max(importance.sum(), 1e-300)  # all 0 where no latent predicts anything
     disentanglement, completeness = shares @ _concentration(importance), _concentration(importance.T).mean()
     return DCI(float(disentanglement), float(completeness), float(np.mean([quality for _, quality in found])))
@@ -85,12 +114,19 @@ def _tree_accuracy(latents, factor):
     return [balanced_accuracy_score(factor, tree.fit(column, factor).predict(column)) for column in columns]
 
 
-def _forest(z_train, z_test, v_train, v_test, k, categorical, num_trees, seed):
-    """A forest for factor k, and its score on the held-out points, in [0, 1]."""
-    kind = RandomForestClassifier if categorical else RandomForestRegressor
-    forest = kind(num_trees, max_features=1.0, random_state=seed).fit(z_train, v_train[:, k])
-    score = forest.score(z_test, v_test[:, k])  # accuracy, or R^2 = 1 - (RMSE / standard deviation)^2
-    return forest, score if categorical else max(0.0, 1 - np.sqrt(1 - score))
+def _svm_accuracy(z_train, z_test, v_train, v_test, k):
+    """Accuracy of a linear SVM for factor k on each latent alone: [D]."""
+    svm = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
+    columns = zip(z_train.T[..., np.newaxis], z_test.T[..., np.newaxis], strict=True)
+    return [svm.fit(train, v_train[:, k]).score(test, v_test[:, k]) for train, test in columns]
+
+
+def _importance(model, z_train, z_test, v_train, v_test, k):
+    """The importance of each latent for factor k, [D], and the model's score on the held-out points, in [0, 1]."""
+    model.fit(z_train, v_train[:, k])
+    score = model.score(z_test, v_test[:, k])  # accuracy, or R^2 = 1 - (RMSE / standard deviation)^2
+    regression = isinstance(model, RandomForestRegressor)
+    return model.feature_importances_, max(0.0, 1 - np.sqrt(1 - score)) if regression else score
 
 
 def _concentration(importance):

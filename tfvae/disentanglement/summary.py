@@ -13,6 +13,8 @@ from tfvae.disentanglement.predictors import dci, sap
 from tfvae.support.checks import check_name
 
 NAMES = ("mig", "sap", "dci", "modularity", "beta_vae_score", "factor_vae_score")
+# Where these differ from disentanglement_lib's (Locatello et al. 2019, arXiv 1811.12359), its variants.
+VARIANTS = ("sap_svm", "dci_boosting", "factor_vae_score_all")
 
 
 class Spread(NamedTuple):
@@ -55,7 +57,8 @@ def scores(
 
     Args:
         encode: images [n, H, W, C] -> latents [n, D]; of a model, `means(vae)`.
-        names: a sequence of some of `NAMES`.
+        names: some of `NAMES` and `VARIANTS`; the latter, `mig`, `modularity` and `beta_vae_score` compare
+            with the values of disentanglement_lib.
         num_points: for `mig`, `modularity`, `sap` and `dci`.
         num_train, num_test, set_size: as for `beta_vae_score`.
         seed: for images, splits and forests.
@@ -66,7 +69,7 @@ def scores(
     dict_keys(['sap', 'modularity'])
     """
     for name in names:
-        check_name("names", name, NAMES)
+        check_name("names", name, NAMES + VARIANTS)
     varying = points.varying(data)
     categorical: Any = np.flatnonzero(np.isin(varying, getattr(data, "categorical", ())))
     latents, factors = draw(encode, data, num_points, seed)
@@ -74,15 +77,18 @@ def scores(
     calls: dict[str, Callable[[], Any]] = {
         "mig": lambda: mig(latents, factors),
         "sap": lambda: sap(latents, factors, categorical=categorical),
+        "sap_svm": lambda: sap(latents, factors, predictor="svm", seed=seed),
         "dci": lambda: dci(latents, factors, categorical=categorical, seed=seed)._asdict(),
+        "dci_boosting": lambda: dci(latents, factors, predictor="boosting", seed=seed)._asdict(),
         "modularity": lambda: modularity(latents, factors),
         "beta_vae_score": lambda: beta_vae_score(encode, data, **own),
         "factor_vae_score": lambda: factor_vae_score(encode, data, **own),
+        "factor_vae_score_all": lambda: factor_vae_score(encode, data, least_deviation=0, **own),
     }
     found: dict[str, float] = {}
     for name in names:
         score = calls[name]()
-        found |= {f"dci_{part}": value for part, value in score.items()} if name == "dci" else {name: score}
+        found |= {f"{name}_{part}": v for part, v in score.items()} if isinstance(score, dict) else {name: score}
     return found
 
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "calibration": ["calibration.py"],
     "gaps": ["gaps.py"],
     "independent": ["independent.py", "--ours"],
+    "spot_checks": ["spot_checks.py"],
 }  # fmt: skip
 START, END = "<!-- numbers: written by reproduce.py -->", "<!-- end of numbers -->"
 

@@ -29,11 +29,16 @@ def compared():
     points, new = (disentanglement.draw(*encoder_and_data(), 2000, seed) for seed in (0, 1))
     for name, what in {"mig": "", "modularity": "", "sap": ", ordered factors: R^2"}.items():
         yield f"`{name}`{what}", getattr(disentanglement, name)(*points), getattr(scores, name)(*points)
-    what = "`sap`, categorical factors: balanced accuracy of a tree; accuracy of a linear SVM on other points"
-    yield what, disentanglement.sap(*points, categorical=EVERY), scores.sap_by_svm(points, new)
-    ours, theirs = disentanglement.dci(*points, categorical=EVERY), scores.dci_by_boosting(points, new)
-    for name, one, other in zip(ours._fields, ours, theirs, strict=True):
-        yield f"`dci`, {name}, categorical factors: a random forest; boosted trees", one, other
+    by_svm, boosted = scores.sap_by_svm(points, new), scores.dci_by_boosting(points, new)
+    yield "`sap` of categorical factors: trees; SVMs", disentanglement.sap(*points, categorical=EVERY), by_svm
+    yield "`sap`, predictor svm: SVMs, other points", disentanglement.sap(*points, predictor="svm"), by_svm
+    for predictor, what in {
+        "forest": "random forests; boosted trees",
+        "boosting": "boosted trees, other points",
+    }.items():
+        ours = disentanglement.dci(*points, categorical=EVERY, predictor=predictor)
+        for name, one, other in zip(ours._fields, ours, boosted, strict=True):
+            yield f"`dci`, predictor {predictor}, {name}: {what}", one, other
     ours = disentanglement.factor_vae_score(*encoder_and_data(), **DRAWS)
     theirs = scores.factor_vae(latents_of, FACTOR_SIZES, np.random.default_rng(0), **DRAWS)
     yield "`factor_vae_score`: one formula, other draws", ours, theirs

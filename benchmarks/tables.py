@@ -297,7 +297,7 @@ def spot_checks(report):
     text += (
         "and what that alone changes is in the row below. Adam has epsilon where Keras has it, before the correction "
     )
-    text += "of the bias, and rounds beta and epsilon to float32 in float64 too."
+    text += "of the bias."
     below = (
         "Scores of 2,000 points with five latents and four factors, beside the formulas of disentanglement_lib. Where "
     )

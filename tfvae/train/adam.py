@@ -59,7 +59,7 @@ def apply_adam(adam, gradient, variable, m, v, good=True):
     """Adam's update of one variable as one operation, with the hyperparameters of `adam`."""
     dtype = variable.dtype
     count = tf.cast(adam.iterations + 1, dtype)
-    beta_1, beta_2 = tf.cast(adam.beta_1, dtype), tf.cast(adam.beta_2, dtype)
+    beta_1, beta_2, epsilon = (tf.constant(value, dtype) for value in (adam.beta_1, adam.beta_2, adam.epsilon))
 
     def only(value, otherwise):
         return value if good is True else tf.where(good, value, tf.cast(otherwise, dtype))
@@ -73,6 +73,6 @@ def apply_adam(adam, gradient, variable, m, v, good=True):
         lr=only(tf.cast(adam.learning_rate, dtype), 0),
         beta1=only(beta_1, 1),
         beta2=only(beta_2, 1),
-        epsilon=tf.cast(adam.epsilon, dtype),
+        epsilon=epsilon,
         grad=only(gradient, 0),
     )

@@ -34,7 +34,7 @@ ROOMS = {
     "inputs": set(),
     "guard": set(),
     "vae": {"distributions", "guard", "inputs", "objectives"},
-    "diagnostics": {"audit", "disentanglement", "objectives"},
+    "diagnostics": {"audit", "disentanglement", "inputs", "objectives"},
     "train": {"data", "inputs", "objectives", "plots", "vae"},
     "conditional": {"distributions", "inputs", "train"},
     "recipes": {
@@ -48,7 +48,7 @@ ROOMS = {
         "priors",
         "train",
     },
-    "runs": {"diagnostics", "plots", "recipes", "train"},
+    "runs": {"diagnostics", "objectives", "plots", "recipes", "train"},
     "serving": {"diagnostics", "objectives"},
     "notebooks": {"plots"},
     "cli": {"diagnostics", "notebooks", "recipes", "runs", "serving", "train"},

@@ -45,6 +45,11 @@ class Inputs:
         self.event_shape, self.dtype, self.decoder = tuple(event_shape), dtype, decoder
         self.check_labels = check_labels
 
+    @property
+    def support(self) -> str:
+        """Which images have a probability, in words."""
+        return self.decoder.support if isinstance(self.decoder, Supported) else "as the decoder's distribution has it"
+
     def rules(self, support: bool) -> checks.Rules:
         """The rules for an image, {words: elementwise test}; with `support`, the likelihood's rule too."""
         rules = checks.element_rules(is_image=len(self.event_shape) == 3)

@@ -11,6 +11,7 @@ from tfvae.diagnostics.evidence import measure
 from tfvae.diagnostics.importance import RELIABLE_K
 from tfvae.diagnostics.laplace import laplace_log_evidence
 from tfvae.diagnostics.latents import ACTIVE_THRESHOLD, posterior_mean_variances
+from tfvae.inputs import Supported
 
 # Smaller than the published sizes, so that the scores take seconds.
 _SCORE_SIZES: dict[str, Any] = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
@@ -78,7 +79,7 @@ def evaluation_card(vae, data, num_samples: int = 5000, seed: int = 0, *, progre
             "binarization": data.binarize or "none",
             "data_seed": data.seed,
             "grey_levels": "continuous" if data.num_levels is None else data.num_levels + 1,
-            "support": getattr(vae.decoder, "support", "as the decoder's distribution has it"),
+            "support": vae.inputs_accepted.support,
             "num_samples": num_samples,
             "log_evidence": "importance sampling from Student's t at the modes of p(z|x)",
             "num_fitted_images": len(x[some]),
@@ -100,10 +101,9 @@ def _median_and(worst, values):
 
 def _measure_of(vae):
     """What p(x|z) is: a support that holds 1/pi is no grid of grey levels."""
-    in_support = getattr(vae.decoder, "in_support", None)
-    if in_support is None:
+    if not isinstance(vae.decoder, Supported):
         return "mass or density"
-    return "density" if bool(in_support(tf.constant(1 / np.pi))) else "mass"
+    return "density" if bool(vae.decoder.in_support(tf.constant(1 / np.pi))) else "mass"
 
 
 def _scores(vae, data, seed):

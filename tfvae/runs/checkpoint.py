@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
+from tfvae.objectives import Stateful
 from tfvae.support import files
 from tfvae.support.weights import model_variables
 
@@ -22,7 +23,8 @@ class Checkpoint(tfk.callbacks.Callback):
     def __init__(self, path: pathlib.Path, vae, averages: Sequence, reads: bool):
         super().__init__()
         self.path = path
-        self.variables = [*model_variables(vae), *vae.optimizer.variables, *getattr(vae.objective, "state", ())]
+        state = vae.objective.state if isinstance(vae.objective, Stateful) else ()
+        self.variables = [*model_variables(vae), *vae.optimizer.variables, *state]
         self.variables += [variable for average in averages for variable in average.variables]
         self.history: dict[str, list[float]] = {}
         if not reads:

@@ -36,7 +36,7 @@ def write(directory: pathlib.Path, vae, functions: dict, num_samples: int, evalu
         "num_parameters": int(sum(np.prod(v.shape) for v in model_variables(vae))),
         "data": None if recipe is None else _SOURCES.get(recipe["data"], recipe["data"]),
         "image": " and ".join(vae.inputs_accepted.rules(support=False)),
-        "image_of_elbo_and_log_evidence": getattr(vae.decoder, "support", "as the decoder's distribution has it"),
+        "image_of_elbo_and_log_evidence": vae.inputs_accepted.support,
         "label": " and ".join(vae.label_rules) if vae.num_classes else None,
         "bytes": f"divided by 255, then {to_support}",
         "num_samples": num_samples,

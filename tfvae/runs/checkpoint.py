@@ -23,8 +23,8 @@ class Checkpoint(tfk.callbacks.Callback):
     def __init__(self, path: pathlib.Path, vae, averages: Sequence, reads: bool):
         super().__init__()
         self.path = path
-        state = vae.objective.state if isinstance(vae.objective, Stateful) else ()
-        self.variables = [*model_variables(vae), *vae.optimizer.variables, *state]
+        of_objective = vae.objective.state if isinstance(vae.objective, Stateful) else ()
+        self.variables = [*model_variables(vae), *vae.optimizer.variables, *of_objective]
         self.variables += [variable for average in averages for variable in average.variables]
         self.history: dict[str, list[float]] = {}
         if not reads:

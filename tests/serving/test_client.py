@@ -153,6 +153,7 @@ def test_large_requests_are_split(client, digits):
         ("encode", {"image": ["text"]}, "image must hold float32, got"),
         ("serving_uint8", {"image": np.array([300], np.uint16)}, "image must hold uint8, got 300 to 300"),
         ("generate", {"seed": np.array([2**63], np.uint64)}, "seed must hold int64, got 9223372036854775808 to"),
+        ("decode", {"latent": np.full([1, 4], 2**24 + 1)}, "latent must hold float32, got 16777217 to 16777217"),
         (
             "elbo",
             {"image": np.zeros([4, 8, 8, 1]), "seed": [1, 2]},

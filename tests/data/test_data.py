@@ -1,4 +1,5 @@
 import gzip
+import itertools
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_order_is_a_function_of_seed_and_epoch(digits):
     assert not np.array_equal(epoch(data.load("digits", seed=1).train(100)), epochs[0])
 
 
+def test_the_order_of_static_bits_is_that_of_the_grey_levels(digits):
+    """Which bits an image has does not depend on when it is read."""
+    for seed in (0, 1):
+        static, grey = (data.load("digits", binarize, seed) for binarize in ("static", None))
+        place = {image.tobytes(): i for i, image in enumerate(grey.x_train)}
+        order = [place[image.tobytes()] for image in epoch(grey.train(100))]
+        np.testing.assert_array_equal(epoch(static.train(100)), static.x_train[order])
+
+
 def test_stochastic_binarization_is_fresh_and_right_on_average():
     images = data.load("digits", binarize="stochastic")
     grey = data.load("digits")
@@ -71,6 +81,13 @@ def test_held_out_images_are_binarized_once_by_the_seed():
         assert not np.array_equal(first.x_test, other.x_test)
         np.testing.assert_array_equal(epoch(first.test(50)), first.x_test)
         np.testing.assert_array_equal(epoch(first.validation(50)), first.x_validation)
+
+
+def test_no_two_sets_are_binarized_by_the_same_draws():
+    grey = np.full([40, 4, 4, 1], 0.5, np.float32)
+    images = data.from_arrays(grey, grey, validation_size=20, binarize="static")
+    sets = (images.x_train, images.x_validation, images.x_test[:20])
+    assert not any(np.array_equal(a, b) for a, b in itertools.combinations(sets, 2))
 
 
 def test_static_binarization_does_not_change_from_epoch_to_epoch():

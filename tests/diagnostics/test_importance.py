@@ -51,6 +51,12 @@ def test_the_stated_error_is_the_spread_over_replications():
     np.testing.assert_allclose(found.effective_samples.mean() / 500, np.exp(-(0.7**2)), rtol=0.03)
 
 
+def test_the_error_of_weights_that_nearly_agree_shrinks_with_their_spread():
+    log_w = np.random.default_rng(0).exponential(size=[1000, 20])
+    large, small = (diagnostics.evidence_of(spread * log_w).standard_error for spread in (1e-4, 1e-6))
+    np.testing.assert_allclose(large, 100 * small, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("k", "least", "most"), [(0.1, 0.93, 0.97), (0.3, 0.93, 0.97), (0.5, 0.91, 0.96), (0.7, 0.8, 0.9)]
 )

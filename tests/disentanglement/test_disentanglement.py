@@ -62,6 +62,13 @@ def test_latents_are_cut_into_bins_of_equal_width():
     np.testing.assert_allclose(found[0, 2], mutual_info_score(binned, factors[:, 2]))
 
 
+def test_the_largest_value_has_no_bin_of_its_own():
+    """Of 0 to 3 two bins hold two values each."""
+    factors = np.arange(400)[:, np.newaxis] % 4
+    found = disentanglement.mutual_information(factors.astype(float), factors, num_bins=2)
+    np.testing.assert_allclose(found, np.log(2))
+
+
 def test_counted_information_of_noise_is_as_documented():
     z, factors = random_points()
     z = np.random.default_rng(5).uniform(size=z.shape)  # all bins in use
@@ -163,6 +170,14 @@ def test_inactive_latents_have_no_vote():
     sizes = {"num_train": 100, "num_test": 100, "set_size": 32}
     assert disentanglement.factor_vae_score(with_idle, GRID, **sizes) > 0.99
     assert disentanglement.factor_vae_score(lambda images: 0 * read(images), GRID, **sizes) == 0
+
+
+@pytest.mark.parametrize(("size", "score"), [(0.2, 1), (0.16, 0)])
+def test_a_latent_votes_from_a_standard_deviation_of_a_twentieth_on(size, score):
+    """A factor of n values has one of sqrt((1 - 1 / n^2) / 12) here: 0.28."""
+    sizes = {"num_train": 100, "num_test": 100, "set_size": 32}
+    found = disentanglement.factor_vae_score(lambda images: size * read(images), GRID, **sizes)
+    np.testing.assert_allclose(found, score, atol=0.02)
 
 
 def test_all_scores_of_an_encoder_and_their_spread():

@@ -117,6 +117,22 @@ def test_the_density_of_two_latents_integrates_to_one():
         np.testing.assert_allclose(mass, 1, atol=1e-4)
 
 
+def test_coupling_steps_start_near_the_identity_and_take_the_halves_in_turn():
+    for num_steps, changed in ((1, [False, False, True, True, True]), (2, [True] * 5)):
+        z, _ = flows.stacked(flows.Coupling, D, 0, num_steps, [64], "tanh", 0).push(tf.constant(EPS))
+        assert np.any(z != EPS, axis=0).tolist() == changed
+        np.testing.assert_allclose(z, EPS, atol=0.3)
+
+
+@pytest.mark.parametrize("step", [flows.Coupling, flows.InverseAutoregressive])
+def test_each_step_starts_apart_and_by_the_seed(step):
+    """The first and the third step have weights of the same shapes."""
+    first, again, other = (flows.stacked(step, D, C, 3, [8], "tanh", s, loc_scale).steps for s in (0, 0, 1))
+    weights = [steps[i].trainable_variables[0].numpy() for steps, i in ((first, 0), (again, 0), (first, 2), (other, 0))]
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert not np.allclose(weights[0], weights[2]) and not np.allclose(weights[0], weights[3])
+
+
 def test_the_iaf_is_tfps():
     """`tfb.Invert` of its masked autoregressive flow, with the same network."""
     flow = flows.stacked(flows.InverseAutoregressive, D, C, 2, [8], "tanh", 0, loc_scale)

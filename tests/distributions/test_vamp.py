@@ -57,6 +57,12 @@ def test_its_density_is_that_of_the_mixture_also_after_the_encoder_has_moved(fam
     assert np.all(np.abs(before - pz.log_prob(Z)) > 1e-3)
 
 
+def test_pseudo_inputs_are_drawn_by_the_seed():
+    first, again, other = (priors.vamp(encoder(), 6, seed=seed).pseudo_inputs.numpy() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
 def test_components_come_without_their_layers_wrapper():
     """Of normals, the density is two products of matrices."""
     pz = priors.vamp(encoder(), 6, seed=0)

@@ -163,6 +163,7 @@ def test_the_channels_of_a_pixel_share_the_mixtures_component():
 def test_bytes_are_in_the_support_of_255_trials():
     likelihood = decoder(likelihoods.binomial, total_count=255)
     assert np.all(likelihood.in_support(tf.constant(np.arange(256), tf.float32) / 255))
+    assert not np.any(likelihood.in_support(tf.constant(np.arange(1, 256), tf.float32) / 256))
 
 
 @pytest.mark.parametrize(

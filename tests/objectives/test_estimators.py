@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 from conftest import small_vae
 
 import tfvae
-from tfvae import objectives, priors
+from tfvae import linear, objectives, priors
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -171,6 +171,16 @@ def test_the_score_function_gradient_is_that_of_the_enumerated_elbo():
     assert np.all(np.abs(ours.mean(axis=0) - exact) < 5 * ours.std(axis=0, ddof=1) / np.sqrt(N))
     values = terms.objective.numpy()
     assert abs(values.mean() - elbo) < 5 * values.std(ddof=1) / np.sqrt(N)
+
+
+def test_the_baseline_takes_off_all_that_samples_share(linear_model, linear_x):
+    """An element of x that z does not explain adds one number to each log w: no estimate changes."""
+    wide = linear.LinearGaussian(np.pad(linear_model.weights, [(0, 1), (0, 0)]), [*linear_model.mean, 0.0], 0.3)
+    ours, expected = (
+        gradients(model, objectives.score_function_elbo(4), x, n=50)
+        for model, x in ((wide, tf.pad(linear_x, [[0, 0], [0, 1]], constant_values=10.0)), (linear_model, linear_x))
+    )
+    np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("make", PATHS.values(), ids=PATHS)

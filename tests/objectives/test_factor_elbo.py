@@ -72,6 +72,19 @@ def test_training_teaches_the_model_and_the_discriminator_each_its_own(digits, o
     assert int(objective.optimizer.iterations) == int(vae.optimizer.iterations) == 12
 
 
+def test_the_discriminators_optimizer_is_the_papers():
+    """Kim and Mnih (2018), appendix A."""
+    adam = objectives.factor_elbo(5.0, 2, hidden_sizes=(4,)).optimizer
+    assert (adam.beta_1, adam.beta_2) == (0.5, 0.9)
+    np.testing.assert_allclose(adam.learning_rate, 1e-4)
+
+
+def test_each_layer_of_the_discriminator_starts_apart_and_by_the_seed():
+    first, again, other = (small(hidden_sizes=(2, 2), seed=seed).discriminator.get_weights() for seed in (0, 0, 1))
+    assert not np.allclose(first[0], first[2]) and not np.allclose(first[0], other[0])
+    np.testing.assert_array_equal(first[0], again[0])
+
+
 def test_evaluation_teaches_nothing(digits):
     vae, objective = small_vae(digits), small()
     vae.compile("adam", objective)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import TESTS
 from served import GrpcDouble, JsonServer, RestDouble, Served
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfvae import serving
 from tfvae.serving.transports import Rest
@@ -152,6 +153,7 @@ def test_large_requests_are_split(client, digits):
         ("encode", {"image": ["text"]}, "image must hold float32, got"),
         ("serving_uint8", {"image": np.array([300], np.uint16)}, "image must hold uint8, got 300 to 300"),
         ("generate", {"seed": np.array([2**63], np.uint64)}, "seed must hold int64, got 9223372036854775808 to"),
+        ("decode", {"latent": np.full([1, 4], 2**24 + 1)}, "latent must hold float32, got 16777217 to 16777217"),
         (
             "elbo",
             {"image": np.zeros([4, 8, 8, 1]), "seed": [1, 2]},
@@ -197,6 +199,30 @@ def test_what_is_overloaded_is_asked_again():
     with pytest.raises(serving.ServingError, match="UNAVAILABLE: busy"):
         serving.Client(JsonServer(busy_twice).address, "digits", retries=1).status()
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_every_status_of_an_overload_is_asked_again(status):
+    asked = []
+
+    def busy_once(method, path, body):
+        asked.append(path)
+        return (status, {"error": "busy"}) if len(asked) < 2 else recorded_answer(method, path, body)
+
+    assert serving.Client(JsonServer(busy_once).address, "digits").status() == {1: "AVAILABLE"}
+    assert len(asked) == 2
+
+
+def test_model_and_version_are_in_the_address():
+    asked = []
+
+    def answer(method, path, body):
+        asked.append(path)
+        return 200, {"model_version_status": []}
+
+    for version in (None, 3):
+        serving.Client(JsonServer(answer).address, "a/b c", version=version).status()
+    assert asked == ["/v1/models/a%2Fb%20c", "/v1/models/a%2Fb%20c/versions/3"]
 
 
 def test_refusals_are_not_asked_again():
@@ -267,16 +293,16 @@ def test_an_empty_batch(client):
 
 
 class BusyGrpc(GrpcDouble):
-    """Says UNAVAILABLE to the first `times` calls, and counts all."""
+    """Says UNAVAILABLE, or another code, to the first `times` calls, and counts all."""
 
-    def __init__(self, times):
-        self.times, self.asked = times, 0
+    def __init__(self, times, code=grpc.StatusCode.UNAVAILABLE):
+        self.times, self.code, self.asked = times, code, 0
         super().__init__(served=None)
 
     def find(self, request, context):
         self.asked += 1
         if self.asked <= self.times:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
+            context.abort(self.code, "busy")
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2])
@@ -289,3 +315,37 @@ def test_grpc_is_asked_once_more_for_each_retry(retries):
     assert hopeless.asked == retries + 1
     for double in (patient, hopeless):
         double.server.stop(None)
+
+
+def test_an_exhausted_grpc_server_is_asked_again():
+    double = BusyGrpc(1, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert serving.Client(double.address, "digits").status() == {1: "AVAILABLE"}
+    assert double.asked == 2
+    double.server.stop(None)
+
+
+def test_grpc_is_asked_for_the_version():
+    class Recording(GrpcDouble):
+        def find(self, request, context):
+            asked.append(request.model_spec.version.value if request.model_spec.HasField("version") else None)
+
+    asked, double = [], Recording(served=None)
+    for version in (None, 3):
+        serving.Client(double.address, "digits", version=version).status()
+    assert asked == [None, 3]
+    double.server.stop(None)
+
+
+def test_grpc_answers_may_be_larger_than_its_own_limit():
+    """Of 4 MB, unless it is lifted."""
+
+    class Large:
+        def __init__(self):
+            self.signatures = {"encode": meta_graph_pb2.SignatureDef()}
+
+        def __call__(self, name, **inputs):
+            return {"loc": np.zeros([2, 10**6], np.float32)}
+
+    double = GrpcDouble(Large())
+    assert serving.Client(double.address, "digits").send("encode", {"image": np.zeros(1)})["loc"].shape == (2, 10**6)
+    double.server.stop(None)

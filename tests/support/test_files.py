@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import shutil
 import threading
 
 import numpy as np
@@ -59,6 +60,37 @@ def test_a_staged_directory_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError), files.staged_directory(tmp_path / "other"):
         raise RuntimeError
     assert [p.name for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """A machine that loses power after the renaming would else keep a name without content."""
+    calls = []
+    for name in ("fsync", "replace", "rename"):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, call=call: (calls.append(name), call(*args)))
+    files.write_bytes(tmp_path / "file", b"1")
+    with files.staged_directory(tmp_path / "directory") as staged:
+        for file in ("a", "b"):
+            (staged / file).write_text("1")
+    assert calls == ["fsync", "replace", "fsync", "fsync", "rename"]
+
+
+def test_a_write_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+    def full(file):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_bytes(tmp_path / "file", b"1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_disappears_whole(tmp_path, monkeypatch):
+    (tmp_path / "1").mkdir()
+    seen = []
+    monkeypatch.setattr(shutil, "rmtree", lambda path: seen.append((tmp_path / "1").exists() or not path.exists()))
+    files.remove_directory(tmp_path / "1")
+    assert seen == [False]
 
 
 def test_what_exists_is_not_overwritten(tmp_path):

@@ -70,9 +70,11 @@ def test_what_is_no_free_matrix_walks_as_adam_does(constrained):
 
 
 def test_its_config_makes_it_again():
-    muon = Muon(tfk.optimizers.schedules.CosineDecay(0.1, 20), momentum=0.8, num_iterations=3, epsilon=1e-5)
+    muon = Muon(tfk.optimizers.schedules.CosineDecay(0.1, 20), 0.8, 3, 0.7, 0.98, 1e-5)
     again = Muon.from_config(muon.get_config())
     assert again.get_config() == muon.get_config()
+    found = again.momentum, again.num_iterations, again.beta_1, again.beta_2, again.epsilon
+    assert found == (0.8, 3, 0.7, 0.98, 1e-5)
 
 
 @pytest.mark.parametrize(

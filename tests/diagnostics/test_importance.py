@@ -29,6 +29,13 @@ def test_equal_weights_all_count(log_w):
     np.testing.assert_array_equal(found.pareto_k, 0)
 
 
+@pytest.mark.parametrize("num_samples", [25, 50, 100])
+def test_a_tail_of_shape_a_half_has_it_however_few_the_weights(num_samples):
+    """Towards which the fit is drawn: it then adds no bias."""
+    w = stats.genpareto.rvs(0.5, size=(num_samples, 4000), random_state=1)
+    assert abs(np.mean(diagnostics.evidence_of(np.log(w)).pareto_k) - 0.5) < 0.1
+
+
 def test_few_weights_have_no_tail():
     found = diagnostics.evidence_of(np.random.default_rng(0).normal(size=[16, 3]))
     assert np.all(np.isnan(found.pareto_k)) and np.all(found.effective_samples > 1)

@@ -40,6 +40,10 @@ def test_a_recipe_survives_json(digits):
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
+def test_all_epochs_may_be_averaged():
+    assert Recipe(epochs=3, averaged_epochs=3).averaged_epochs == 3
+
+
 def test_equal_recipes_give_equal_weights_and_another_seed_does_not(digits):
     first, again, other = (
         recipes.build(small_recipe(prior="normal_mixture", seed=seed).complete(digits)).get_weights()

@@ -3,6 +3,7 @@ import os
 import pathlib
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -115,6 +116,7 @@ def test_what_a_kill_left_is_removed_a_day_later(tmp_path):
         (tmp_path / name / "variables").mkdir(parents=True)
     for name in (".1.staged-old", "kept"):
         os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / ".2.staged-new", (time.time() - 23 * 3600,) * 2)
     with files.staged_directory(tmp_path / "3"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {".2.staged-new", "kept", "3"}

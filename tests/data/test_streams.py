@@ -121,6 +121,14 @@ def test_no_two_draws_share_their_noise(tmp_path):
     assert len(set(rows(draws))) == len(draws) == 120
 
 
+def test_no_two_sets_of_a_stream_share_their_static_bits(tmp_path):
+    data.to_tfrecords(np.full_like(IMAGES, 128), tmp_path / "grey", num_shards=2)
+    files = str(tmp_path / "grey" / "*")
+    dataset = data.from_tfrecords(files, SHAPE, validation=files, test=files, binarize="static")
+    draws = np.concatenate([epoch(images) for images in (dataset.train(7), dataset.validation(7), dataset.test(7))])
+    assert len(set(rows(draws))) == len(draws) == 180
+
+
 def test_static_binarization_belongs_to_the_image_and_is_right_on_average(pattern):
     def binary(seed):
         return data.from_tfrecords(pattern, SHAPE, test=pattern, binarize="static", seed=seed)

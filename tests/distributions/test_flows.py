@@ -222,6 +222,11 @@ def test_its_moments_are_those_of_fixed_noise_whatever_the_batch(family):
     np.testing.assert_allclose(np.diagonal(qz_x.covariance(), axis1=1, axis2=2), qz_x.variance(), rtol=1e-4)
 
 
+def test_the_mean_of_an_affine_map_is_exact():
+    """N(0, I) itself: the noise comes in pairs of opposite sign."""
+    np.testing.assert_allclose(Pushforward(flows.Flow([], 2), 2, dtype=tf.float64).mean(), [0, 0], atol=1e-15)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import tf_keras as tfk
 from conftest import ROOT, small_recipe
 
 from tfvae import data, objectives, recipes
@@ -68,6 +69,14 @@ def test_continuous_grey_levels_are_normal():
     assert Recipe(batch_size=8).complete(images).likelihood == "normal"
     with pytest.raises(ValueError, match="likelihood must fit continuous grey levels, got binomial"):
         Recipe(likelihood="binomial", batch_size=8).complete(images)
+
+
+def test_the_cosine_ends_at_a_hundredth_of_the_rate(digits):
+    recipe = small_recipe(schedule="cosine", learning_rate=0.5, epochs=3, batch_size=1000).complete(digits)
+    vae = recipes.build(recipe)
+    recipes.compile(vae, recipe, 1293)
+    schedule = tfk.optimizers.schedules.deserialize(vae.optimizer.get_config()["learning_rate"])
+    np.testing.assert_allclose([schedule(0), schedule(3), schedule(6)], [0.5, 0.2525, 0.005], rtol=1e-6)
 
 
 def test_every_field_reaches_the_objective(digits):

@@ -192,6 +192,14 @@ def test_all_scores_of_an_encoder_and_their_spread():
     assert some == {"mig": disentanglement.mig(latents, factors)}
 
 
+def test_scores_draw_by_their_seed():
+    sizes = {"num_train": 60, "num_test": 30, "set_size": 8, "seed": 3}
+    found = disentanglement.scores(noise, GRID, ["beta_vae_score", "factor_vae_score"], num_points=200, **sizes)
+    expected = [getattr(disentanglement, name)(noise, GRID, **sizes) for name in found]
+    others = [getattr(disentanglement, name)(noise, GRID, **sizes | {"seed": 0}) for name in found]
+    assert list(found.values()) == expected != others
+
+
 def test_spread_is_of_the_values():
     assert disentanglement.spread(lambda seed: 2.0 * seed, (1, 2, 3)) == (4.0, 2.0)
 

@@ -33,6 +33,16 @@ def test_a_normal_posterior_is_fitted_however_bad_the_encoder(linear_model):
     assert np.all(bound.value < exact - 5) and np.all(bound.pareto_k > diagnostics.RELIABLE_K)
 
 
+def test_an_encoder_narrower_than_rounding_has_an_evidence(linear_model, linear_x):
+    def point(x):
+        loc = linear_model.posterior(x).mean()
+        return tfd.MultivariateNormalDiag(loc, 1e-20 * tf.ones_like(loc))
+
+    vae = tfvae.VAE(point, linear_model.likelihood, linear_model.prior)
+    found = diagnostics.laplace_log_evidence(vae, linear_x, 200)
+    assert within(found, linear_model.evidence.log_prob(linear_x), 4) == 1
+
+
 def curved_vae():
     """Two latents, a decoder that folds them: p(z|x) is curved, or has two modes, which q(z|x) does not know."""
 

@@ -121,7 +121,9 @@ def _fit(vae, x, seed, *, num_starts, num_steps):
     values = tf.abs(values)
     values = tf.maximum(values, 0.1 * tf.sort(values, axis=-1)[..., values.shape[-1] // 2, tf.newaxis])
     laplace = value - tf.reduce_sum(tf.math.log(values), axis=-1) / 2
-    return z, vectors * tf.math.rsqrt(values)[..., tf.newaxis, :], laplace, loc, tf.sqrt(variance)
+    # Where q is narrower than rounding, all its draws are one.
+    deviation = tf.maximum(tf.sqrt(variance), 1e-6 * (1 + tf.abs(loc)))
+    return z, vectors * tf.math.rsqrt(values)[..., tf.newaxis, :], laplace, loc, deviation
 
 
 def _mixture(modes, factors, laplace, loc, scale):

@@ -99,7 +99,8 @@ def linear_vae(linear_model):
 
 
 def small_recipe(**fields):
-    return recipes.Recipe(**{"hidden_sizes": (16,), "filters": (4, 8), "latent_size": 2, "epochs": 2, **fields})
+    latents = {} if fields.get("latent_sizes") else {"latent_size": 2}
+    return recipes.Recipe(**{"hidden_sizes": (16,), "filters": (4, 8), "epochs": 2, **latents, **fields})
 
 
 def small_vae(images, **fields):

@@ -65,6 +65,13 @@ BAD = {
     "unused beta": (["train", "--beta", "4"], "beta must be 1.0 unless objective is beta_elbo or tc_elbo, got 4.0"),
     "sizes": (["train", "--hidden-sizes", "a,b"], "must be integers between commas"),
     "samples": (["train", "--evaluation-samples", "1"], "1 is not in the range x>=2"),
+    "empty size": (["train", "--hidden-sizes", "8,,8"], "must be integers between commas, such as 256,256; got '8,,8'"),
+    "both ways": (["train", "--jit", "--no-jit"], "--jit/--no-jit must be given once"),
+    "twice": (["train", "--epochs", "1", "--epochs", "2"], "--epochs must be given once"),
+    "no filters": (["train", "--network", "conv", "--filters", ""], "filters must hold at least one size, got ()"),
+    "latents": (["train", "--latent-size", "10000000"], "one that takes at least 41.0 GB: --force to try"),
+    "kernel": (["train", "--network", "conv", "--kernel-size", "100000"], "GB: --force to try"),
+    "too many samples": (["train", "--num-samples", "1000000000"], "takes at least 32768.0 GB: --force to try"),
     "no config": (["train", "--config", "nowhere.json"], "nowhere.json, which is missing"),
     "existing output": (["train", "--output", "full"], "output must be a new or an empty directory, got full"),
     "output in a file": (["train", "--output", "full/kept/run"], "output must be in a directory that can be written"),
@@ -89,7 +96,7 @@ def test_bad_input_ends_in_one_line_and_touches_nothing(invoke, tmp_path, case):
     assert done.exit_code != 0
     last = done.output.strip().splitlines()[-1]
     assert message in last and last.startswith("Error: ")
-    assert "Traceback" not in done.output
+    assert "Traceback" not in done.output and "training digit" not in done.output
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["empty", "full", "full/kept"]
 
 

@@ -19,7 +19,7 @@ from tfvae.support.quiet import quiet
 
 def sizes(text):
     try:
-        return tuple(int(size) for size in text.split(",") if size.strip())
+        return tuple(int(size) for size in text.split(",")) if text.strip() else ()
     except ValueError:
         raise click.BadParameter(f"must be integers between commas, such as 256,256; got {text!r}") from None
 
@@ -38,6 +38,13 @@ class _Command(click.Command):
 
 class _Train(_Command):
     """It has an option for each field of a recipe, except those that the data fill in."""
+
+    def parse_args(self, ctx, args):
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for parameter in given:
+            if isinstance(parameter, click.Option) and given.count(parameter) > 1:
+                raise click.UsageError(f"{'/'.join(parameter.opts + parameter.secondary_opts)} must be given once", ctx)
+        return super().parse_args(ctx, args)
 
     def get_params(self, ctx):
         *own, help_option = super().get_params(ctx)
@@ -98,7 +105,10 @@ def _training_options(command):
 @_training_options
 @click.option("--tensorboard", is_flag=True, help="Log curves and pictures to the run's tensorboard/.")
 @click.option("--go-on", is_flag=True, help="If --output holds a run of this recipe, resume it.")
-def train(config, output, export_to, no_export, evaluation_samples, tensorboard, distribute, devices, go_on, **choices):
+@click.option("--force", is_flag=True, help="Try a recipe that the memory seems not to hold.")
+def train(
+    config, output, export_to, no_export, evaluation_samples, tensorboard, distribute, devices, go_on, force, **choices
+):
     """Train a VAE, measure it, draw it, export it."""
     if go_on and output is None:
         raise ValueError("output must be given with --go-on, got none")
@@ -116,9 +126,11 @@ def train(config, output, export_to, no_export, evaluation_samples, tensorboard,
             files.check_writable(export_to)
         if tensorboard:
             callbacks.append(_modules("train.tensorboard")[0].Curves(output / "tensorboard"))
-        click.echo(f"training {recipe.data} into {output}{_number_of_replicas(strategy)}")
+        line = f"training {recipe.data} into {output}{_number_of_replicas(strategy)}"
+        keras = importlib.import_module("tf_keras")
+        callbacks.append(keras.callbacks.LambdaCallback(on_train_begin=lambda logs: click.echo(line)))
     options = {"num_samples": evaluation_samples, "callbacks": callbacks}
-    result = runs.start(recipe, output, strategy=strategy, go_on=go_on, **options)
+    result = runs.start(recipe, output, strategy=strategy, go_on=go_on, force=force, **options)
     if result is not None:
         _finish(result, output, export_to)
 

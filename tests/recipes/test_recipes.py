@@ -7,6 +7,7 @@ from conftest import ROOT, small_recipe
 
 from tfvae import data, objectives, recipes
 from tfvae.recipes import Recipe
+from tfvae.support.pieces import of_kind
 
 LAYERED = {"posterior": "bottom_up", "prior": "hierarchical", "latent_sizes": (3, 2)}
 
@@ -213,6 +214,10 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         ({**LAYERED, "latent_sizes": None}, "latent_sizes must hold at least two sizes of at least 1, got None"),
         ({"latent_sizes": (3, 2)}, r"latent_sizes must be None with posterior diagonal_normal, got \(3, 2\)"),
         ({**LAYERED, "latent_sizes": (3,)}, r"latent_sizes must hold at least two sizes of at least 1, got \(3,\)"),
+        ({**LAYERED, "latent_size": 4}, "latent_size must be the sum of latent_sizes, 5, got 4"),
+        ({"epochs": 2**31}, r"epochs must be below 2\^31, got 2147483648"),
+        ({"filters": (8, 2**31)}, r"filters must be below 2\^31, got \(8, 2147483648\)"),
+        ({"filters": ()}, r"filters must hold at least one size, got \(\)"),
         ({"posterior": "iaf", "latent_size": 1}, "latent_size must be at least 2 for iaf, got 1"),
         ({"prior": "flow", "latent_size": 1}, "latent_size must be at least 2 for flow, got 1"),
         ({"flow_steps": 0}, "flow_steps must be at least 1, got 0"),
@@ -228,6 +233,23 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
 def test_bad_fields_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Recipe(**fields)
+
+
+@pytest.mark.parametrize("posterior", ["diagonal_normal", "full_normal", "iaf", "coupling", "bottom_up", "top_down"])
+def test_recipes_refuse_exactly_the_objectives_that_their_posterior_cannot_train(digits, posterior):
+    layers = {**LAYERED, "posterior": posterior} if posterior in ("bottom_up", "top_down") else {"posterior": posterior}
+    fields = {"batch_size": 8, "num_samples": 2, "hidden_sizes": (4,), "flow_hidden_sizes": (4,)}
+    vae = recipes.build(small_recipe(**fields, **layers).complete(digits))
+    for objective in of_kind("objective"):
+        found = recipes.objective_of(small_recipe(**fields, latent_size=vae.latent_size, objective=objective), 8)
+        try:
+            small_recipe(**fields, **layers, objective=objective)
+        except ValueError as refused:
+            assert f"posterior must be diagonal_normal or full_normal with objective {objective}" in str(refused)
+            with pytest.raises(ValueError, match="must be a multivariate normal"):
+                found(vae, digits.x_test[:8], seed=0, step=0)
+        else:
+            assert np.all(np.isfinite(found(vae, digits.x_test[:8], seed=0, step=0).objective))
 
 
 def test_unknown_fields_are_refused_with_the_nearest():

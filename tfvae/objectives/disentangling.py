@@ -43,6 +43,7 @@ def capacity_elbo(gamma, capacity, *, annealing_steps=0, num_samples=1, exact_kl
 
 @piece(
     "objective",
+    traits=("of marginals",),
     variant=option(2, "1 decorrelates the means, 2 the samples", one_of=(1, 2), field="dip_variant"),
     off_diagonal=option(10.0, "Weight of the covariances", least=0, field="dip_off_diagonal"),
     diagonal=option(10.0, "Weight of the variances' distance from 1", least=0, field="dip_diagonal"),

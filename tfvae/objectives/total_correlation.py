@@ -51,7 +51,7 @@ def parts(qz_x, pz, z, num_data):
     return Parts(qz_x.log_prob(z) - log_qz, log_qz - log_product, log_product - pz.log_prob(z))
 
 
-@piece("objective", beta=option(1.0, "Weight of the total correlation", least=0))
+@piece("objective", traits=("of marginals",), beta=option(1.0, "Weight of the total correlation", least=0))
 def tc_elbo(num_data, beta, *, mutual_information=1.0, dimension_wise_kl=1.0, num_samples=1, exact_kl=None):
     """E_q[log p(x|z)] - a I(z; n) - beta TC(z) - g sum_j KL(q(z_j) || p(z_j)): an objective.
 

@@ -36,7 +36,7 @@ def loc_scale(params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return loc, tf.nn.softplus(raw_scale) + MIN_SCALE
 
 
-@piece("posterior")
+@piece("posterior", traits=("marginals",))
 def diagonal_normal(network, latent_size: int, *, seed: int | None = None) -> Posterior:
     """q(z|x) = N(z; loc(x), diag(scale(x)^2)), with scale = softplus(.) + 1e-5.
 
@@ -56,7 +56,7 @@ def diagonal_normal(network, latent_size: int, *, seed: int | None = None) -> Po
     return Posterior(network, latent_size, 2 * latent_size, layer, seed)
 
 
-@piece("posterior")
+@piece("posterior", traits=("marginals",))
 def full_normal(network, latent_size: int, *, seed: int | None = None) -> Posterior:
     """q(z|x) = N(z; loc(x), L(x) L(x)^T), L lower triangular with a positive diagonal.
 

@@ -1,9 +1,12 @@
 """From a recipe to a model: `build` is the only assembler."""
 
+import contextlib
 import functools
 import math
+import os
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as tfk
 
 from tfvae import networks
@@ -48,6 +51,39 @@ def _latents(recipe, network, seed, prior_seed):
         return posterior.build(recipe, network=network, prior=pz, seed=seed), pz
     encoder = posterior.build(recipe, network=network, seed=seed)
     return encoder, prior.build(recipe, encoder=encoder, seed=prior_seed)
+
+
+@contextlib.contextmanager
+def within_memory(recipe: Recipe):
+    """Raises ValueError inside, before they are made, for weights or outputs that this machine's memory cannot hold.
+
+    Weights count four times, with their gradients and an optimizer's two moments; outputs, those of a step's samples
+    before and after the likelihood, twice.
+
+    >>> recipe = tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli", hidden_sizes=(10**5, 10**6))
+    >>> with tfvae.recipes.within_memory(recipe):
+    ...     tfvae.build(recipe)
+    Traceback (most recent call last):
+    ValueError: recipe must fit into the memory of ... GB, got one that takes at least ... GB: --force to try
+    """
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    needed = 2 * 4 * recipe.batch_size * recipe.num_samples * math.prod(recipe.event_shape)
+
+    def check():
+        if needed > limit:
+            rule = f"recipe must fit into the memory of {limit / 1e9:.1f} GB"
+            raise ValueError(f"{rule}, got one that takes at least {needed / 1e9:.1f} GB: --force to try")
+
+    def create(next_creator, **kwargs):
+        nonlocal needed
+        if kwargs["shape"] is not None:
+            needed += 4 * 4 * tf.TensorShape(kwargs["shape"]).num_elements()
+            check()
+        return next_creator(**kwargs)
+
+    check()
+    with tf.variable_creator_scope(create):
+        yield
 
 
 def compile(vae: VAE, recipe: Recipe, num_images: int) -> None:

@@ -22,7 +22,7 @@ def mlp(hidden_sizes, activation, event_shape, num_latents, num_classes, seeds):
 
 @piece(
     "network",
-    filters=option((32, 64), "Channels of the encoder's convolutions; the decoder mirrors them", least=1),
+    filters=option((32, 64), "Channels of the encoder's convolutions; the decoder mirrors them", least=1, some=True),
     kernel_size=option(3, "Height and width of the kernels", least=1),
     dense_sizes=option((), "Hidden units behind the encoder's convolutions", least=1),
 )

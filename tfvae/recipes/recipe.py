@@ -32,7 +32,9 @@ class Recipe(types.SimpleNamespace):
         super().__init__(**{name: typed(name, one, fields.get(name, one.default)) for name, one in known.items()})
         _check(self, known)
         if self.latent_sizes is not None:
-            vars(self)["latent_size"] = sum(self.latent_sizes)
+            total = vars(self)["latent_size"] = sum(self.latent_sizes)
+            if fields.get("latent_size", total) != total:
+                raise ValueError(f"latent_size must be the sum of latent_sizes, {total}, got {fields['latent_size']}")
 
     def __setattr__(self, name, value=None):
         raise AttributeError(f"a recipe cannot be changed: recipe.replace({name}=...) makes another")
@@ -44,7 +46,10 @@ class Recipe(types.SimpleNamespace):
 
     def replace(self, **fields) -> "Recipe":
         """This recipe with other values of some fields."""
-        return Recipe(**{**vars(self), **fields})
+        kept = dict(vars(self))
+        if fields.get("latent_sizes") is not None:
+            del kept["latent_size"]  # their sum
+        return Recipe(**{**kept, **fields})
 
     __replace__ = replace
 
@@ -99,6 +104,9 @@ def typed(name: str, one: Option, value: Any) -> Any:
         raise checks.InputTypeError(f"{name} must be of type {one.of.__name__}, got {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
+    numbers = value if one.of is tuple else (value,)
+    if one.below is None and any(type(number) is int and number >= 2**31 for number in numbers):
+        raise ValueError(f"{name} must be below 2^31, got {value}")
     _check_rules(name, value, one)
     return value
 
@@ -148,6 +156,9 @@ def _check_pieces(recipe, known):
     chosen = {kind: pieces.of_kind(kind)[getattr(recipe, kind)] for kind in ("posterior", "prior", "objective")}
     posterior, prior = ("hierarchical" in chosen[kind].traits for kind in ("posterior", "prior"))
     sizes = recipe.latent_sizes
+    if "of marginals" in chosen["objective"].traits and "marginals" not in chosen["posterior"].traits:
+        can = " or ".join(name for name, one in pieces.of_kind("posterior").items() if "marginals" in one.traits)
+        raise ValueError(f"posterior must be {can} with objective {recipe.objective}, got {recipe.posterior}")
     if posterior and not prior:
         raise ValueError(f"prior must be hierarchical with posterior {recipe.posterior}, got {recipe.prior}")
     if prior and not posterior:

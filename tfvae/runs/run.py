@@ -6,6 +6,7 @@ the end `weights.npz`, `history.json`, `evaluation_card.json` and pictures.
 Of several machines the chief alone reads and writes the directory; it broadcasts the state, and all return together.
 """
 
+import contextlib
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def read_recipe(path) -> recipes.Recipe:
         raise ValueError(f"{path} must hold a recipe: {error}") from None
 
 
-def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = False, **options):
+def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = False, force: bool = False, **options):
     """Trains a recipe into a new directory; with `go_on`, resumes a run of this recipe there. The rest as `resume`.
 
     >>> tfvae.runs.start(tfvae.Recipe(batch_size=2000), "run")
@@ -82,12 +83,14 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
     ValueError: batch_size must be at most the number of training images, 1293, got 2000
 
     OSError if the directory is not empty or cannot be written, or the data cannot be loaded; ValueError if the recipe
-    does not fit its data, or is not that of the run to resume.
+    does not fit its data or, unless `force`, the memory, or is not that of the run to resume.
     """
     directory = pathlib.Path(directory)
     data = recipe.load_data()
     recipe = recipe.complete(data)
     strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
+    with contextlib.nullcontext() if force else recipes.within_memory(recipe):
+        vae = recipes.build(recipe)
     if strategies.is_chief(strategy):
         if go_on and (directory / RECIPE).exists():
             if (found := read_recipe(directory / RECIPE)) != recipe:
@@ -96,7 +99,7 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
             files.check_new(directory)
             with files.staged_directory(directory) as staged:
                 files.write_json(staged / RECIPE, recipe.to_dict())
-    return _run(recipe, data, directory, strategy, **options)
+    return _run(recipe, data, directory, strategy, vae if strategy is None else None, **options)
 
 
 def resume(directory, *, strategy=None, **options):
@@ -135,13 +138,13 @@ def _existing(directory):
     return directory
 
 
-def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, callbacks: Sequence = ()):
+def _run(recipe, data, directory, strategy, vae=None, *, num_samples=5000, verbose=True, callbacks: Sequence = ()):
     chief, result = strategies.is_chief(strategy), None
     is_trained = tf.Variable(int(chief and (directory / WEIGHTS).exists()))
     with strategies.losses_of_workers(strategy):
         strategies.share(strategy, [is_trained])
         if not is_trained.numpy():
-            vae = _train(recipe, data, directory, strategy, verbose, callbacks)
+            vae = _train(recipe, data, directory, strategy, vae, verbose, callbacks)
         elif chief:
             vae = load(directory)
         if chief:
@@ -154,11 +157,11 @@ def _run(recipe, data, directory, strategy, *, num_samples=5000, verbose=True, c
     return result
 
 
-def _train(recipe, data, directory, strategy, verbose, callbacks):
+def _train(recipe, data, directory, strategy, vae, verbose, callbacks):
     """Trains, writes the run's files, and returns the model outside of the strategy; None on other workers."""
     chief = strategies.is_chief(strategy)
     with strategies.scope(strategy):
-        vae = recipes.build(recipe)
+        vae = vae or recipes.build(recipe)
         recipes.compile(vae, recipe, data.train_size)
         vae.optimizer.build(vae.trainable_variables)
         if recipe.mean_bias:

@@ -114,7 +114,8 @@ def piece(
         name: default: the function's.
         least: {field of the recipe: its smallest value for this piece}.
         traits: words that rules test: of a likelihood "logit_bias" or "loc_bias", if its last layer can start at a
-            mean image; of an objective "growing", if its number of samples can grow; of latents "hierarchical".
+            mean image; of an objective "growing", if its number of samples can grow, and "of marginals", if it needs
+            those of q(z|x); of a posterior "marginals", if it has them; of latents "hierarchical".
         **options: {argument: `option(...)`}.
     """
     if kind not in KINDS:

@@ -36,7 +36,15 @@ def machine():
     threads = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count()
-    return {"processor": processor(), "cores": cores, "threads": threads, "versions": versions()}
+    found = {"processor": processor(), "cores": cores, "threads": threads, "versions": versions()}
+    return {**found, "accelerator": name} if (name := accelerator()) else found
+
+
+def accelerator():
+    """The name of the GPU that TensorFlow trains on, if there is one."""
+    if (tf := sys.modules.get("tensorflow")) is None or not (gpus := tf.config.list_physical_devices("GPU")):
+        return None
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
 
 
 def processor():

@@ -104,13 +104,13 @@ def _of_rows(vae, function, inputs):
     shapes |= {"image": image, "reconstruction": image}
 
     def of_rows(*tensors):
-        model, tensors = vae, list(tensors)
+        model = vae
         if vae.num_classes:
-            label = _checked("label", tensors.pop(), [], vae.label_rules)
+            label = _checked("label", tensors[-1], [], vae.label_rules)
             sizes = tf.shape(tensors[0])[:1], tf.size(label)
             message = [f"{inputs[0].name} and label must have the same batch size, got", *sizes]
             model = vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label))
-        answer = function(model, *tensors)
+        answer = function(model, *tensors[: len(inputs)])
         for name, output in answer.items():
             output.set_shape([None, *shapes.get(name, ())])  # some distributions state less
         return answer

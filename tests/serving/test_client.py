@@ -354,18 +354,24 @@ def test_grpc_is_asked_for_the_version():
     double.server.stop(None)
 
 
-def test_grpc_answers_may_be_larger_than_its_own_limit():
-    """Of 4 MB, unless it is lifted."""
+def test_grpc_answers_may_be_larger_than_its_own_limit_but_not_without_end(monkeypatch):
+    """Of 4 MB, unless it is lifted; what is larger than ours is asked for once."""
 
     class Large:
         def __init__(self):
-            self.signatures = {"encode": meta_graph_pb2.SignatureDef()}
+            self.signatures, self.asked = {"encode": meta_graph_pb2.SignatureDef()}, 0
 
         def __call__(self, name, **inputs):
+            self.asked += 1
             return {"loc": np.zeros([2, 10**6], np.float32)}
 
-    double = GrpcDouble(Large())
+    large = Large()
+    double = GrpcDouble(large)
     assert serving.Client(double.address, "digits").send("encode", {"image": np.zeros(1)})["loc"].shape == (2, 10**6)
+    monkeypatch.setattr("tfvae.serving.transports.LARGEST_ANSWER", 10**6)
+    with pytest.raises(serving.ServingError, match=r"RESOURCE_EXHAUSTED: .*larger than max"):
+        serving.Client(double.address, "digits").send("encode", {"image": np.zeros(1)})
+    assert large.asked == 2
     double.server.stop(None)
 
 

@@ -271,6 +271,7 @@ def test_a_page_that_is_no_json_is_an_error():
         ({"address": "localhost:8501"}, r"address must be http\(s\)://HOST:PORT or grpc\(s\)://HOST:PORT"),
         ({"address": "ftp://host"}, "address must be"),
         ({"address": "http://host:port"}, "address must be"),
+        ({"address": "http://two hosts:1"}, "address must be"),
         ({"address": None}, "address must be"),
         ({"model": ""}, "model must be the name of a model, got ''"),
         ({"timeout": 0}, "timeout must be a finite number above 0, got 0"),

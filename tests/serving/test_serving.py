@@ -1,4 +1,5 @@
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -100,6 +101,25 @@ def test_exports_at_the_same_moment_take_a_number_each(trained_vae, tmp_path, mo
     monkeypatch.setattr(model_card, "write", slow_write)
     assert serving.export(trained_vae, tmp_path, num_samples=1, keep=1) == tmp_path / "2"
     assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(trained_vae, tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"could not be written: .*File too large"):
+            serving.export(trained_vae, tmp_path, num_samples=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_is_a_link_to_nowhere_is_refused(trained_vae, tmp_path):
+    for target in ("nowhere", "link"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(tmp_path / target)
+        with pytest.raises(PermissionError, match="output must be in a directory that can be written"):
+            serving.export(trained_vae, tmp_path / "link")
 
 
 def test_an_export_that_is_interrupted_leaves_nothing(trained_vae, tmp_path, monkeypatch):

@@ -1,11 +1,12 @@
 """A client of TensorFlow Serving, over REST or gRPC: arrays in, arrays out."""
 
+import contextlib
 import re
 import time
-import urllib.parse
 from typing import Any
 
 import numpy as np
+import urllib3
 
 from tfvae.serving.transports import Grpc, Rest, ServingError, Spec
 from tfvae.support import checks
@@ -144,14 +145,12 @@ def _scheme(address):
     rule = "address must be http(s)://HOST:PORT or grpc(s)://HOST:PORT, without user and query"
     if not isinstance(address, str):
         raise checks.InputTypeError(f"{rule}, got {address!r}")
-    try:
-        parsed = urllib.parse.urlsplit(address)
-        good = parsed.scheme in ("http", "https", "grpc", "grpcs") and parsed.hostname and parsed.port != 0
-    except ValueError:  # a port that is no number
-        good = False
-    if not good or re.search("[@?#]", address):
-        raise ValueError(f"{rule}, got {re.sub('.*@|[?#].*', '', address)!r}")
-    return parsed.scheme
+    with contextlib.suppress(ValueError):  # of what is no URL
+        parsed = urllib3.util.parse_url(address)
+        known = parsed.scheme in ("http", "https", "grpc", "grpcs") and parsed.host and parsed.port != 0
+        if known and not (parsed.auth or parsed.query or parsed.fragment):
+            return parsed.scheme
+    raise ValueError(f"{rule}, got {re.sub('.*@|[?#].*', '', address)!r}")
 
 
 def _check_answer(signature, outputs, answer, size):

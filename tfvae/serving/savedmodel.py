@@ -71,21 +71,33 @@ def export(
         version = directory / str(max(_numbered(directory), default=0) + 1)
         try:
             with files.staged_directory(version) as staged:
-                with contextlib.ExitStack() as stack:  # no line of TensorFlow's that names the staged folder
-                    stack.callback(tf.get_logger().setLevel, tf.get_logger().level)
-                    tf.get_logger().setLevel("ERROR")
+                with _writing(directory):
                     tf.saved_model.save(module, str(staged), signatures=functions)
-                _write_warmup(staged, functions, vae.event_shape)
+                    _write_warmup(staged, functions, vae.event_shape)
                 served = None if data is None else _measured(staged, vae, data, num_samples)
                 model_card.write(staged, vae, functions, num_samples, evaluation, served, licence)
             break
         except FileExistsError:  # a concurrent export took the number
-            continue
+            if not version.exists():
+                raise
     found = {number: path for number, path in _numbered(directory).items() if (path / "saved_model.pb").is_file()}
     for old in sorted(found)[:-keep] if keep else ():
         with contextlib.suppress(FileNotFoundError):  # a concurrent export removed it
             files.remove_directory(found[old])
     return version
+
+
+@contextlib.contextmanager
+def _writing(directory):
+    """No line of TensorFlow's that names the staged folder, and OSError for its own errors, such as of a full disk."""
+    level = tf.get_logger().level
+    tf.get_logger().setLevel("ERROR")
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(f"{directory} could not be written: {error.message}") from None
+    finally:
+        tf.get_logger().setLevel(level)
 
 
 def versions(directory) -> list[int]:

@@ -131,7 +131,7 @@ def check_new(path: Path):
 def check_writable(directory: Path):
     """Raises PermissionError unless `directory`, or its nearest existing parent, is a writable directory."""
     existing = pathlib.Path(directory).absolute()
-    while not existing.exists():
+    while not os.path.lexists(existing):  # a link to nowhere is there, and no directory
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(f"output must be in a directory that can be written, got {directory}")

@@ -47,7 +47,7 @@ def _asked(about: str, question: Callable[..., tuple[Any, str]], *args, **kwargs
     """The finding of a question, which returns (passed, detail); an error of the server is a failure."""
     try:
         passed, detail = question(*args, **kwargs)
-    except (ServingError, ValueError, KeyError) as error:
+    except (ServingError, ValueError, KeyError, TypeError) as error:
         passed, detail = False, f"{error}"
     return Finding(about, bool(passed), detail)
 

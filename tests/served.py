@@ -47,11 +47,27 @@ class Served:
         return self.session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
 
 
-class JsonServer:
-    """HTTP on 127.0.0.1: `answer(method, path, body)` gives a status and a value, sent as JSON (bytes as they are)."""
+class Batching(Served):
+    """As a server that batches: sizes that differ are refused before the graph; an empty request would never end."""
 
-    def __init__(self, answer):
+    def __call__(self, name, **inputs):
+        sizes = {len(value) for value in inputs.values()}
+        if len(sizes) > 1:
+            raise ValueError("Batching Run() input tensors must have equal 0th-dimension size")
+        assert sizes != {0}, "an empty request"
+        return super().__call__(name, **inputs)
+
+
+class JsonServer:
+    """HTTP on 127.0.0.1: `answer(method, path, body)` gives a status and a value, sent as JSON (bytes as they are).
+
+    Connections are kept and written to as TF Serving does: 16 KB at a time, each after the last has arrived.
+    """
+
+    def __init__(self, answer, **headers):
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version, wbufsize = "HTTP/1.1", 2**14
+
             def do_GET(self):
                 self.reply(b"")
 
@@ -62,9 +78,11 @@ class JsonServer:
                 status, value = answer(self.command, self.path, body)
                 content = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
+                for name, header in {"Content-Length": str(len(content)), **headers}.items():
+                    self.send_header(name.replace("_", "-"), header)
                 self.end_headers()
-                self.wfile.write(content)
+                for i in range(0, len(content), 2**14):
+                    self.wfile.write(content[i : i + 2**14])
 
             def log_message(self, *args):
                 pass
@@ -102,9 +120,15 @@ class RestDouble(JsonServer):
             if "instances" in request:
                 if not request["instances"]:
                     raise ValueError("No values in 'instances' array")
-                columns = {key: [self.named(row, specs)[key] for row in request["instances"]] for key in specs}
+                rows = [self.named(row, specs) for row in request["instances"]]
+                for key in {key for row in rows for key in row} - specs.keys():
+                    raise ValueError(f"JSON object: does not have named input: {key}")
+                columns = {key: [row[key] for row in rows] for key in specs}
             else:
                 columns = self.named(request["inputs"], specs)
+                for key in specs.keys() - columns.keys():
+                    raise ValueError(f"Missing named input: {key} in 'inputs' object.")
+                columns = {key: columns[key] for key in specs}  # what the signature does not have is ignored
             answer = self.served(name, **{key: _array(column, specs[key]) for key, column in columns.items()})
         except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:
             return 400, {"error": str(error)}
@@ -116,10 +140,7 @@ class RestDouble(JsonServer):
         return 200, {"predictions": next(iter(answer.values())) if single else rows}
 
     def named(self, value, specs):
-        value = value if isinstance(value, dict) else {next(iter(specs)): value}
-        for key in value.keys() - specs.keys():
-            raise ValueError(f"JSON object: does not have named input: {key}")
-        return value
+        return value if isinstance(value, dict) else {next(iter(specs)): value}
 
 
 class GrpcDouble(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
@@ -148,7 +169,7 @@ class GrpcDouble(prediction_service_pb2_grpc.PredictionServiceServicer, model_se
         self.find(request, context)
         name = request.model_spec.signature_name or "serving_default"
         if name not in self.served.signatures:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f'Serving signature name: "{name}" not found')
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         try:
             answer = self.served(name, **{key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()})
         except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:

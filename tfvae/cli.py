@@ -179,7 +179,7 @@ def export(run, to, num_samples, keep, licence):
 @click.option("--grpc", help="gRPC: HOST:PORT.")
 @click.option("--model", default="digits", help="The model's name on the server [digits].")
 @click.option("--export", type=click.Path(), help="The version's directory, to compare the server's numbers with.")
-@click.option("--timeout", type=float, default=10.0, help="Seconds for each request [10].")
+@click.option("--timeout", type=float, default=10.0, help="Seconds for each call, retries included [10].")
 def serve_check(url, grpc, model, export, timeout):
     """Check a running TF Serving against the whole contract, over REST, gRPC or both."""
     if export is not None and not (pathlib.Path(export) / "saved_model.pb").exists():

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.distributions import decoded, unwrapped
-from tfvae.inputs import unweighted
+from tfvae.inputs import latents, unweighted
 from tfvae.seeds import stateless_seed
 from tfvae.support import checks
 from tfvae.train import VAE
@@ -154,7 +154,7 @@ class Given:
 
     def decode(self, z):
         """p(x|z, y): batch shape [...], event shape `event_shape`; the axis before the last is that of the labels."""
-        return decoded(self.decoder, self.beside(tf.convert_to_tensor(z)))
+        return decoded(self.decoder, self.beside(latents(z, self.latent_size, values=not self.model.run_eagerly)))
 
     generate = VAE.generate
     reconstruct = VAE.reconstruct

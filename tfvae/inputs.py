@@ -31,6 +31,18 @@ def refuse_weights(*weights, argument: str = "x"):
         raise ValueError(f"{argument} {rule}")
 
 
+def latents(z, size: int, values: bool = True) -> tf.Tensor:
+    """z [..., size] as a tensor of floats; with `values`, and outside a graph, they must be finite too."""
+    z = tf.convert_to_tensor(z)
+    if not z.dtype.is_floating:
+        raise checks.InputTypeError(f"z must hold floats, got {z.dtype.name}")
+    if not z.shape[-1:].is_compatible_with([size]):
+        raise ValueError(f"z must have shape [..., {size}], got [{checks.joined(z.shape)}]")
+    if values and tf.executing_eagerly():
+        checks.content("z", z, {"finite": tf.math.is_finite})
+    return z
+
+
 class Inputs:
     """The images that a model accepts; all else raises ValueError with the argument, the rule and the value.
 

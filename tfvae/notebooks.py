@@ -14,7 +14,7 @@ from tfvae.support.files import write_bytes
 from tfvae.support.quiet import quiet
 
 # {import name: package}, for a runtime that has TensorFlow but not everything else.
-_NEEDED = {name: name for name in ("tf_keras", "matplotlib", "tqdm", "click", "requests", "ipywidgets")}
+_NEEDED = {name: name for name in ("tf_keras", "matplotlib", "tqdm", "click", "urllib3", "ipywidgets")}
 _NEEDED |= {"sklearn": "scikit-learn", "tensorflow_serving": "tensorflow-serving-api"}
 _NEEDED |= {"tensorflow_probability": "tensorflow-probability>=0.25,<0.26"}
 

@@ -10,7 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfvae.distributions.unmerged import decoded, unwrapped
 from tfvae.guard import FiniteGuard, StopWhenNotFinite
-from tfvae.inputs import Inputs, refuse_weights, unweighted
+from tfvae.inputs import Inputs, latents, refuse_weights, unweighted
 from tfvae.objectives.bounds import elbo
 from tfvae.objectives.terms import Adaptive, Objective, Stateful, Terms
 from tfvae.seeds import fold_in, stateless_seed
@@ -78,8 +78,9 @@ class VAE(tfk.Model):
         return unwrapped(self.encoder(self.inputs_accepted.checked(x)))
 
     def decode(self, z) -> tfd.Distribution:
-        """p(x|z) of latents [..., D]: batch shape [...], event shape `event_shape`."""
-        return decoded(self.decoder, tf.convert_to_tensor(z))
+        """p(x|z) of finite latents [..., D]: batch shape [...], event shape `event_shape`."""
+        # An eager training step is not checked: its guard says more of what is not finite.
+        return decoded(self.decoder, latents(z, self.latent_size, values=not self.run_eagerly))
 
     def call(self, x, training=None, seed=None):
         """p(x|z) for one z ~ q(z|x) each. `seed` makes the draw repeatable; None draws anew at each call."""

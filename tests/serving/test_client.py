@@ -1,13 +1,18 @@
 """The client against what a real TF Serving 2.21 answered (serving_transcripts.json), and against a stand-in for it."""
 
+import contextlib
 import json
+import socket
+import statistics
+import struct
+import threading
 import time
 
 import grpc
 import numpy as np
 import pytest
 from conftest import TESTS
-from served import GrpcDouble, JsonServer, RestDouble, Served
+from served import Batching, GrpcDouble, JsonServer, RestDouble, Served
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfvae import serving
@@ -99,9 +104,9 @@ def test_rows_and_columns_say_the_same(recorded):
 @pytest.mark.parametrize("entry", [e for e in TRANSCRIPTS if e["status"] != 200], ids=lambda e: e["name"])
 def test_recorded_refusals_are_errors_with_the_servers_words(entry):
     address = JsonServer(lambda *request: (entry["status"], entry["answer"])).address
-    rest, request = Rest(address, "digits", version=None, timeout=10, retries=0), entry["request"]
+    rest, request = Rest(address, "digits", version=None), entry["request"]
     with pytest.raises(serving.ServingError) as caught:
-        rest.call(request["method"], rest.url, request.get("raw", "{}"))
+        rest.call(request["method"], ":predict", 10, request.get("raw", "{}"))
     assert caught.value.code == {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}[entry["status"]]
     assert entry["answer"]["error"].startswith(str(caught.value).split(": ", 1)[1])
     assert "{{" not in str(caught.value)
@@ -152,6 +157,10 @@ def test_large_requests_are_split(client, digits):
         ("generate", {"seed": 1}, "seed must have the batch as its first axis, got a single int64"),
         ("encode", {"image": ["text"]}, "image must hold float32, got"),
         ("serving_uint8", {"image": np.array([300], np.uint16)}, "image must hold uint8, got 300 to 300"),
+        ("serving_uint8", {"image": np.array([256])}, "image must hold uint8, got int64"),
+        ("serving_bytes", {"image_bytes": ["a.png"]}, "image_bytes must hold bytes, got str"),
+        ("decode", {"latent": [[1], [1, 2]]}, "latent must be an array, got"),
+        ("decode", {"latent": np.zeros([1, 4]), "more": [1]}, "decode must be given latent, got latent, more"),
         ("generate", {"seed": np.array([2**63], np.uint64)}, "seed must hold int64, got 9223372036854775808 to"),
         ("decode", {"latent": np.full([1, 4], 2**24 + 1)}, "latent must hold float32, got 16777217 to 16777217"),
         (
@@ -259,11 +268,17 @@ def test_a_page_that_is_no_json_is_an_error():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"address": "localhost:8501"}, r"address must be http\(s\)://HOST:PORT or grpc\(s\)://HOST:PORT, got"),
+        ({"address": "localhost:8501"}, r"address must be http\(s\)://HOST:PORT or grpc\(s\)://HOST:PORT"),
         ({"address": "ftp://host"}, "address must be"),
-        ({"timeout": 0}, "timeout must be above 0 seconds, got 0"),
-        ({"retries": 5}, "retries must be from 0 to 4, got 5"),
-        ({"max_batch_size": 0}, "max_batch_size must be at least 1, got 0"),
+        ({"address": "http://host:port"}, "address must be"),
+        ({"address": "http://two hosts:1"}, "address must be"),
+        ({"address": None}, "address must be"),
+        ({"model": ""}, "model must be the name of a model, got ''"),
+        ({"timeout": 0}, "timeout must be a finite number above 0, got 0"),
+        ({"timeout": "1"}, "timeout must be a finite number above 0, got '1'"),
+        ({"retries": -1}, "retries must be an integer of at least 0, got -1"),
+        ({"version": "1"}, "version must be an integer of at least 0, got '1'"),
+        ({"max_batch_size": 0}, "max_batch_size must be an integer of at least 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):
@@ -283,13 +298,17 @@ def test_other_answers_have_the_names_of_grpc_too(status, code):
         client.status()
 
 
-def test_an_empty_batch(client):
-    """Over gRPC an empty answer; over REST the server's own refusal of rows."""
-    if client.address.startswith("grpc"):
-        assert client.predict("generate", seed=np.zeros(0, np.int64))["image"].shape == (0, 8, 8, 1)
-    else:
-        with pytest.raises(serving.ServingError, match="No values in 'instances' array"):
-            client.predict("generate", rows=True, seed=np.zeros(0, np.int64))
+@pytest.mark.parametrize("double", [RestDouble, GrpcDouble])
+def test_an_empty_batch_is_answered_without_the_server(double, export):
+    """Which, if it batches, would never answer it."""
+    client = serving.Client(double(Batching(export)).address, "digits")
+    for name, (inputs, outputs) in client.signatures().items():
+        answer = client.predict(
+            name, **{key: np.zeros([0, *spec.shape[1:]], spec.dtype) for key, spec in inputs.items()}
+        )
+        assert {key: (value.dtype, value.shape) for key, value in answer.items()} == {
+            key: (spec.dtype, (0, *spec.shape[1:])) for key, spec in outputs.items()
+        }
 
 
 class BusyGrpc(GrpcDouble):
@@ -336,16 +355,223 @@ def test_grpc_is_asked_for_the_version():
     double.server.stop(None)
 
 
-def test_grpc_answers_may_be_larger_than_its_own_limit():
-    """Of 4 MB, unless it is lifted."""
+def test_grpc_answers_may_be_larger_than_its_own_limit_but_not_without_end(monkeypatch):
+    """Of 4 MB, unless it is lifted; what is larger than ours is asked for once."""
 
     class Large:
         def __init__(self):
-            self.signatures = {"encode": meta_graph_pb2.SignatureDef()}
+            self.signatures, self.asked = {"encode": meta_graph_pb2.SignatureDef()}, 0
 
         def __call__(self, name, **inputs):
+            self.asked += 1
             return {"loc": np.zeros([2, 10**6], np.float32)}
 
-    double = GrpcDouble(Large())
+    large = Large()
+    double = GrpcDouble(large)
     assert serving.Client(double.address, "digits").send("encode", {"image": np.zeros(1)})["loc"].shape == (2, 10**6)
+    monkeypatch.setattr("tfvae.serving.transports.LARGEST_ANSWER", 10**6)
+    with pytest.raises(serving.ServingError, match=r"RESOURCE_EXHAUSTED: .*larger than max"):
+        serving.Client(double.address, "digits").send("encode", {"image": np.zeros(1)})
+    assert large.asked == 2
     double.server.stop(None)
+
+
+STATED = {"signature_def": {"two": {
+    "inputs": {"x": {"dtype": "DT_INT64", "tensor_shape": {"dim": [{"size": "-1"}]}}},
+    "outputs": {"a": {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1"}, {"size": "2"}]}},
+                "b": {"dtype": "DT_INT64", "tensor_shape": {"dim": [{"size": "-1"}]}}},
+}}}  # fmt: skip
+GOOD = {"a": [[0.5, 1], [2, 3]], "b": [4, 5]}
+
+
+def predictions(value, stated=STATED, **options):
+    """A client of a server that answers `value` to every prediction."""
+
+    def answer(method, path, body):
+        return (200, {"metadata": {"signature_def": stated}}) if method == "GET" else (200, value)
+
+    return serving.Client(JsonServer(answer).address, "digits", retries=0, **options)
+
+
+def test_an_answer_as_stated_is_read():
+    answer = predictions({"outputs": GOOD}).predict("two", x=[1, 2])
+    assert {name: (array.dtype, array.tolist()) for name, array in answer.items()} == {
+        "a": (np.float32, GOOD["a"]),
+        "b": (np.int64, GOOD["b"]),
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, [], {}, 1, "text", True, {"outputs": None}, {"outputs": []}, {"outputs": {}}, {"outputs": "text"}),
+        *({"predictions": [GOOD]}, {"error": "an error with status 200"}, b"{", b"[" * 10**5, b"", b"\xff", b"<html>"),
+        *({"outputs": [[0.5, 1], [2, 3]]}, {"outputs": {"a": GOOD["a"]}}, {"outputs": {**GOOD, "c": [1, 2]}}),
+        *({"outputs": {**GOOD, "b": b}} for b in ([4], [4, 5, 6], [[4], [5]], 4, [], None, [None, 5], ["4", "5"])),
+        *({"outputs": {**GOOD, "b": b}} for b in ([4.5, 5], [True, False], [{}, {}], [4, [5]], [2**70, 5], "45")),
+        *({"outputs": {**GOOD, "a": [[0.5, a], [2, 3]]}} for a in (float("nan"), float("inf"), 1e39, None, "1", [1])),
+        *({"outputs": {**GOOD, "a": a}} for a in ([[0.5], [1]], [0.5, 1], [[0.5, 1, 2], [3, 4, 5]], [["1", "2"]] * 2)),
+        b'{"outputs": {"a": [[0.5, 1e999], [2, 3]], "b": [4, 5]}}',
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_an_answer_that_is_none_is_an_error_of_the_server(value):
+    with pytest.raises(serving.ServingError):
+        predictions(value).predict("two", x=[1, 2])
+
+
+@pytest.mark.parametrize("value", [None, [], {"predictions": []}, {"predictions": [GOOD]}, {"predictions": [1, 2]}])
+def test_rows_that_are_none_are_errors_of_the_server(value):
+    with pytest.raises(serving.ServingError):
+        predictions(value).predict("two", rows=True, x=[1, 2])
+
+
+def test_parts_that_are_longer_than_what_was_asked_are_refused():
+    with pytest.raises(serving.ServingError, match=r"a of the server's answer must have shape \[1, 2\], got \[2, 2\]"):
+        predictions({"outputs": GOOD}, max_batch_size=1).predict("two", x=[1, 2])
+
+
+@pytest.mark.parametrize("value", [None, 1, {}, {"signature_def": {}}, {"signature_def": {"a": {"inputs": {"x": 5}}}},
+                                   {"signature_def": {"a": {"inputs": {"x": {"dtype": "DT_NONSENSE"}}}}}])  # fmt: skip
+def test_signatures_that_are_none_are_errors_of_the_server(value):
+    with pytest.raises(serving.ServingError):
+        predictions({}, stated=value).predict("two", x=[1, 2])
+
+
+@pytest.mark.parametrize("states", [None, 1, [None], [{}], [{"version": "x", "state": "AVAILABLE"}], [{"version": []}]])
+def test_a_status_that_is_none_is_an_error_of_the_server(states):
+    with pytest.raises(serving.ServingError):
+        serving.Client(JsonServer(lambda *_: (200, {"model_version_status": states})).address, "digits").status()
+
+
+def test_grpc_answers_that_are_none_are_errors_of_the_server(export, digits):
+    class Changed(Served):
+        def __call__(self, name, **inputs):
+            answer = super().__call__(name, **inputs) | change
+            return {key: value for key, value in answer.items() if value is not None}
+
+    double, change = GrpcDouble(Changed(export)), {}
+    client, image = serving.Client(double.address, "digits"), digits.x_test[:2]
+    assert client.predict("encode", image=image).keys() == {"loc", "scale"}
+    loc = np.zeros([2, 4], np.float32)
+    wrong = [loc[:1], loc[:, :3], loc.astype(float), loc + np.float32(np.nan), np.array([[b"1"] * 4] * 2, object)]
+    for change in [*({"loc": value} for value in wrong), {"more": loc}, {"scale": None}]:  # noqa: B007 (Changed reads it)
+        with pytest.raises(serving.ServingError, match=r"INTERNAL: .* of the server's answer must"):
+            client.predict("encode", image=image)
+    double.server.stop(None)
+
+
+def raw_server(talk):
+    """The address of a server that does `talk(socket)` with each connection."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            with contextlib.suppress(OSError):
+                connection = listening.accept()[0]
+                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+STATUS = json.dumps({"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}).encode()
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\n\r\n", HEAD % 10**6])
+def test_an_answer_that_drips_ends_with_the_call(start):
+    def drip(connection):
+        with contextlib.suppress(OSError):
+            connection.sendall(start)
+            while True:
+                connection.sendall(b"1")
+                time.sleep(0.02)
+
+    started = time.monotonic()
+    with pytest.raises(serving.ServingError, match=r"DEADLINE_EXCEEDED: no answer from .* within 0.3 s"):
+        serving.Client(raw_server(drip), "digits", timeout=0.3).status()
+    assert time.monotonic() - started < 1
+
+
+def test_an_answer_without_end_ends_at_a_limit(monkeypatch):
+    def flood(connection):
+        with contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                connection.sendall(b"1" * 10**5)
+
+    monkeypatch.setattr("tfvae.serving.transports.LARGEST_ANSWER", 10**6)
+    with pytest.raises(serving.ServingError, match=r"must answer as TF Serving does, got more than 1000000 bytes"):
+        serving.Client(raw_server(flood), "digits").status()
+
+
+def test_a_connection_that_is_reset_or_closed_is_made_again():
+    asked = []
+
+    def reset_twice(connection):
+        asked.append(connection.recv(10**5))
+        if len(asked) == 1:  # "Connection reset by peer"
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif len(asked) == 2:
+            connection.sendall(HEAD % 100)
+        else:
+            connection.sendall(HEAD % len(STATUS) + STATUS)
+        connection.close()
+
+    assert serving.Client(raw_server(reset_twice), "digits").status() == {1: "AVAILABLE"}
+    assert len(asked) == 3
+
+
+def test_a_restart_of_twenty_seconds_is_waited_for_and_a_timeout_is_kept(monkeypatch):
+    paused = []
+    monkeypatch.setattr(time, "sleep", paused.append)
+    for scheme in ("http", "grpc"):
+        with pytest.raises(serving.ServingError, match="UNAVAILABLE"):
+            serving.Client(f"{scheme}://127.0.0.1:9", "digits").status()
+        assert 20 < sum(paused) < 30 and max(paused) <= 2
+        paused.clear()
+        with pytest.raises(serving.ServingError, match="UNAVAILABLE"):
+            serving.Client(f"{scheme}://127.0.0.1:9", "digits", timeout=1).status()
+        assert sum(paused) < 2 and max(paused) < 1
+        paused.clear()
+
+
+def test_a_server_says_when_to_ask_again_but_not_beyond_the_timeout(monkeypatch):
+    paused = []
+    monkeypatch.setattr(time, "sleep", paused.append)
+    for after, seconds in (("7", [7, 7]), ("3600", []), ("Wed, 21 Oct 2026 07:28:00 GMT", [0.1, 0.2])):
+        busy = JsonServer(lambda *request: (503, {"error": "busy"}), Retry_After=after)
+        with pytest.raises(serving.ServingError, match="UNAVAILABLE: busy"):
+            serving.Client(busy.address, "digits", retries=2).status()
+        assert paused == seconds
+        paused.clear()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status):
+    followed = []
+    other = JsonServer(lambda *request: (followed.append(request), (200, {}))[1])
+    moved = JsonServer(lambda *request: (status, b""), Location=f"{other.address}/v1/models/digits")
+    with pytest.raises(serving.ServingError, match=f"must answer with JSON, got status {status}"):
+        serving.Client(moved.address, "digits").status()
+    assert not followed
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@host:8501", "http://host:8501?token=secret", "me:secret@host",
+                                     "grpc://secret@host:1", "http://host:1#secret"])  # fmt: skip
+def test_no_message_tells_a_secret(address):
+    with pytest.raises(ValueError, match="address must be") as caught:
+        serving.Client(address, "digits")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_kept_connection_does_not_wait_for_late_acknowledgements():
+    """40 ms for each answer that is written in more than one part, else."""
+    answer = {**json.loads(STATUS), "padding": "1" * 40_000}
+    client, taken = serving.Client(JsonServer(lambda *request: (200, answer)).address, "digits"), []
+    for _ in range(12):
+        started = time.perf_counter()
+        client.status()
+        taken.append(time.perf_counter() - started)
+    assert statistics.median(taken[2:]) < 0.03

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import small_vae
-from served import GrpcDouble, RestDouble, Served
+from served import Batching, GrpcDouble, RestDouble, Served
 
 from tfvae import cli, serving
 from tfvae.serving.contract import check, largest_difference
@@ -33,6 +33,18 @@ def test_a_server_that_keeps_the_contract_passes(double, export):
     assert len(findings) > 40
 
 
+@pytest.mark.parametrize("transport", [RestDouble, GrpcDouble])
+def test_a_server_that_batches_passes_and_is_asked_nothing_empty(transport, export):
+    double = transport(Batching(export))
+    assert not [found for found in check(serving.Client(double.address, "digits")) if found.passed is False]
+
+
+def test_a_server_of_another_contract_fails_with_words(export):
+    other = Served(export)
+    other.signatures = {name: other.signatures[name] for name in ("generate", "decode")}
+    assert [f.passed for f in check(serving.Client(GrpcDouble(other).address, "digits"))] == [True, False]
+
+
 class Changed:
     """A server whose answers have been changed."""
 
@@ -52,7 +64,10 @@ def of_the_batch(name, inputs, answer):
 def by_position(name, inputs, answer):
     """Rows that depend on where they stand."""
     shape = {key: (-1, *[1] * (value.ndim - 1)) for key, value in answer.items()}
-    return {key: value + 1e-3 * np.arange(len(value)).reshape(shape[key]) for key, value in answer.items()}
+    return {
+        key: value + np.float32(1e-3) * np.arange(len(value), dtype="f4").reshape(shape[key])
+        for key, value in answer.items()
+    }
 
 
 def without_kl(name, inputs, answer):
@@ -115,7 +130,7 @@ def test_the_command_prints_a_table(double, export):
 
 
 def test_the_command_fails_where_the_check_does():
-    done = CliRunner().invoke(cli.main, ["serve-check", "--url", "http://127.0.0.1:9"])
+    done = CliRunner().invoke(cli.main, ["serve-check", "--url", "http://127.0.0.1:9", "--timeout", "1"])
     assert done.exit_code == 1
     assert "FAIL" in done.output and "UNAVAILABLE" in done.output
 

@@ -1,6 +1,7 @@
 """Exports, loaded as others load them: one process a loader takes them all."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -22,6 +23,17 @@ def tensor_names(path):
     return {
         name: [{k: v.name for k, v in side.items()} for side in (signature.inputs, signature.outputs)]
         for name, signature in model.meta_graphs[0].signature_def.items()
+        if not name.startswith("__")
+    }
+
+
+def stated_shapes(path):
+    """{signature/output: shape}, -1 for a free axis."""
+    model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    return {
+        f"{name}/{key}": [dim.size for dim in tensor.tensor_shape.dim]
+        for name, signature in model.meta_graphs[0].signature_def.items()
+        for key, tensor in signature.outputs.items()
         if not name.startswith("__")
     }
 
@@ -67,6 +79,12 @@ def jobs(digits, binary_digits, trained_vae, tmp_path_factory):
 @pytest.mark.parametrize("loader", ["python", "session", "c_api"])
 def test_every_piece_agrees_in(loader, jobs, tmp_path):
     assert_agreement(loader, jobs, tmp_path)
+
+
+def test_every_stated_shape_is_full_but_for_the_batch(jobs):
+    for job, expected in jobs:
+        shapes = {name: [-1, *value.shape[1:]] for name, value in expected.items()}
+        assert stated_shapes(pathlib.Path(job["path"])) == shapes
 
 
 @pytest.mark.product

@@ -1,4 +1,5 @@
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -67,12 +68,68 @@ def test_versions_count_up_and_nothing_is_overwritten(trained_vae, tmp_path):
 
 
 def test_old_versions_are_removed_on_demand(trained_vae, tmp_path):
-    for version in ("1", "2", "10"):
+    """A SavedModel under any spelling of its number; but nobody's photographs of 2024, and no target of a link."""
+    for version in ("1", "002", "2030"):
         (tmp_path / version).mkdir()
-        (tmp_path / version / "file").write_text("1")
-    (tmp_path / "notes").mkdir()
-    serving.export(trained_vae, tmp_path, keep=2)
-    assert {path.name for path in tmp_path.iterdir()} == {"10", "11", "notes"}
+        (tmp_path / version / "saved_model.pb").write_text("1")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "saved_model.pb").write_text("1")
+    (tmp_path / "3").symlink_to(tmp_path / "store")
+    for name in ("notes", "2024"):
+        (tmp_path / name).mkdir()
+    serving.export(trained_vae, tmp_path, num_samples=1, keep=2)
+    assert {path.name for path in tmp_path.iterdir()} == {"2030", "2031", "notes", "2024", "store"}
+    assert (tmp_path / "store" / "saved_model.pb").exists()
+
+
+def test_a_file_whose_name_is_a_number_is_stepped_over(trained_vae, tmp_path):
+    (tmp_path / "1").write_text("mine")
+    assert serving.export(trained_vae, tmp_path, num_samples=1) == tmp_path / "2"
+    assert serving.versions(tmp_path) == [2]
+
+
+def test_exports_at_the_same_moment_take_a_number_each(trained_vae, tmp_path, monkeypatch):
+    """The second one ends while the first is at work; each removes the other's old versions."""
+    written, write = [], model_card.write
+
+    def slow_write(*args):
+        written.append(args)
+        if len(written) == 1:
+            assert serving.export(trained_vae, tmp_path, num_samples=1, keep=1) == tmp_path / "1"
+        write(*args)
+
+    monkeypatch.setattr(model_card, "write", slow_write)
+    assert serving.export(trained_vae, tmp_path, num_samples=1, keep=1) == tmp_path / "2"
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(trained_vae, tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"could not be written: .*File too large"):
+            serving.export(trained_vae, tmp_path, num_samples=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_is_a_link_to_nowhere_is_refused(trained_vae, tmp_path):
+    for target in ("nowhere", "link"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(tmp_path / target)
+        with pytest.raises(PermissionError, match="output must be in a directory that can be written"):
+            serving.export(trained_vae, tmp_path / "link")
+
+
+def test_an_export_that_is_interrupted_leaves_nothing(trained_vae, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model_card, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        serving.export(trained_vae, tmp_path, num_samples=1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("argument", "value"), [("num_samples", 0), ("num_samples", 1.5), ("keep", 0), ("keep", -1)])
@@ -122,14 +179,16 @@ def test_fifty_kills_of_an_export_leave_no_partial_version(tmp_path):
         command = [sys.executable, "-c", EXPORT_FOREVER, str(tmp_path)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while (
-            process.poll() is None and not list(tmp_path.glob(".*.staged-*")) and serving.versions(tmp_path) == before
+            process.poll() is None
+            and not list(tmp_path.glob(".tfvae-staged-*"))
+            and serving.versions(tmp_path) == before
         ):
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 3 if i % 2 else 0.3))
         assert process.poll() is None
         process.kill()
         assert process.wait() == -signal.SIGKILL
-        staged = list(tmp_path.glob(".*.staged-*"))
+        staged = list(tmp_path.glob(".tfvae-staged-*"))
         hidden += bool(staged)
         assert all(whole(tmp_path / str(version)) for version in serving.versions(tmp_path))
         print(f"kill {i}: {len(serving.versions(tmp_path))} whole versions, {len(staged)} left unfinished and hidden")

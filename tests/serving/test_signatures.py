@@ -220,6 +220,21 @@ def test_malformed_inputs_are_refused_by_name_and_the_next_request_works(served,
     assert np.all(np.isfinite(served("elbo", image=x, seed=SEED)["elbo"]))
 
 
+def test_latents_that_are_refused_when_served_are_refused_in_python(trained_vae, digits):
+    given = small_vae(digits, latent_size=4, conditional=True).given([0])
+    for z, message in (
+        (np.full([1, 4], np.nan, "f4"), r"z must be finite, got nan at \[0, 0\]"),
+        (np.full([2, 1, 4], -np.inf), r"z must be finite, got -inf at \[0, 0, 0\]"),
+        (np.zeros([1, 5], "f4"), r"z must have shape \[..., 4\], got \[1, 5\]"),
+        (np.float32(0), r"z must have shape \[..., 4\], got \[\]"),
+        (np.zeros([1, 4], complex), "z must hold floats, got complex128"),
+        (np.zeros([1, 4], int), "z must hold floats, got int64"),
+    ):
+        for vae in (trained_vae, given):
+            with pytest.raises(ValueError, match=message):
+                vae.decode(z)
+
+
 def test_bytes_are_taken_to_the_support(digits, binary_digits, tmp_path):
     """Rounded under a binomial, cut at one half under a Bernoulli, as they are under a normal likelihood."""
     image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1) * 4

@@ -111,15 +111,20 @@ def test_what_exists_is_not_overwritten(tmp_path):
     assert (tmp_path / "empty" / "a").exists()
 
 
-def test_what_a_kill_left_is_removed_a_day_later(tmp_path):
-    for name in (".1.staged-old", ".2.staged-new", "kept"):
-        (tmp_path / name / "variables").mkdir(parents=True)
-    for name in (".1.staged-old", "kept"):
-        os.utime(tmp_path / name, (0, 0))
-    os.utime(tmp_path / ".2.staged-new", (time.time() - 23 * 3600,) * 2)
-    with files.staged_directory(tmp_path / "3"):
+def test_what_a_kill_left_is_removed_a_day_later_and_nothing_of_a_user(tmp_path):
+    with files.staged_directory(tmp_path / "3") as staged:
+        prefix = staged.name[:-32]
+    old, new, file = (tmp_path / (prefix + digit * 32) for digit in "abc")
+    users = [tmp_path / name for name in (".1.staged-old", "kept", prefix + "notes", prefix + "d" * 32 + ".txt")]
+    for path in (old, new, *users):
+        (path / "variables").mkdir(parents=True)
+    file.write_text("a file, which is no folder of ours")
+    for path in (old, file, *users):
+        os.utime(path, (0, 0))
+    os.utime(new, (time.time() - 23 * 3600,) * 2)
+    with files.staged_directory(tmp_path / "4"):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {".2.staged-new", "kept", "3"}
+    assert set(tmp_path.iterdir()) == {new, file, *users, tmp_path / "3", tmp_path / "4"}
 
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):

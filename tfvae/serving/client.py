@@ -1,19 +1,15 @@
 """A client of TensorFlow Serving, over REST or gRPC: arrays in, arrays out."""
 
-import urllib.parse
-from typing import Any, NamedTuple
+import contextlib
+import re
+import time
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
+import urllib3
 
-from tfvae.serving.transports import Grpc, Rest
-
-
-class Spec(NamedTuple):
-    """A tensor of a signature."""
-
-    dtype: str  # NumPy's name
-    shape: list  # None is a free axis
+from tfvae.serving.transports import Grpc, Rest, ServingError, Spec
+from tfvae.support import checks
 
 
 class Client:
@@ -22,66 +18,72 @@ class Client:
     >>> client = tfvae.serving.Client("http://localhost:8501", "digits")  # or "grpc://localhost:8500"
     >>> client.predict("elbo", image=x, seed=np.arange(len(x)))["elbo"]  # doctest: +SKIP
 
+    REST suits single rows, gRPC batches: numbers in JSON cost more to write and read than the model does.
     Answers depend on their requests alone, so a request is sent again, after growing pauses, while the server cannot
-    be reached or is overloaded; not after a timeout or a refusal.
+    be reached, ends the connection or is overloaded; not after a refusal. Redirects and proxies are not followed.
 
     Args:
         address: "http://HOST:PORT" or "https://..." for REST, "grpc://HOST:PORT" or "grpcs://..." (TLS) for gRPC.
         model: its name on the server; `version` is an integer, or None for the newest.
-        timeout: seconds for each request.
-        retries: of a request, 0 to 4.
+        timeout: seconds for a call, with all its requests, retries and pauses.
+        retries: of a request, after 0.1 s and up to 2 s. The default waits 25 s in all; a server restarts in 4 to 20.
         max_batch_size: a request of more rows is sent in several; None: in one.
     """
 
     def __init__(
-        self, address: str, model: str, *, version=None, timeout: float = 10.0, retries: int = 3, max_batch_size=None
+        self, address: str, model: str, *, version=None, timeout: float = 30.0, retries: int = 16, max_batch_size=None
     ):
-        parsed = urllib.parse.urlsplit(address)
-        if parsed.scheme not in ("http", "https", "grpc", "grpcs") or not parsed.netloc:
-            raise ValueError(f"address must be http(s)://HOST:PORT or grpc(s)://HOST:PORT, got {address!r}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be above 0 seconds, got {timeout}")
-        if retries not in range(5):
-            raise ValueError(f"retries must be from 0 to 4, got {retries}")
-        if max_batch_size is not None and max_batch_size < 1:
-            raise ValueError(f"max_batch_size must be at least 1, got {max_batch_size}")
-        transport: Any = Rest if parsed.scheme.startswith("http") else Grpc
-        self._transport = transport(address.rstrip("/"), model, version, timeout, retries)
-        self.address, self._max_batch_size = address, max_batch_size
-        self._signatures: dict[str, tuple[dict, dict]] = {}
+        self.address, self._timeout = address, timeout
+        transport: Any = Rest if _scheme(address).startswith("http") else Grpc
+        if not isinstance(model, str) or not model:
+            raise checks.InputTypeError(f"model must be the name of a model, got {model!r}")
+        checks.above_zero("timeout", timeout)
+        self._retries = checks.count("retries", retries, 0)
+        for name, value, least in (("version", version, 0), ("max_batch_size", max_batch_size, 1)):
+            if value is not None:
+                checks.count(name, value, least)
+        self._max_batch_size = max_batch_size
+        self._transport = transport(address.rstrip("/"), model, version)
+        self._signatures: dict[str, tuple[dict[str, Spec], dict[str, Spec]]] = {}
 
     def status(self) -> dict[int, str]:
         """{version: state}, such as {1: "AVAILABLE"}."""
-        return self._transport.status()
+        return self._asked(self._deadline(), self._transport.status)
 
-    def signatures(self) -> dict[str, tuple[dict, dict]]:
+    def signatures(self) -> dict[str, tuple[dict[str, Spec], dict[str, Spec]]]:
         """{signature: (inputs, outputs)}, each {name: Spec}; requested once."""
-        if not self._signatures:
-            found = sorted(self._transport.metadata().signature_def.items())
-            self._signatures = {k: (_specs(s.inputs), _specs(s.outputs)) for k, s in found if not k.startswith("__")}
-        return self._signatures
+        return self._stated(self._deadline())
 
     def predict(self, signature: str = "serving_default", *, rows: bool = False, **inputs) -> dict[str, np.ndarray]:
-        """The answer of one of `signatures()`: {output: array}, the batch first.
+        """The answer of one of `signatures()`: {output: array}, the batch first. An empty batch is answered here.
 
         Args:
             rows: over REST, sends rows (`instances`) instead of columns (`inputs`); the answer is the same.
             **inputs: an array for each input of the signature; files as bytes. ValueError if they do not fit it.
 
         Raises:
-            ServingError: the server refused, or could not be reached.
+            ServingError: the server refused, could not be reached within `timeout`, or gave other names, shapes or
+                dtypes than the signature states, another number of rows, or numbers that are not finite.
         """
-        arrays = self._checked(signature, inputs)
+        deadline = self._deadline()
+        arrays = self._checked(signature, inputs, deadline)
+        outputs = self._signatures[signature][1]
         size = len(next(iter(arrays.values())))
-        step = self._max_batch_size or max(size, 1)
-        parts = [{name: array[i : i + step] for name, array in arrays.items()} for i in range(0, max(size, 1), step)]
-        answers = [self.send(signature, part, rows=rows) for part in parts]
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+        if size == 0:  # which makes a server that batches wait for ever
+            return {name: np.zeros([0, *(n or 0 for n in s.shape[1:])], s.dtype) for name, s in outputs.items()}
+        step, answers = self._max_batch_size or size, []
+        for i in range(0, size, step):
+            part = {name: array[i : i + step] for name, array in arrays.items()}
+            answer = self._asked(deadline, self._transport.predict, signature, part, outputs, rows)
+            _check_answer(signature, outputs, answer, min(step, size - i))
+            answers.append(answer)
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
 
     def send(self, signature: str, inputs: dict[str, np.ndarray], *, rows: bool = False) -> dict[str, np.ndarray]:
-        """As `predict`, in one request and unchecked: the server must refuse what is wrong."""
-        _, outputs = self.signatures().get(signature, ({}, {}))
-        return self._transport.predict(signature, inputs, outputs, rows)
+        """As `predict`, in one request and unchecked: the server must refuse what is wrong. Send no empty batch."""
+        deadline = self._deadline()
+        _, outputs = self._stated(deadline).get(signature, ({}, {}))
+        return self._asked(deadline, self._transport.predict, signature, inputs, outputs, rows)
 
     def close(self):
         """Ends the connection."""
@@ -93,16 +95,36 @@ class Client:
     def __exit__(self, *error):
         self.close()
 
-    def _checked(self, signature, inputs):
-        if signature not in self.signatures():
-            raise ValueError(f"signature must be one of {', '.join(sorted(self.signatures()))}, got {signature!r}")
-        specs = self.signatures()[signature][0]
+    def _deadline(self):
+        return time.monotonic() + min(self._timeout, 1e6)
+
+    def _asked(self, deadline, question, *args) -> Any:
+        """`question(*args, seconds left)`, again while its error says when, as long as the time allows."""
+        for i in range(self._retries + 1):
+            try:
+                return question(*args, deadline - time.monotonic())
+            except ServingError as error:
+                pause = max(min(0.1 * 2**i, 2.0), error.wait or 0)
+                if error.wait is None or i == self._retries or time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+
+    def _stated(self, deadline):
+        self._signatures = self._signatures or self._asked(deadline, self._transport.metadata)
+        return self._signatures
+
+    def _checked(self, signature, inputs, deadline):
+        checks.check_name("signature", signature, sorted(self._stated(deadline)))
+        specs = self._signatures[signature][0]
         if specs.keys() != inputs.keys():
             given = ", ".join(sorted(inputs)) or "nothing"
             raise ValueError(f"{signature} must be given {' and '.join(specs)}, got {given}")
         arrays = {}
         for name, spec in specs.items():
-            array = np.asarray(inputs[name], object if spec.dtype == "object" else None)
+            try:
+                array = np.asarray(inputs[name], object if spec.dtype == "object" else None)
+            except ValueError as error:
+                raise ValueError(f"{name} must be an array, got {error}") from None
             if array.ndim == 0:
                 raise ValueError(f"{name} must have the batch as its first axis, got a single {array.dtype.name}")
             if not np.can_cast(array.dtype, spec.dtype, "same_kind") and array.size:
@@ -110,16 +132,41 @@ class Client:
             arrays[name] = array.astype(spec.dtype)
             if array.dtype.kind in "iu" and not np.array_equal(arrays[name], array):
                 raise ValueError(f"{name} must hold {spec.dtype}, got {array.min()} to {array.max()}")
+            if spec.dtype == "object" and (others := [value for value in array.flat if not isinstance(value, bytes)]):
+                raise ValueError(f"{name} must hold bytes, got {type(others[0]).__name__}")
         sizes = [str(len(array)) for array in arrays.values()]
         if len(set(sizes)) > 1:
             raise ValueError(f"{' and '.join(arrays)} must have the same batch size, got {' and '.join(sizes)}")
         return arrays
 
 
-def _specs(side):
-    """{name: Spec} of a signature's inputs or outputs, sorted by name."""
-    specs = {}
-    for name, info in sorted(side.items()):
-        dtype = np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype)
-        specs[name] = Spec(dtype.name, [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim])
-    return specs
+def _scheme(address):
+    """Of an address; ValueError, without what may be secret, unless it is one of a server."""
+    rule = "address must be http(s)://HOST:PORT or grpc(s)://HOST:PORT, without user and query"
+    if not isinstance(address, str):
+        raise checks.InputTypeError(f"{rule}, got {address!r}")
+    with contextlib.suppress(ValueError):  # of what is no URL
+        parsed = urllib3.util.parse_url(address)
+        known = parsed.scheme in ("http", "https", "grpc", "grpcs") and parsed.host and parsed.port != 0
+        if known and not (parsed.auth or parsed.query or parsed.fragment):
+            return parsed.scheme
+    raise ValueError(f"{rule}, got {re.sub('.*@|[?#].*', '', address)!r}")
+
+
+def _check_answer(signature, outputs, answer, size):
+    """ServingError unless an answer of `size` rows is as its signature states."""
+
+    def check(good, about, rule, got):
+        if not good:
+            raise ServingError("INTERNAL", f"{about} of the server's answer must {rule}, got {got}")
+
+    check(
+        answer.keys() == outputs.keys(), signature, f"hold {' and '.join(outputs)}", " and ".join(answer) or "nothing"
+    )
+    for name, spec in outputs.items():
+        array, shape = answer[name], [size, *spec.shape[1:]]
+        fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+        check(fits, name, f"have shape [{checks.joined(shape)}]", f"[{checks.joined(array.shape)}]")
+        check(array.dtype == spec.dtype, name, f"hold {spec.dtype}", array.dtype.name)
+        if array.dtype.kind == "f" and not (good := np.isfinite(array)).all():
+            check(False, name, "be finite", array[~good][0])

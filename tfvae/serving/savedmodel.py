@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def export(
             test images.
         num_samples: S of `elbo` and `log_evidence`.
         evaluation, licence: `diagnostics.evaluation_card` of the model, and its licence, for the card.
-        keep: removes older versions than this many.
+        keep: removes older versions than this many. A folder that holds no SavedModel is none.
 
     Raises:
         ValueError: num_samples or keep below 1, a model that does not compute in float32.
@@ -67,22 +68,36 @@ def export(
     # Only the variables: TensorFlow would save a tracked Keras model layer by layer.
     module.variables_of_the_model = model_variables(vae)
     while True:
-        version = directory / str(max([0, *versions(directory)]) + 1)
+        version = directory / str(max(_numbered(directory), default=0) + 1)
         try:
             with files.staged_directory(version) as staged:
-                with contextlib.ExitStack() as stack:  # no line of TensorFlow's that names the staged folder
-                    stack.callback(tf.get_logger().setLevel, tf.get_logger().level)
-                    tf.get_logger().setLevel("ERROR")
+                with _writing(directory):
                     tf.saved_model.save(module, str(staged), signatures=functions)
-                _write_warmup(staged, functions, vae.event_shape)
+                    _write_warmup(staged, functions, vae.event_shape)
                 served = None if data is None else _measured(staged, vae, data, num_samples)
                 model_card.write(staged, vae, functions, num_samples, evaluation, served, licence)
             break
         except FileExistsError:  # a concurrent export took the number
-            continue
-    for old in versions(directory)[:-keep] if keep else ():
-        files.remove_directory(directory / str(old))
+            if not version.exists():
+                raise
+    found = {number: path for number, path in _numbered(directory).items() if (path / "saved_model.pb").is_file()}
+    for old in sorted(found)[:-keep] if keep else ():
+        with contextlib.suppress(FileNotFoundError):  # a concurrent export removed it
+            files.remove_directory(found[old])
     return version
+
+
+@contextlib.contextmanager
+def _writing(directory):
+    """No line of TensorFlow's that names the staged folder, and OSError for its own errors, such as of a full disk."""
+    level = tf.get_logger().level
+    tf.get_logger().setLevel("ERROR")
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(f"{directory} could not be written: {error.message}") from None
+    finally:
+        tf.get_logger().setLevel(level)
 
 
 def versions(directory) -> list[int]:
@@ -91,7 +106,12 @@ def versions(directory) -> list[int]:
     >>> tfvae.serving.versions("saved_models/digits")
     []
     """
-    return sorted(int(p.name) for p in pathlib.Path(directory).glob("*") if p.is_dir() and p.name.isdecimal())
+    return sorted(number for number, path in _numbered(pathlib.Path(directory)).items() if path.is_dir())
+
+
+def _numbered(directory):
+    """{number: path} of what is named by an integer that a server can read."""
+    return {int(path.name): path for path in directory.glob("*") if re.fullmatch("[0-9]{1,18}", path.name)}
 
 
 def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:

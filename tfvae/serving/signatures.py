@@ -99,15 +99,21 @@ def signatures(vae, num_samples: int) -> dict:
 
 def _of_rows(vae, function, inputs):
     """`function(vae, *inputs)` as a function of the inputs, followed by labels for a conditional model."""
+    latent, image = (vae.latent_size,), vae.event_shape
+    shapes = {"latent": latent, "loc": latent, "scale": latent, "scale_tril": latent * 2}
+    shapes |= {"image": image, "reconstruction": image}
 
     def of_rows(*tensors):
-        if len(tensors) == len(inputs):
-            return function(vae, *tensors)
-        *others, label = tensors
-        label = _checked("label", label, [], vae.label_rules)
-        sizes = tf.shape(others[0])[:1], tf.size(label)
-        message = [f"{inputs[0].name} and label must have the same batch size, got", *sizes]
-        return function(vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label)), *others)
+        model = vae
+        if vae.num_classes:
+            label = _checked("label", tensors[-1], [], vae.label_rules)
+            sizes = tf.shape(tensors[0])[:1], tf.size(label)
+            message = [f"{inputs[0].name} and label must have the same batch size, got", *sizes]
+            model = vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label))
+        answer = function(model, *tensors[: len(inputs)])
+        for name, output in answer.items():
+            output.set_shape([None, *shapes.get(name, ())])  # some distributions state less
+        return answer
 
     return of_rows
 

@@ -1,16 +1,23 @@
 """Requests to TensorFlow Serving, over REST or gRPC, with the same methods, answers and errors.
 
-status() -> {version: state}      predict(signature, inputs, outputs, rows) -> {output: array}
-metadata() -> SignatureDefMap     close()
+status(seconds) -> {version: state}      predict(signature, inputs, outputs, rows, seconds) -> {output: array}
+metadata(seconds) -> {signature: (inputs, outputs)}, each {name: Spec}      close()
+
+A request is sent once, ends within `seconds`, and fails with ServingError alone.
 """
 
 import base64
+import contextlib
+import http.client
+import io
 import json
+import socket
+import time
 import urllib.parse
+from typing import NamedTuple
 
 import grpc
 import numpy as np
-import requests
 import tensorflow as tf
 import urllib3
 from google.protobuf import json_format
@@ -22,92 +29,153 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+LARGEST_ANSWER = 2**28  # bytes, 256 MB
+
 # gRPC's name of a REST status.
 _CODES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 _CODES |= {408: "DEADLINE_EXCEEDED", 412: "FAILED_PRECONDITION", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
 _CODES |= {501: "UNIMPLEMENTED"} | dict.fromkeys((502, 503, 504), "UNAVAILABLE")
 
 
+_OVERLOADED = (429, 502, 503, 504)
+
+
+class Spec(NamedTuple):
+    """A tensor of a signature."""
+
+    dtype: str  # NumPy's name
+    shape: list  # None is a free axis
+
+
 class ServingError(RuntimeError):
-    """A server refused a request, or could not be reached; `code` is gRPC's name, over REST too.
+    """A server refused a request, could not be reached, or broke the contract; `code` is gRPC's name, over REST too.
+
+    `wait` is the least number of seconds after which the request may be sent again, None if it may not.
 
     >>> tfvae.serving.ServingError("NOT_FOUND", "there is no such model").code
     'NOT_FOUND'
     """
 
-    def __init__(self, code: str, message: str):
+    def __init__(self, code: str, message: str, wait: float | None = None):
         super().__init__(f"{code}: {message}")
-        self.code = code
+        self.code, self.wait = code, wait
+
+
+class _Reader(io.RawIOBase):
+    """What a socket receives within its timeout, which is one for all reads, and acknowledges at once.
+
+    TF Serving writes 16 KB at a time, and waits for an acknowledgement that Linux delays by 40 ms on a kept connection.
+    """
+
+    def __init__(self, sock, raw):
+        self._sock, self._raw = sock, raw
+        self._deadline = time.monotonic() + sock.gettimeout()
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        if (left := self._deadline - time.monotonic()) <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        if hasattr(socket, "TCP_QUICKACK"):  # on Linux; it lasts for about one read
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return self._raw.readinto(buffer)
+
+    def close(self):
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock, *args, **kwargs):
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Reader(sock, self.fp.detach()))
 
 
 class Rest:
-    """TF Serving's REST interface: JSON over HTTP, through `requests`."""
+    """TF Serving's REST interface: JSON over HTTP. Follows no redirects, uses no proxies."""
 
-    def __init__(self, address, model, version, timeout, retries):
-        path = f"{address}/v1/models/{urllib.parse.quote(model, safe='')}"
-        self.url = path if version is None else f"{path}/versions/{version}"
-        self.timeout = timeout
-        when: dict = {"read": False, "allowed_methods": None, "status_forcelist": (429, 502, 503, 504)}
-        policy = urllib3.Retry(retries, **when, backoff_factor=0.1, raise_on_status=False)
-        self.session = requests.Session()
-        self.session.mount(address, requests.adapters.HTTPAdapter(max_retries=policy))
-        self.session.headers["Content-Type"] = "application/json"
+    def __init__(self, address, model, version):
+        self.address = address
+        self.path = f"{urllib.parse.urlsplit(address).path}/v1/models/{urllib.parse.quote(model, safe='')}"
+        self.path += "" if version is None else f"/versions/{version}"
+        self.pool = urllib3.connection_from_url(address, maxsize=16)
+        responses = {"response_class": _Response}
+        self.pool.ConnectionCls = type("Connection", (self.pool.ConnectionCls,), responses)  # type: ignore[misc]
 
     def close(self):
-        self.session.close()
+        self.pool.close()
 
-    def status(self):
-        return {int(s["version"]): s["state"] for s in self.call("GET", self.url)["model_version_status"]}
+    def status(self, seconds):
+        answer = self.call("GET", "", seconds)
+        with _contract(self.address):
+            return {int(s["version"]): str(s["state"]) for s in answer["model_version_status"]}
 
-    def metadata(self):
-        signatures = self.call("GET", f"{self.url}/metadata")["metadata"]["signature_def"]
-        return json_format.ParseDict(signatures, get_model_metadata_pb2.SignatureDefMap(), ignore_unknown_fields=True)
+    def metadata(self, seconds):
+        answer = self.call("GET", "/metadata", seconds)
+        with _contract(self.address):
+            found, empty = answer["metadata"]["signature_def"], get_model_metadata_pb2.SignatureDefMap()
+            return _signatures(json_format.ParseDict(found, empty, ignore_unknown_fields=True))
 
-    def predict(self, signature, inputs, outputs, rows):
+    def predict(self, signature, inputs, outputs, rows, seconds):
         columns = {name: _json_values(np.asarray(array)) for name, array in inputs.items()}
         asked: dict = {"inputs": columns}
         if rows:
             asked = {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
-        answer = self.call("POST", f"{self.url}:predict", json.dumps({"signature_name": signature, **asked}))
+        body = json.dumps({"signature_name": signature, **asked})
+        answer = self.call("POST", ":predict", seconds, body)
 
-        def named(value, name):  # of a single output, TF Serving leaves out the name
-            return value[name] if isinstance(value, dict) else value
+        def named(value):  # of a single output, TF Serving leaves out the name
+            return value if isinstance(value, dict) else dict(zip(outputs, [value], strict=True))
 
-        if rows:
-            columns = {name: [named(row, name) for row in answer["predictions"]] for name in outputs}
-        else:
-            columns = {name: named(answer["outputs"], name) for name in outputs}
-        return {name: np.asarray(columns[name], spec.dtype) for name, spec in outputs.items()}
+        with _contract(self.address):
+            if rows:
+                found = [named(row) for row in answer["predictions"]]
+                columns = {name: [row[name] for row in found] for name in set().union(*found)}
+            else:
+                columns = named(answer["outputs"])
+            return {name: _array(name, column, outputs[name]) for name, column in columns.items()}
 
-    def call(self, method: str, url: str, body: str | None = None):
+    def call(self, method: str, path: str, seconds: float, body: str | None = None):
         """The server's JSON answer as Python values; raises ServingError for a status other than 200."""
+        url, headers = self.path + path, {"Content-Type": "application/json"}
+        how: dict = {"retries": False, "redirect": False, "preload_content": False, "decode_content": False}
         try:
-            response = self.session.request(method, url, data=body, timeout=self.timeout)
-        except requests.Timeout:
-            raise ServingError("DEADLINE_EXCEEDED", f"no answer from {url} within {self.timeout} s") from None
-        except requests.RequestException as error:
-            raise ServingError("UNAVAILABLE", f"{url} cannot be reached: {error}") from None
-        code = _CODES.get(response.status_code, "UNKNOWN")
+            timeout = urllib3.Timeout(total=max(1e-3, seconds))
+            with contextlib.closing(self.pool.urlopen(method, url, body, headers, timeout=timeout, **how)) as response:
+                content = response.read(LARGEST_ANSWER + 1)
+        except urllib3.exceptions.HTTPError as error:
+            refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # for urllib3 a timeout too
+            if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
+                message = f"no answer from {self.address} within {seconds:.3g} s"
+                raise ServingError("DEADLINE_EXCEEDED", message) from None
+            again = None if isinstance(error, urllib3.exceptions.SSLError) else 0
+            raise ServingError("UNAVAILABLE", f"{self.address} cannot be reached: {error}", again) from None
+        if len(content) > LARGEST_ANSWER:
+            raise _broken(self.address, f"more than {LARGEST_ANSWER} bytes")
+        status, pause = response.status, response.headers.get("Retry-After", "")
+        code = _CODES.get(status, "UNKNOWN")
+        wait = None if status not in _OVERLOADED else float(pause) if pause.isdecimal() else 0.0
         try:
-            answer = response.json()
-        except ValueError:
-            got = f"got status {response.status_code}: {response.text[:200]!r}"
-            raise ServingError(code, f"{url} must answer with JSON, {got}") from None
-        if response.status_code != 200:
-            raise ServingError(code, _plain(answer.get("error", answer) if isinstance(answer, dict) else answer))
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            got = f"got status {status}: {content[:200].decode(errors='replace')!r}"
+            raise ServingError(code, f"{self.address} must answer with JSON, {got}", wait) from None
+        if status != 200:
+            words = answer.get("error", answer) if isinstance(answer, dict) else answer
+            raise ServingError(code, _plain(words), wait)
         return answer
 
 
 class Grpc:
     """TF Serving's gRPC interface, through `tensorflow-serving-api`."""
 
-    def __init__(self, address, model, version, timeout, retries):
-        self.model, self.version, self.timeout = model, version, timeout
-        policy = {"maxAttempts": retries + 1, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2}
-        policy["retryableStatusCodes"] = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
-        config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]} if retries else {}
-        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        options = [("grpc.service_config", json.dumps(config)), *unlimited]
+    def __init__(self, address, model, version):
+        self.address, self.model, self.version = address, model, version
+        options = [("grpc.max_receive_message_length", LARGEST_ANSWER), ("grpc.max_send_message_length", -1)]
+        # A server that comes back is found within a second; gRPC's own pauses grow to two minutes.
+        options += [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
         parsed = urllib.parse.urlsplit(address)
         if parsed.scheme == "grpcs":
             self.channel = grpc.secure_channel(parsed.netloc, grpc.ssl_channel_credentials(), options)
@@ -119,35 +187,70 @@ class Grpc:
     def close(self):
         self.channel.close()
 
-    def status(self):
-        answer = self.call(self.models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest())
+    def status(self, seconds):
+        answer = self.call(self.models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest(), seconds)
         name_of = get_model_status_pb2.ModelVersionStatus.State.Name
-        return {s.version: name_of(s.state) for s in answer.model_version_status}
+        with _contract(self.address):
+            return {s.version: name_of(s.state) for s in answer.model_version_status}
 
-    def metadata(self):
+    def metadata(self, seconds):
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        answer = self.call(self.prediction.GetModelMetadata, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(signatures)
-        return signatures
+        answer = self.call(self.prediction.GetModelMetadata, request, seconds)
+        with _contract(self.address):
+            found = get_model_metadata_pb2.SignatureDefMap()
+            answer.metadata["signature_def"].Unpack(found)
+            return _signatures(found)
 
-    def predict(self, signature, inputs, outputs, rows):
+    def predict(self, signature, inputs, outputs, rows, seconds):
         request = predict_pb2.PredictRequest()
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-        answer = self.call(self.prediction.Predict, request)
-        return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+        answer = self.call(self.prediction.Predict, request, seconds)
+        with _contract(self.address):
+            return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
 
-    def call(self, method, request):
+    def call(self, method, request, seconds):
         """The answer to a request, addressed to the model here; raises ServingError."""
         request.model_spec.name = self.model
         if self.version is not None:
             request.model_spec.version.value = self.version
         try:
-            return method(request, timeout=self.timeout)
+            return method(request, timeout=max(1e-3, seconds))
         except grpc.RpcError as error:
-            raise ServingError(error.code().name, _plain(error.details())) from None
+            code, details = error.code().name, _plain(error.details())
+            again = code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED") and "larger than max" not in details
+            raise ServingError(code, details, 0 if again else None) from None
+
+
+@contextlib.contextmanager
+def _contract(address):
+    """ServingError for whatever goes wrong in reading an answer."""
+    try:
+        yield
+    except Exception as error:
+        raise _broken(address, f"{type(error).__name__}: {error}") from None
+
+
+def _broken(address, got):
+    return ServingError("INTERNAL", f"{address} must answer as TF Serving does, got {got}")
+
+
+def _signatures(found):
+    """{signature: (inputs, outputs)} of a SignatureDefMap, sorted by name."""
+    if not found.signature_def:
+        raise ValueError("no signatures")
+    signatures = sorted(found.signature_def.items())
+    return {k: (_specs(s.inputs), _specs(s.outputs)) for k, s in signatures if not k.startswith("__")}
+
+
+def _specs(side):
+    """{name: Spec} of a signature's inputs or outputs, sorted by name."""
+    specs = {}
+    for name, info in sorted(side.items()):
+        dtype = np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype)
+        specs[name] = Spec(dtype.name, [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim])
+    return specs
 
 
 def _json_values(array):
@@ -156,6 +259,16 @@ def _json_values(array):
     return array.tolist()
 
 
+@np.errstate(all="ignore")  # what overflows is infinite, and seen
+def _array(name, values, spec):
+    """An output in JSON as an array; ValueError unless it holds what `spec` says."""
+    array = np.asarray(values)
+    typed = array.astype(spec.dtype) if array.dtype.kind in "iuf" or spec.dtype == "object" else array
+    if typed.dtype.kind in "iu" and not np.array_equal(typed, array):
+        raise ValueError(f"{name} must hold {spec.dtype}, got {array.min()} to {array.max()}")
+    return typed
+
+
 def _plain(message):
-    """An error message without the graph's node names."""
-    return str(message).split("\n\t [[")[0]
+    """An error message without the graph's node names, or the whole request that it may repeat."""
+    return str(message).split("\n\t [[")[0][:2000]

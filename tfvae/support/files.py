@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 Path = str | os.PathLike
+_STAGED = ".tfvae-staged-"
 
 
 def write_bytes(path: Path, content: bytes | memoryview):
@@ -82,10 +83,10 @@ def staged_directory(path: Path) -> Iterator[pathlib.Path]:
     check_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Removes what killed processes have staged; after a day, as a younger one may still be written to.
-    for left in path.parent.glob(".*.staged-*"):
+    for left in path.parent.glob(_STAGED + 32 * "[0-9a-f]"):
         with contextlib.suppress(FileNotFoundError):  # another process removed it
             if time.time() - left.stat().st_mtime > 24 * 3600:
-                shutil.rmtree(left)
+                shutil.rmtree(left, ignore_errors=True)
     staged = _beside(path)
     staged.mkdir()
     try:
@@ -106,14 +107,17 @@ def staged_directory(path: Path) -> Iterator[pathlib.Path]:
 
 
 def remove_directory(path: Path):
-    """Removes a directory in one step: a reader sees it whole or not at all."""
+    """Removes a directory, or a link to one, in one step: a reader sees it whole or not at all."""
     removed = _beside(pathlib.Path(path))
     os.rename(path, removed)
-    shutil.rmtree(removed)
+    if removed.is_symlink():
+        removed.unlink()
+    else:
+        shutil.rmtree(removed)
 
 
 def _beside(path):
-    return path.with_name(f".{path.name}.staged-{uuid.uuid4().hex}")
+    return path.with_name(f"{_STAGED}{uuid.uuid4().hex}")
 
 
 def check_new(path: Path):
@@ -127,7 +131,7 @@ def check_new(path: Path):
 def check_writable(directory: Path):
     """Raises PermissionError unless `directory`, or its nearest existing parent, is a writable directory."""
     existing = pathlib.Path(directory).absolute()
-    while not existing.exists():
+    while not os.path.lexists(existing):  # a link to nowhere is there, and no directory
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(f"output must be in a directory that can be written, got {directory}")

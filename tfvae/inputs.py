@@ -1,5 +1,6 @@
 """What a model accepts: shape, range and support of images, checked once, where they come in."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -72,17 +73,28 @@ class Inputs:
     def checked(self, x, argument: str = "x", support: bool = False) -> tf.Tensor:
         """x [B, *event_shape] as a tensor of the likelihood's dtype; outside a graph its values are checked too."""
         x = tf.convert_to_tensor(x)
+        self._check_form(argument, x)
+        x = tf.cast(x, self.dtype) if self.dtype.is_floating else x
+        if tf.executing_eagerly():
+            checks.content(argument, x, self.rules(support))
+        return x
+
+    def _check_form(self, argument: str, x: tf.Tensor | tf.TensorSpec) -> None:
         if not x.dtype.is_floating:
             raise checks.InputTypeError(
                 f"{argument} must hold floats in [0, 1], got {x.dtype.name}: divide bytes by 255"
             )
         if x.shape.rank is not None and not tf.TensorShape([None, *self.event_shape]).is_compatible_with(x.shape):
+            *axes, channels = self.event_shape
+            batch = tuple(x.shape[:1])
+            advice = {
+                self.event_shape: ": add the batch axis, x[None] or dataset.batch(...)",
+                (*batch, *axes): ": add the channel's axis, x[..., None]",
+                (*batch, channels, *axes): ": channels come last, tf.einsum('bchw->bhwc', x)",
+                (*batch, math.prod(self.event_shape)): f": tf.reshape(x, {[-1, *self.event_shape]})",
+            }.get(tuple(x.shape), "")
             expected = checks.joined(["batch", *self.event_shape])
-            raise ValueError(f"{argument} must have shape [{expected}], got [{checks.joined(x.shape)}]")
-        x = tf.cast(x, self.dtype) if self.dtype.is_floating else x
-        if tf.executing_eagerly():
-            checks.content(argument, x, self.rules(support))
-        return x
+            raise ValueError(f"{argument} must have shape [{expected}], got [{checks.joined(x.shape)}]{advice}")
 
     def supported(self, x, argument: str = "x") -> tf.Tensor:
         """As `checked`, of at least one example, in the likelihood's support."""
@@ -96,7 +108,12 @@ class Inputs:
         if batch_size is not None:
             checks.batch_size(batch_size)
         if isinstance(x, tf.data.Dataset):
-            rules = self.rules(support)
+            rules, (spec, _) = self.rules(support), unweighted(x.element_spec, argument)
+            if not isinstance(spec, tf.TensorSpec):
+                got = f"a dict of {', '.join(map(str, spec))}" if isinstance(spec, dict) else type(spec).__name__
+                rule = "must give images or (images, labels): dataset.map(lambda d: d['image']) makes them of dicts"
+                raise checks.InputTypeError(f"{argument} {rule}, got {got}")
+            self._check_form(argument, spec)
 
             def check(*data):
                 x, labels = unweighted(data, argument)

@@ -14,7 +14,7 @@ from tfvae.inputs import Inputs, latents, refuse_weights, unweighted
 from tfvae.objectives.bounds import elbo
 from tfvae.objectives.terms import Adaptive, Objective, Stateful, Terms
 from tfvae.seeds import fold_in, stateless_seed
-from tfvae.support import checks, replicas
+from tfvae.support import bodies, checks, replicas
 
 _TRAINING, _EVALUATION = 0, 1  # what a seed is for: folded in first, so that the two never share noise
 
@@ -72,6 +72,7 @@ class VAE(tfk.Model):
         if (got := vae.encode(x).event_shape[-1]) != self.latent_size:
             raise ValueError(f"encoder must give the prior's {self.latent_size} latents, got {got}")
         self((x, tf.zeros([1], tf.int64)) if self.num_classes else x, seed=0)
+        bodies.refuse_losses(self)
 
     def encode(self, x) -> tfd.Distribution:
         """q(z|x) of finite x [B, *event_shape], images (three axes) in [0, 1]: batch shape [B], event shape [D]."""
@@ -116,13 +117,16 @@ class VAE(tfk.Model):
         vae, x = self._batch(data)
         step = self.optimizer.iterations
         seed = replicas.own_seed(fold_in(self.seed, _TRAINING, step))
-        with tf.GradientTape() as tape:
+        before = bodies.state(self)
+        with tf.GradientTape() as tape, bodies.training(self):
             terms = self.objective(vae, x, seed=seed, step=step)
             loss = -replicas.joint_mean(terms.objective)
         gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
         good = self._guard.apply(self.optimizer, loss, gradients)
         if isinstance(self.objective, Stateful):  # such as a discriminator
-            self.objective.update(vae, x, seed=seed, good=good)
+            with bodies.training(self):
+                self.objective.update(vae, x, seed=seed, good=good)
+        bodies.keep(before, good)
         if isinstance(self.decoder, Adaptive):  # such as a scale that follows the residuals
             self.decoder.after_step(replicas.mean_of_all(terms.log_likelihood), good)
         return self._record(terms)

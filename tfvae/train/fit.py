@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
@@ -17,6 +18,7 @@ from tfvae.data import Batches, shares
 from tfvae.inputs import refuse_weights
 from tfvae.objectives import Objective, elbo
 from tfvae.support import checks, replicas
+from tfvae.support.weights import untracked
 from tfvae.train import adam
 from tfvae.train.loop import Loop, xla_pays
 
@@ -38,6 +40,7 @@ class VAE(core.VAE):
 
     def __init__(self, *pieces, **options):
         super().__init__(*pieces, **options)
+        self._untracked = untracked(self)  # as an attribute Keras tracks them
         self._loop: Loop | None = None
         self._has_strategy = tf.distribute.has_strategy()
         self._guard.apply_if = self._apply_if
@@ -52,12 +55,17 @@ class VAE(core.VAE):
             **kwargs: `jit_compile` (None: where `train.xla_pays`), `steps_per_execution`, `run_eagerly`.
 
         Raises:
-            ValueError: losses or metrics beside the objective, an objective that cannot be called, XLA under a
-                strategy of several replicas.
+            ValueError: losses or metrics beside the objective, an objective that cannot be called, no optimizer of
+                `tf_keras.optimizers` (one of its `legacy`, of Keras 3), XLA under a strategy of several replicas.
         """
         if kwargs.get("jit_compile") and self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError("jit_compile must not be True under a strategy of several replicas, got True")
-        super().compile(adam.fused(tfk.optimizers.get(optimizer)), objective, **kwargs)
+        if isinstance(optimizer, str):
+            optimizer = tfk.optimizers.get(optimizer)
+        if not isinstance(optimizer, tfk.optimizers.Optimizer):
+            rule = "must be a name, or of tf_keras.optimizers (not of its legacy, nor of Keras 3)"
+            raise checks.InputTypeError(f"optimizer {rule}, got {optimizer!r}")
+        super().compile(adam.fused(optimizer), objective, **kwargs)
         self._loop = None
 
     def _apply_if(self, good, optimizer, gradients):
@@ -90,18 +98,25 @@ class VAE(core.VAE):
             ValueError: bad data or arguments, before the first update where they can be seen.
             FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
         """
-        checks.count("epochs", epochs)
+        self._assert_compile_was_called()
+        callbacks = tf.nest.flatten(callbacks or [])
+        _check_arguments(epochs, callbacks, **kwargs)
         if isinstance(given := _dataset_of(kwargs.get("validation_data")), tf.data.Dataset):
             given, _ = self._accepted(given, argument="validation_data")
             kwargs["validation_data"] = _Ready(self._shared(given, kwargs, "validation_data", "validation_steps"))
+        iterated = isinstance(x, Batches) and self._loop_over(x, epochs) is None
+        if iterated and any(isinstance(callback, tfk.callbacks.BackupAndRestore) for callback in callbacks):
+            rule = "must have no BackupAndRestore with Batches under a strategy or a train_step of one's own"
+            raise ValueError(f"callbacks {rule}, as their order would start anew, got one: tfvae.runs.resume goes on")
         x, y = self._training_data(x, y, batch_size, epochs, kwargs)
         if type(self).train_step is core.VAE.train_step:
             with self.distribute_strategy.scope():  # now, as a step that creates variables is traced twice
                 self.optimizer.build(self.trainable_variables)
-        every_step = any(_listens_to_batches(callback) for callback in tf.nest.flatten(callbacks))
-        every_step |= _is_endless(x, kwargs.get("steps_per_epoch"))
-        every_step |= _is_endless(given, kwargs.get("validation_steps"))
+        every_step = any(_listens_to_batches(callback) for callback in callbacks)
+        every_step |= _may_end(x, kwargs.get("steps_per_epoch"))
+        every_step |= _may_end(given, kwargs.get("validation_steps"))
         given_steps = self._steps_per_execution.numpy()
+        callbacks = [*callbacks, _StartsLoop()]
         with self._steps_a_call(_CHUNK if given_steps == 1 and not every_step else given_steps):
             return super().fit(_Ready(x, y), None, batch_size, epochs, verbose, callbacks, **kwargs)
 
@@ -122,14 +137,12 @@ class VAE(core.VAE):
             return self._distributed(lambda context: self._accepted(part_of(context))[0]), None
         if isinstance(x, Batches) and x.num_steps is not None:
             kwargs.setdefault("steps_per_epoch", x.num_steps)
-            first_epoch = int(self.optimizer.iterations.numpy()) // x.num_steps
             if loop is not None:  # the loop reads the images, Keras counts the steps
                 checks.levels("x", loop.epochs.levels(), self.inputs_accepted.rules(support=True))
                 if self.check_labels is not None:
                     self.check_labels("x", loop.epochs.labels, loop.epochs.num_images)
-                loop.start(first_epoch)
                 return tf.data.Dataset.from_tensors(0).repeat(), None
-            x = x.from_epoch(first_epoch)
+            x = x.from_epoch(int(self.optimizer.iterations.numpy()) // x.num_steps)
         return self._accepted(x, y, batch_size)
 
     def _loop_over(self, x, epochs) -> Loop | None:
@@ -166,6 +179,9 @@ class VAE(core.VAE):
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """As `tf_keras.Model.train_on_batch`; FloatingPointError if the step is not finite, which changes no weight."""
         refuse_weights(sample_weight, class_weight)
+        x, y = self._one_batch(x, y)
+        if self._loop is not None:  # of a `fit` before
+            self._loop, self.train_function = None, None
         self._guard.bad_step.assign(-1)
         logs = super().train_on_batch(x, y, **kwargs)
         self._guard.check()
@@ -174,8 +190,18 @@ class VAE(core.VAE):
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """As `tf_keras.Model.test_on_batch`: with the noise of an evaluation's first batch, so that it repeats."""
         refuse_weights(sample_weight)
+        x, y = self._one_batch(x, y)
         self._test_counter.assign(0)
         return super().test_on_batch(x, y, **kwargs)
+
+    def predict_on_batch(self, x):
+        """As `tf_keras.Model.predict_on_batch`: what `reconstruct` gives, [N, *event_shape]."""
+        return super().predict_on_batch(self._one_batch(x, support=False)[0])
+
+    def _one_batch(self, x, y=None, support=True):
+        if isinstance(x, tf.data.Dataset | Batches):
+            raise checks.InputTypeError(f"x must be one batch, an array, got {type(x).__name__}")
+        return self._accepted(x, y, support=support)
 
     # Keras' functions are always made in the form that loops over steps, so that their number can change.
 
@@ -217,11 +243,45 @@ class VAE(core.VAE):
         finally:  # also after a training that was interrupted
             self._steps_per_execution.assign(before)
 
-    def save(self, *args, **kwargs):
+    def _assert_compile_was_called(self):
+        if not self._is_compiled:
+            raise RuntimeError("vae must be compiled, vae.compile(tf_keras.optimizers.Adam(1e-3)), got no optimizer")
+
+    def save_weights(self, filepath, *args, **kwargs):
+        """As `tf_keras.Model.save_weights`: every variable of encoder, decoder and prior, but none of the objective.
+
+        A file `*.weights.h5`, or with another ending a checkpoint of TensorFlow. ValueError for a `.h5` of a model
+        with flows, pseudo-inputs or a hierarchy, where it would mix up variables of one name.
+        """
+        name = str(filepath)
+        if self._untracked and name.endswith((".h5", ".hdf5", ".keras")) and not name.endswith(".weights.h5"):
+            raise ValueError(f"filepath must end in .weights.h5, as variables share names, got {name}")
+        return super().save_weights(filepath, *args, **kwargs)
+
+    def get_config(self):
         raise NotImplementedError(
-            "Keras files cannot reload TFP layers: use tfvae.save(vae, directory) to go on training, "
-            "tfvae.serving.export(vae, directory) to serve, vae.save_weights(file) for the weights alone"
+            "Keras' files, clones and pickles cannot hold TFP layers: use tfvae.save(vae, directory) for a trained "
+            "model, tfvae.runs for a training that goes on another day, tfvae.serving.export(vae, directory) to serve, "
+            "vae.save_weights(file) for the weights alone"
         )
+
+    def save(self, *args, **kwargs):
+        self.get_config()
+
+    export = __reduce__ = __deepcopy__ = save  # Keras' ways, which begin and then fail
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        if save_type == "savedmodel":
+            self.get_config()
+        return super()._trackable_children(save_type, **kwargs)
+
+
+class _StartsLoop(tfk.callbacks.Callback):
+    """Starts the loop in memory at the optimizer's epoch, once other callbacks may have restored that."""
+
+    def on_train_begin(self, logs=None):
+        if (loop := self.model._loop) is not None:
+            loop.start(int(self.model.optimizer.iterations.numpy()) // loop.num_steps)
 
 
 def _dataset_of(x):
@@ -229,13 +289,37 @@ def _dataset_of(x):
     return x.dataset if isinstance(x, Batches) else x
 
 
+def _check_arguments(epochs, callbacks, *, validation_split=0.0, **kwargs):
+    """Raises ValueError for arguments of `fit` that Keras would ignore, or fail at later."""
+    checks.count("epochs", epochs)
+    checks.count("initial_epoch", kwargs.get("initial_epoch", 0), 0)
+    for name in ("steps_per_epoch", "validation_steps", "validation_batch_size"):
+        if kwargs.get(name) is not None:
+            checks.count(name, kwargs[name])
+    if not isinstance(freq := kwargs.get("validation_freq", 1), list | tuple | set):
+        checks.count("validation_freq", freq)
+    checks.number("validation_split", validation_split, 0)
+    if validation_split >= 1:
+        raise ValueError(f"validation_split must be below 1, got {validation_split}")
+    for callback in callbacks:
+        if not isinstance(callback, tfk.callbacks.Callback):
+            raise checks.InputTypeError(f"callbacks must be a list of tf_keras.callbacks.Callback, got {callback!r}")
+        # Keras minimises what it does not know.
+        minimises = getattr(callback, "monitor_op", None) is np.less or getattr(callback, "mode", "max") != "max"
+        if minimises and str(monitor := getattr(callback, "monitor", None)).endswith(("elbo", "log_likelihood")):
+            raise ValueError(f"callbacks must maximise {monitor}, got a {type(callback).__name__} without mode='max'")
+
+
 def _listens_to_batches(callback):
-    """Whether a Keras callback overrides a method that is called before or after a batch."""
+    """Whether a Keras callback has methods of its own that are called before or after a batch."""
     names = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     plain = tfk.callbacks.Callback
-    return isinstance(callback, plain) and any(getattr(type(callback), n) is not getattr(plain, n) for n in names)
+    return any(getattr(getattr(callback, n, None), "__func__", None) is not getattr(plain, n) for n in names)
 
 
-def _is_endless(data, num_steps):
+def _may_end(data, num_steps):
     """Whether Keras cannot know how many batches it will read."""
-    return isinstance(data, tf.data.Dataset) and num_steps is None and data.cardinality() < 0
+    data = next(iter(data), None) if isinstance(data, tuple) else data
+    if isinstance(data, tf.data.Dataset):
+        return data.cardinality() < 0 if num_steps is None else data.cardinality() >= 0
+    return isinstance(data, np.ndarray | tf.Tensor) and num_steps is not None

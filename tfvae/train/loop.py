@@ -32,6 +32,8 @@ def xla_pays(vae, batch_size, num_steps):
     layers = [m for m in parts if getattr(m, "weights", ())]
     # Not in half precision, whose matrix products XLA slows down on a CPU.
     dense = all(isinstance(m, tfk.layers.Dense) and m.compute_dtype == m.variable_dtype for m in layers)
+    # Under XLA random numbers of a layer's own, as of dropout, would not repeat.
+    dense &= not any(isinstance(m, tfk.__internal__.layers.BaseRandomLayer) for m in parts)
     return dense and rows <= _MOST_ROWS and num_steps >= _LEAST_STEPS and not tf.config.list_logical_devices("GPU")
 
 
@@ -58,7 +60,8 @@ class Loop:
 
     def __init__(self, step, epochs, batch_size, *, jit=False, eagerly=False):
         self._step, self.epochs, self.batch_size, self.jit = step, epochs, batch_size, jit
-        self._num_full, self._rest = divmod(epochs.num_images, batch_size)
+        self._num_full, rest = divmod(epochs.num_images, batch_size)
+        self.num_steps = self._num_full + (rest > 0)  # in an epoch
         self._compiled = self._run if eagerly else tf.function(self._run, jit_compile=jit)
         self._epoch = self._next_step = 0
 
@@ -73,7 +76,7 @@ class Loop:
     def run(self, num_steps):
         """Runs this many steps, in the next epochs too."""
         while num_steps:
-            if self._next_step == self._num_full + (self._rest > 0):
+            if self._next_step == self.num_steps:
                 self.start(self._epoch + 1)
             last = self._next_step == self._num_full
             count = 1 if last else min(num_steps, self._num_full - self._next_step)

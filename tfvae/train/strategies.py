@@ -6,6 +6,7 @@ Several machines run the same program; TF_CONFIG lists the machines and says whi
 """
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -19,8 +20,11 @@ NAMES = ("mirrored", "multiworker")
 _FORM = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
 
 
+@functools.cache
 def named(name, num_devices=None):
-    """A strategy. TensorFlow must not have computed anything yet.
+    """A strategy, the same at every call, as a second MirroredStrategy of a process fails for a model of another size.
+
+    TensorFlow must not have computed anything yet where the CPU is split, or for several machines.
 
     Args:
         name: "mirrored", several devices of this machine; "multiworker", those of all machines that TF_CONFIG names,

@@ -20,8 +20,8 @@ class Supported(Protocol):
 
 def unweighted(data, argument: str = "x") -> tuple[Any, Any]:
     """(x, y or None) of what Keras takes: x, (x,), (x, y) or (x, y, None); ValueError for weights of examples."""
-    x, y, weights = (*data, None, None)[:3] if isinstance(data, tuple) else (data, None, None)
-    refuse_weights(weights, argument=argument)
+    x, y, *weights = (*data, None, None) if isinstance(data, tuple) else (data, None)
+    refuse_weights(*weights, argument=argument)
     return x, y
 
 

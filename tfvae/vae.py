@@ -170,6 +170,7 @@ class VAE(tfk.Model):
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
         refuse_weights(kwargs.get("sample_weight"))
+        checks.steps(kwargs.get("steps"))
         with checks.graph_errors():
             if "_use_cached_eval_dataset" not in kwargs:  # else within fit, which has checked
                 x, y = self._accepted(x, y, batch_size)
@@ -177,6 +178,7 @@ class VAE(tfk.Model):
 
     def predict(self, x, batch_size=None, **kwargs):
         """As `tf_keras.Model.predict`: what `reconstruct` gives, [N, *event_shape]."""
+        checks.steps(kwargs.get("steps"))
         with checks.graph_errors():
             return super().predict(self._accepted(x, None, batch_size, support=False)[0], batch_size, **kwargs)
 

@@ -86,6 +86,12 @@ def batch_size(value: Any, num_images: int | None = None):
         raise ValueError(f"batch_size must be at most the number of images, {num_images}, got {value}")
 
 
+def steps(value: Any, argument: str = "steps"):
+    """Raises ValueError unless `value`, a number of batches, is None or an integer of at least 1."""
+    if value is not None:
+        count(argument, value)
+
+
 def images(argument: str, x: Any) -> np.ndarray:
     """x as uint8, or as float32; raises ValueError unless it is images with values that are finite and in [0, 1]."""
     x = np.asarray(x)

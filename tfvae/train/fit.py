@@ -294,8 +294,7 @@ def _check_arguments(epochs, callbacks, *, validation_split=0.0, **kwargs):
     checks.count("epochs", epochs)
     checks.count("initial_epoch", kwargs.get("initial_epoch", 0), 0)
     for name in ("steps_per_epoch", "validation_steps", "validation_batch_size"):
-        if kwargs.get(name) is not None:
-            checks.count(name, kwargs[name])
+        checks.steps(kwargs.get(name), name)
     if not isinstance(freq := kwargs.get("validation_freq", 1), list | tuple | set):
         checks.count("validation_freq", freq)
     checks.number("validation_split", validation_split, 0)

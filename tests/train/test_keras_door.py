@@ -269,6 +269,16 @@ def test_a_batch_after_a_fit_is_what_is_trained_on(x, digits):
     assert fitted.train_on_batch(x) == plain.train_on_batch(x)
 
 
+def test_a_conditional_model_takes_a_batch_with_its_labels(x, digits):
+    vae, y = small_vae(digits, hidden_sizes=(8,), conditional=True), digits.y_train[:32]
+    assert vae.test_on_batch(x, y) == vae.evaluate(x, y, batch_size=32, verbose=0)
+    vae.train_on_batch(x, y)
+    assert vae.optimizer.iterations == 1
+    for call in (vae.train_on_batch, vae.test_on_batch, vae.predict_on_batch):
+        with pytest.raises(ValueError, match="x must come with labels for a conditional model"):
+            call(x)
+
+
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_train_batch_end", "on_batch_begin"])
 def test_a_lambda_is_called_at_every_batch(hook, vae, x):
     batches = []

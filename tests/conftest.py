@@ -31,6 +31,7 @@ LONGEST = (
     *("test_conditional.py", "test_replicas.py", "08_beta_and_disentanglement.ipynb", "test_contract.py"),
     *("test_cli.py", "11_savedmodel_and_serving.ipynb", "05_the_latent_space.ipynb", "test_estimators.py"),
     *("test_annealing.py", "06_measuring_a_vae.ipynb", "test_streams.py", "00_start_here.ipynb", "test_docs.py"),
+    "test_keras_door.py",
 )
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
@@ -20,6 +19,7 @@ from tfvae.objectives import Objective, elbo
 from tfvae.support import checks, replicas
 from tfvae.support.weights import untracked
 from tfvae.train import adam
+from tfvae.train.arguments import check_arguments, listens_to_batches, may_end
 from tfvae.train.loop import Loop, xla_pays
 
 _CHUNK = 32  # steps that one call from Python runs, where no callback wants to be called in between
@@ -100,7 +100,7 @@ class VAE(core.VAE):
         """
         self._assert_compile_was_called()
         callbacks = tf.nest.flatten(callbacks or [])
-        _check_arguments(epochs, callbacks, **kwargs)
+        check_arguments(epochs, callbacks, **kwargs)
         if isinstance(given := _dataset_of(kwargs.get("validation_data")), tf.data.Dataset):
             given, _ = self._accepted(given, argument="validation_data")
             kwargs["validation_data"] = _Ready(self._shared(given, kwargs, "validation_data", "validation_steps"))
@@ -112,9 +112,9 @@ class VAE(core.VAE):
         if type(self).train_step is core.VAE.train_step:
             with self.distribute_strategy.scope():  # now, as a step that creates variables is traced twice
                 self.optimizer.build(self.trainable_variables)
-        every_step = any(_listens_to_batches(callback) for callback in callbacks)
-        every_step |= _may_end(x, kwargs.get("steps_per_epoch"))
-        every_step |= _may_end(given, kwargs.get("validation_steps"))
+        every_step = any(listens_to_batches(callback) for callback in callbacks)
+        every_step |= may_end(x, kwargs.get("steps_per_epoch"))
+        every_step |= may_end(given, kwargs.get("validation_steps"))
         given_steps = self._steps_per_execution.numpy()
         callbacks = [*callbacks, _StartsLoop()]
         with self._steps_a_call(_CHUNK if given_steps == 1 and not every_step else given_steps):
@@ -287,38 +287,3 @@ class _StartsLoop(tfk.callbacks.Callback):
 def _dataset_of(x):
     """The Dataset of `Batches`; anything else as it is."""
     return x.dataset if isinstance(x, Batches) else x
-
-
-def _check_arguments(epochs, callbacks, *, validation_split=0.0, **kwargs):
-    """Raises ValueError for arguments of `fit` that Keras would ignore, or fail at later."""
-    checks.count("epochs", epochs)
-    checks.count("initial_epoch", kwargs.get("initial_epoch", 0), 0)
-    for name in ("steps_per_epoch", "validation_steps", "validation_batch_size"):
-        checks.steps(kwargs.get(name), name)
-    if not isinstance(freq := kwargs.get("validation_freq", 1), list | tuple | set):
-        checks.count("validation_freq", freq)
-    checks.number("validation_split", validation_split, 0)
-    if validation_split >= 1:
-        raise ValueError(f"validation_split must be below 1, got {validation_split}")
-    for callback in callbacks:
-        if not isinstance(callback, tfk.callbacks.Callback):
-            raise checks.InputTypeError(f"callbacks must be a list of tf_keras.callbacks.Callback, got {callback!r}")
-        # Keras minimises what it does not know.
-        minimises = getattr(callback, "monitor_op", None) is np.less or getattr(callback, "mode", "max") != "max"
-        if minimises and str(monitor := getattr(callback, "monitor", None)).endswith(("elbo", "log_likelihood")):
-            raise ValueError(f"callbacks must maximise {monitor}, got a {type(callback).__name__} without mode='max'")
-
-
-def _listens_to_batches(callback):
-    """Whether a Keras callback has methods of its own that are called before or after a batch."""
-    names = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
-    plain = tfk.callbacks.Callback
-    return any(getattr(getattr(callback, n, None), "__func__", None) is not getattr(plain, n) for n in names)
-
-
-def _may_end(data, num_steps):
-    """Whether Keras cannot know how many batches it will read."""
-    data = next(iter(data), None) if isinstance(data, tuple) else data
-    if isinstance(data, tf.data.Dataset):
-        return data.cardinality() < 0 if num_steps is None else data.cardinality() >= 0
-    return isinstance(data, np.ndarray | tf.Tensor) and num_steps is not None

@@ -118,8 +118,8 @@ def train(
     values |= {name: value for name, value in choices.items() if value is not None}
     recipe = recipes.Recipe(**values | dict.fromkeys(FILLED_IN))  # from the data, which an option may have changed
     new = (pathlib.Path(f"runs/{recipe.data}-{number}") for number in itertools.count(1))
-    output = pathlib.Path(output) if output else next(path for path in new if not path.exists())
-    export_to = None if no_export else export_to or f"saved_models/{recipe.data}"
+    output = files.local("output", output) if output else next(path for path in new if not path.exists())
+    export_to = None if no_export else files.local("export_to", export_to or f"saved_models/{recipe.data}")
     callbacks = []
     if strategies.is_chief(strategy):
         if export_to is not None:
@@ -168,7 +168,7 @@ def evaluate(run, num_samples, seed):
 def export(run, to, num_samples, keep, licence):
     """Write a finished RUN as the next version of a SavedModel, with its card."""
     (runs,) = _modules("runs")
-    vae, card = runs.load(run), pathlib.Path(run) / runs.CARD
+    vae, card = runs.load(run), files.local("run", run) / runs.CARD
     evaluation = files.read_json(card) if card.exists() else None
     to = to or f"saved_models/{vae.recipe.data}"
     _export(vae, vae.recipe.load_data(), evaluation, to, num_samples, licence=licence, keep=keep)
@@ -182,7 +182,7 @@ def export(run, to, num_samples, keep, licence):
 @click.option("--timeout", type=float, default=10.0, help="Seconds for each call, retries included [10].")
 def serve_check(url, grpc, model, export, timeout):
     """Check a running TF Serving against the whole contract, over REST, gRPC or both."""
-    if export is not None and not (pathlib.Path(export) / "saved_model.pb").exists():
+    if export is not None and not (files.local("export", export) / "saved_model.pb").exists():
         raise FileNotFoundError(f"export must be a version's directory with a saved_model.pb, got {export}")
     addresses = [url or "http://localhost:8501"] if url or not grpc else []
     addresses += [f"grpc://{grpc.removeprefix('grpc://')}"] if grpc else []

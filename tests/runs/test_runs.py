@@ -13,7 +13,7 @@ import tf_keras as tfk
 from conftest import StopAt, small_recipe, small_vae
 
 import tfvae
-from tfvae import runs, serving
+from tfvae import data, runs, serving
 from tfvae.support import files
 
 RECIPE = small_recipe(
@@ -133,7 +133,12 @@ def broken(whole_run, path, name, change):
         (
             runs.RECIPE,
             lambda b: b.replace(b'"latent_size": 2', b'"latent_size": 3'),
-            r"weights.npz must fit the recipe",
+            r"weights.npz must hold what was written for the recipe.json beside it",
+        ),
+        (
+            runs.RECIPE,
+            lambda b: b.replace(b'"activation": "tanh"', b'"activation": "relu"'),
+            r"weights.npz must hold what was written for the recipe.json beside it",
         ),
         (runs.WEIGHTS, lambda b: b[:500], r"weights.npz must hold arrays, but is corrupt"),
         (runs.WEIGHTS, lambda b: b"", r"weights.npz must hold arrays, but is corrupt"),
@@ -143,6 +148,61 @@ def test_broken_runs_are_refused(whole_run, tmp_path, name, change, message):
     path = broken(whole_run, tmp_path / "run", name, change)
     with pytest.raises((ValueError, OSError), match=message):
         runs.load(path)
+
+
+def test_weights_belong_to_their_recipe(tmp_path):
+    """Also if another's have the same shapes; files from before there was a digest load without one."""
+    recipe = small_recipe(event_shape=(8, 8, 1), likelihood="bernoulli", hidden_sizes=(4, 4))
+    tfvae.save(tfvae.build(recipe), tmp_path / "a")
+    tfvae.save(tfvae.build(tfvae.Recipe(**(recipe.to_dict() | {"seed": 1}))), tmp_path / "b")
+    path, rule = tmp_path / "a" / runs.WEIGHTS, "weights.npz must hold what was written for the recipe.json beside it"
+    arrays = files.read_arrays(path)
+    biases = [name for name, array in arrays.items() if array.shape == (4,)]
+    kernel = next(name for name, array in arrays.items() if array.shape == (4, 4))
+    swapped = arrays | {biases[0]: arrays[biases[1]] + 1}
+    for changed in (files.read_arrays(tmp_path / "b" / runs.WEIGHTS), swapped, arrays | {kernel: arrays[kernel].T}):
+        files.write_arrays(path, changed)
+        with pytest.raises(ValueError, match=rule):
+            tfvae.load(tmp_path / "a")
+    del arrays["digest"]
+    files.write_arrays(path, arrays)
+    assert tfvae.load(tmp_path / "a").recipe == recipe
+    (tmp_path / "a" / runs.RECIPE).write_text(json.dumps(recipe.to_dict(), indent=7, sort_keys=True))
+    files.write_arrays(path, files.read_arrays(path) | {kernel: np.full((4, 4), np.inf, np.float32)})
+    with pytest.raises(ValueError, match=r"weights.npz must hold arrays, but is corrupt: .* is not finite"):
+        tfvae.load(tmp_path / "a")
+
+
+def test_a_checkpoint_belongs_to_its_recipe(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        runs.start(small_recipe(), path, num_samples=20, verbose=False, callbacks=[StopAt(1, 0)])
+    files.write_json(path / runs.RECIPE, files.read_json(path / runs.RECIPE) | {"learning_rate": 0.5})
+    with pytest.raises(ValueError, match=r"checkpoint.npz must hold what was written for the recipe.json beside it"):
+        runs.resume(path, verbose=False)
+
+
+def test_paths_of_other_machines_are_refused():
+    recipe = small_recipe(event_shape=(8, 8, 1), likelihood="bernoulli")
+    for call in (
+        runs.load,
+        runs.resume,
+        runs.read_recipe,
+        serving.versions,
+        lambda path: runs.start(recipe, path),
+        lambda path: runs.save(tfvae.build(recipe), path),
+        lambda path: serving.export(tfvae.build(recipe), path),
+    ):
+        with pytest.raises(ValueError, match="must be a path on this machine, got 'gs://bucket/a'"):
+            call("gs://bucket/a")
+
+
+def test_a_test_set_of_one_image_is_refused_before_the_training(tmp_path, monkeypatch):
+    x = np.full([6, 4, 4], 0.5, np.float32)
+    monkeypatch.setattr(tfvae.Recipe, "load_data", lambda _: data.from_arrays(x, x[:1], validation_size=0))
+    with pytest.raises(ValueError, match="data must have at least 2 test images to be measured, got 1 of arrays"):
+        runs.start(small_recipe(batch_size=2), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_broken_checkpoint_is_refused_and_kept(tmp_path):

@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -41,6 +42,45 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     stop.set()
     reader.join()
     assert seen <= {2000, 2001} and not broken
+
+
+def test_what_is_not_finite_is_null_in_json(tmp_path):
+    files.write_json(tmp_path / "a.json", {"a": [np.nan, (np.inf, 1.5)], "b": -np.inf})
+    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail) == {
+        "a": [None, [None, 1.5]],
+        "b": None,
+    }
+
+
+def test_a_path_is_one_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.local("x", "~/a") == tmp_path / "a"
+    assert files.local("x", pathlib.Path("a/b")) == pathlib.Path("a/b")
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (
+        *("", "gs://bucket/a", pathlib.Path("gs://bucket/a"), "s3://b", "file:///a", "~nobody-here/a", "a\0b"),
+        *(tmp_path / "loop", tmp_path / "loop/a", "a/" * 3000),
+    ):
+        with pytest.raises(ValueError, match="x must be a path on this machine, got"):
+            files.local("x", path)
+    with pytest.raises(ValueError, match="x must hold names of at most 255 bytes, got 'aaa"):
+        files.local("x", "absent/" + "a" * 256)
+    for path in (None, 5, b"a"):
+        with pytest.raises(TypeError, match=r"x must be a path, a string or a pathlib.Path, got"):
+            files.local("x", path)
+
+
+def test_a_directory_is_written_where_a_link_points(tmp_path):
+    """And with a name as long as a file system takes."""
+    (tmp_path / "target").mkdir()
+    for name, target in (("link", "target"), ("dangling", "made")):
+        (tmp_path / name).symlink_to(target)
+        with files.staged_directory(tmp_path / name) as staged:
+            (staged / "a").write_text(name)
+        assert (tmp_path / target / "a").read_text() == name and (tmp_path / name).is_symlink()
+    with files.staged_directory(tmp_path / ("a" * 255)):
+        pass
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -148,6 +188,54 @@ def test_missing_and_corrupt_files_are_named(tmp_path, read, name):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"{name} must hold .*, but is corrupt"):
             read(path)
+
+
+def npy(header, content=b""):
+    header = header.encode().ljust(118) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+ROW = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s,)}"
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (npy(ROW[:50]), "is corrupt"),
+        (npy("(" * 80), "is corrupt"),
+        (npy("{'descr': [('a', '<f4'), ('b')], 'fortran_order': False, 'shape': (3,)}"), "is corrupt"),
+        (npy(ROW % 10**12), "is corrupt"),
+        (npy(ROW % 10**40), "is corrupt"),
+        (npy(ROW % -3), "is corrupt"),
+        (b"no array", "is corrupt"),
+        (npy(ROW % 1, np.float32(np.nan).tobytes()), "is corrupt: a is not finite"),
+        (npy(ROW % 10**7, bytes(4 * 10**7)), "is corrupt: it unpacks to 40000129 bytes"),
+    ],
+)
+def test_broken_arrays_are_refused_in_one_line(tmp_path, member, message):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED if len(member) > 10**6 else 0) as file:
+        file.writestr("a.npy", member)
+    with pytest.raises(ValueError, match=r"a.npz must hold arrays, but ") as caught:
+        files.read_arrays(tmp_path / "a.npz")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 10**5, b'{"a":' * 10**5, b"9" * 400, b"9" * 5000, b'"\xff"', b" " * (2**26 + 1)]
+)
+def test_broken_json_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.json must hold JSON, but is corrupt: .{5,}$"):
+        files.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.read_arrays])
+def test_what_has_no_end_is_not_read(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero", "."):
+        with pytest.raises(ValueError, match="must be a regular file"):
+            read(tmp_path / name)
 
 
 def test_a_flipped_bit_is_found(tmp_path):

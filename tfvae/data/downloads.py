@@ -7,6 +7,8 @@ import pathlib
 import numpy as np
 import tf_keras as tfk
 
+from tfvae.support import files
+
 # SHA-256 of each array's bytes, in the published order.
 _MNIST_SHA256 = {
     "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
@@ -31,7 +33,7 @@ def mnist(path: str | pathlib.Path | None = None) -> tuple[_Pair, _Pair]:
         train, test = _downloaded("mnist")
         arrays, source = dict(zip(_MNIST_SHA256, (*train, *test), strict=True)), "Keras' mnist.npz"
     else:
-        file = pathlib.Path(path)
+        file = files.local("path (or TFVAE_DATA)", path)
         source = str(file / "mnist.npz" if file.is_dir() else file)
         try:
             with np.load(source, allow_pickle=False) as file:
@@ -67,12 +69,14 @@ def _downloaded(name):
     try:
         return getattr(tfk.datasets, name).load_data()
     except Exception as error:  # Keras raises bare exceptions for the network, others for broken files
-        files = {"mnist": "mnist.npz", "cifar10": "cifar-10-batches-py.tar.gz"}.get(name, ", ".join(_FASHION_MNIST_MD5))
+        wanted = {"mnist": "mnist.npz", "cifar10": "cifar-10-batches-py.tar.gz"}.get(
+            name, ", ".join(_FASHION_MNIST_MD5)
+        )
         reason = " ".join(str(error).split())[:200]
         or_else = ", or name a file or folder in TFVAE_DATA" if name == "mnist" else ""
         raise OSError(
             f"name must be a data set that can be had here, got {name!r}: Keras' download failed ({reason}). "
-            f"Without a network, put {files} into {_keras_folder()} by hand{or_else}; 'digits' needs no download"
+            f"Without a network, put {wanted} into {_keras_folder()} by hand{or_else}; 'digits' needs no download"
         ) from None
 
 

@@ -1,5 +1,6 @@
-"""The whole state of a training as arrays in one file, which cannot execute code."""
+"""Weights, or a training's whole state, as arrays in one file, which belongs to a recipe and cannot execute code."""
 
+import hashlib
 import json
 import pathlib
 import re
@@ -12,6 +13,8 @@ import tf_keras as tfk
 from tfvae.objectives import Stateful
 from tfvae.support import files
 from tfvae.support.weights import model_variables
+
+RECIPE = "recipe.json"
 
 
 class Checkpoint(tfk.callbacks.Callback):
@@ -32,10 +35,10 @@ class Checkpoint(tfk.callbacks.Callback):
         for unfinished in path.parent.glob(f".{path.name}.*"):  # left by a process killed while writing
             unfinished.unlink()
         if path.exists():
-            state = files.read_arrays(path)
+            state = read(path)
             try:
                 self.history = json.loads(bytes(state.pop("history")))
-            except (KeyError, ValueError) as error:
+            except (KeyError, ValueError, RecursionError) as error:
                 raise ValueError(f"{path} must hold a training history, but is corrupt: {error}") from None
             assign(self.variables, state, path)
 
@@ -43,7 +46,35 @@ class Checkpoint(tfk.callbacks.Callback):
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
         history = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
-        files.write_arrays(self.path, {**to_arrays(self.variables), "history": history})
+        write(self.path, {**to_arrays(self.variables), "history": history})
+
+
+def write(path: pathlib.Path, arrays: dict[str, np.ndarray]):
+    """Writes arrays in one step, with a digest of them and of the recipe beside them."""
+    files.write_arrays(path, arrays | {"digest": _digest(path, arrays)})
+
+
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of `write`; ValueError if they, or the recipe, are not those that were written.
+
+    Older files have no digest.
+    """
+    arrays = files.read_arrays(path)
+    digest = arrays.pop("digest", None)
+    if digest is not None and not np.array_equal(digest, _digest(path, arrays)):
+        raise ValueError(
+            f"{path} must hold what was written for the {RECIPE} beside it, got a file or recipe changed since"
+        )
+    return arrays
+
+
+def _digest(path, arrays):
+    """SHA-256 of the recipe's values, and of names, types, shapes and values of the arrays: uint8 [32]."""
+    found = hashlib.sha256(json.dumps(files.read_json(path.with_name(RECIPE)), sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return np.frombuffer(found.digest(), np.uint8)
 
 
 def to_arrays(variables: Sequence[tf.Variable]) -> dict[str, np.ndarray]:

@@ -7,7 +7,6 @@ Of several machines the chief alone reads and writes the directory; it broadcast
 """
 
 import contextlib
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -18,12 +17,13 @@ import tf_keras as tfk
 from tqdm import tqdm
 
 from tfvae import diagnostics, plots, recipes
-from tfvae.runs.checkpoint import Checkpoint, assign, to_arrays
+from tfvae.runs import checkpoint
+from tfvae.runs.checkpoint import RECIPE, assign, to_arrays
 from tfvae.support import files, pieces
 from tfvae.support.weights import model_variables
 from tfvae.train import AveragedWeights, strategies
 
-RECIPE, CHECKPOINT, WEIGHTS = "recipe.json", "checkpoint.npz", "weights.npz"
+CHECKPOINT, WEIGHTS = "checkpoint.npz", "weights.npz"
 HISTORY, CARD = "history.json", "evaluation_card.json"
 
 
@@ -40,9 +40,9 @@ def save(vae, directory):
         raise ValueError(
             "vae must come from tfvae.build(recipe), got one assembled by hand: keep its weights with vae.save_weights"
         )
-    with files.staged_directory(directory) as staged:
+    with files.staged_directory(files.local("directory", directory)) as staged:
         files.write_json(staged / RECIPE, vae.recipe.to_dict())
-        files.write_arrays(staged / WEIGHTS, to_arrays(model_variables(vae)))
+        checkpoint.write(staged / WEIGHTS, to_arrays(model_variables(vae)))
 
 
 def load(directory):
@@ -55,7 +55,7 @@ def load(directory):
     OSError if the directory or a file in it is missing; ValueError if a file is corrupt, or does not fit the recipe.
     """
     directory = _existing(directory)
-    recipe, arrays = read_recipe(directory / RECIPE), files.read_arrays(directory / WEIGHTS)
+    recipe, arrays = read_recipe(directory / RECIPE), checkpoint.read(directory / WEIGHTS)
     vae = recipes.build(recipe)
     assign(model_variables(vae), arrays, directory / WEIGHTS)
     return vae
@@ -68,6 +68,7 @@ def read_recipe(path) -> recipes.Recipe:
     Traceback (most recent call last):
     FileNotFoundError: . must hold recipe.json, which is missing
     """
+    path = files.local("recipe", path)
     values = files.read_json(path)
     try:
         return recipes.Recipe.from_dict(values)
@@ -85,8 +86,10 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
     OSError if the directory is not empty or cannot be written, or the data cannot be loaded; ValueError if the recipe
     does not fit its data or, unless `force`, the memory, or is not that of the run to resume.
     """
-    directory = pathlib.Path(directory)
+    directory = files.local("output", directory)
     data = recipe.load_data()
+    if len(data.x_test) < 2:
+        raise ValueError(f"data must have at least 2 test images to be measured, got {len(data.x_test)} of {data.name}")
     recipe = recipe.complete(data)
     strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
     with contextlib.nullcontext() if force else recipes.within_memory(recipe):
@@ -130,7 +133,7 @@ def resume(directory, *, strategy=None, **options):
 
 
 def _existing(directory):
-    directory = pathlib.Path(directory)
+    directory = files.local("run", directory)
     if not directory.is_dir():
         name = str(directory)
         hint = f": tfvae.data.load({name!r}) loads the data" if name in pieces.of_kind("data") else ""
@@ -168,11 +171,11 @@ def _train(recipe, data, directory, strategy, vae, verbose, callbacks):
             recipes.start_at_mean(vae, data)
     first_averaged = recipe.epochs - recipe.averaged_epochs
     averages = [AveragedWeights(vae.trainable_variables, first_averaged)] if recipe.averaged_epochs else []
-    checkpoint = Checkpoint(directory / CHECKPOINT, vae, averages, chief)
-    first_epoch = tf.Variable(len(checkpoint.history.get("loss", ())))
-    strategies.share(strategy, [first_epoch, *checkpoint.variables])
+    state = checkpoint.Checkpoint(directory / CHECKPOINT, vae, averages, chief)
+    first_epoch = tf.Variable(len(state.history.get("loss", ())))
+    strategies.share(strategy, [first_epoch, *state.variables])
     first_epoch = int(first_epoch)
-    for_chief = [checkpoint, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else []
+    for_chief = [state, _Progress(recipe.epochs, first_epoch, verbose), *callbacks] if chief else []
     size = min(1000, len(data.x_validation))
     # Also if no epoch is left: the end of training sets the weights to their mean.
     vae.fit(
@@ -189,9 +192,9 @@ def _train(recipe, data, directory, strategy, vae, verbose, callbacks):
     if strategy is not None:  # from here on the chief runs alone, and must not wait for other workers
         vae = recipes.build(recipe)
         assign(model_variables(vae), arrays, directory)
-    files.write_json(directory / HISTORY, checkpoint.history)
-    _draw(vae, data, checkpoint.history, directory)
-    files.write_arrays(directory / WEIGHTS, arrays)  # last, as this file marks the training as finished
+    files.write_json(directory / HISTORY, state.history)
+    _draw(vae, data, state.history, directory)
+    checkpoint.write(directory / WEIGHTS, arrays)  # last, as this file marks the training as finished
     return vae
 
 

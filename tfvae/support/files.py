@@ -4,13 +4,13 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import pathlib
+import re
 import shutil
 import time
 import uuid
-import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +18,32 @@ import numpy as np
 
 Path = str | os.PathLike
 _STAGED = ".tfvae-staged-"
+_MOST_JSON = 2**26  # bytes; what the package writes is far below
+
+
+def local(argument: str, value: Path) -> pathlib.Path:
+    """A path of this machine, `~` expanded: every path that the package is given goes through here.
+
+    Raises:
+        TypeError: neither a string nor an `os.PathLike` of one.
+        ValueError: empty, an address such as gs://bucket, an unknown `~user`, a NUL, a name of more than 255 bytes, a
+            loop of links.
+    """
+    text = os.fspath(value) if isinstance(value, Path) else None
+    if not isinstance(text, str):
+        raise TypeError(f"{argument} must be a path, a string or a pathlib.Path, got {value!r}")
+    path = os.path.expanduser(text)
+    # pathlib.Path("gs://bucket") is the local "gs:/bucket".
+    if not path or re.match(r"[a-zA-Z][\w+.-]+:/", path) or path.startswith("~") or "\0" in path:
+        raise ValueError(f"{argument} must be a path on this machine, got {text!r}")
+    if longest := next((name for name in path.split(os.sep) if len(os.fsencode(name)) > 255), None):
+        raise ValueError(f"{argument} must hold names of at most 255 bytes, got {longest!r}")
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise ValueError(f"{argument} must be a path on this machine, got {text!r}: {error.strerror}") from None
+    return pathlib.Path(path)
 
 
 def write_bytes(path: Path, content: bytes | memoryview):
@@ -36,15 +62,32 @@ def write_bytes(path: Path, content: bytes | memoryview):
 
 
 def write_json(path: Path, value: Any):
-    """Writes JSON in one step."""
-    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+    """Writes strict JSON in one step: null for a number that is not finite."""
+    write_bytes(path, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())
+
+
+def finite(value: Any) -> Any:
+    """A value as JSON can hold it: None for a number that is not finite, lists for tuples."""
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:
     """A JSON file's content; FileNotFoundError or ValueError, which name the file, if it is missing or corrupt."""
-    path = pathlib.Path(path)
-    with _named_errors(path, "JSON", ValueError):
-        return json.loads(path.read_text())
+
+    def integer(digits):
+        if len(digits) > 20:
+            raise ValueError(f"a number of {len(digits)} digits")
+        return int(digits)
+
+    with _opened(path, "JSON", ValueError, RecursionError) as file:
+        content = file.read(_MOST_JSON + 1)
+        if len(content) > _MOST_JSON:
+            raise ValueError(f"more than {_MOST_JSON} bytes")
+        return json.loads(content, parse_int=integer)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]):
@@ -57,19 +100,31 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]):
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Named arrays, without pickles, their checksums verified. Errors as for `read_json`."""
     path = pathlib.Path(path)
-    errors = ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error
-    with _named_errors(path, "arrays", *errors), np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    # Beside its own errors NumPy raises those of zipfile, zlib and Python's parser, and MemoryError.
+    with _opened(path, "arrays", Exception) as file:
+        found: Any = np.load(file, allow_pickle=False)
+        unpacked = sum(member.file_size for member in found.zip.infolist())
+        if unpacked > path.stat().st_size:  # `write_arrays` compresses nothing
+            raise ValueError(f"it unpacks to {unpacked} bytes")
+        arrays = dict(found)
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"{name} is not finite")
+        return arrays
 
 
 @contextlib.contextmanager
-def _named_errors(path, content, *corrupt):
+def _opened(path, content, *corrupt):
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():  # a pipe or a device may have no end
+        raise ValueError(f"{path} must be a regular file, which it is not")
     try:
-        yield
+        with open(path, "rb") as file:
+            yield file
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.parent} must hold {path.name}, which is missing") from None
     except corrupt as error:
-        raise ValueError(f"{path} must hold {content}, but is corrupt: {error}") from None
+        raise ValueError(f"{path} must hold {content}, but is corrupt: {' '.join(str(error).split())[:200]}") from None
 
 
 @contextlib.contextmanager
@@ -79,8 +134,8 @@ def staged_directory(path: Path) -> Iterator[pathlib.Path]:
     Raises:
         FileExistsError: `path` exists and is not an empty directory.
     """
-    path = pathlib.Path(path)
     check_new(path)
+    path = pathlib.Path(os.path.realpath(path))  # no directory can take a link's name
     path.parent.mkdir(parents=True, exist_ok=True)
     # Removes what killed processes have staged; after a day, as a younger one may still be written to.
     for left in path.parent.glob(_STAGED + 32 * "[0-9a-f]"):
@@ -125,7 +180,7 @@ def check_new(path: Path):
     path = pathlib.Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"output must be a new or an empty directory, got {path}, which exists")
-    check_writable(path.absolute().parent)
+    check_writable(os.path.dirname(os.path.realpath(path)))
 
 
 def check_writable(directory: Path):

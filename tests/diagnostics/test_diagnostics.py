@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 from conftest import small_vae
 
 import tfvae
-from tfvae import diagnostics, objectives
+from tfvae import data, diagnostics, objectives
 
 tfd = tfp.distributions
 
@@ -133,6 +133,16 @@ def test_of_many_images_a_part_is_fitted_and_its_error_says_so(trained_vae, digi
     error = part["mc_standard_error"]
     assert whole["mc_standard_error"] < error < 0.5
     assert abs(part["log_evidence"] - whole["log_evidence"]) < 3 * error
+
+
+def test_a_score_that_the_data_do_not_have_is_undefined_in_the_card():
+    """And a training ends with its card: 200 values are too many for the card's draws and bins."""
+    x = np.random.default_rng(0).random([400, 4, 4]).astype(np.float32)
+    factors = data.from_factors(x, np.argwhere(np.ones([200, 2])))
+    card = diagnostics.evaluation_card(small_vae(factors, likelihood="normal"), factors, num_samples=2)
+    assert {name for name, score in card["disentanglement"].items() if score is None} == {"mig", "modularity"}
+    json.dumps(card, allow_nan=False)
+    assert "mig                              undefined" in diagnostics.format_card(card)
 
 
 def test_the_card_says_what_bits_of_a_density_are(digits):

@@ -143,6 +143,15 @@ def test_an_idle_latent_changes_little():
 
 
 @pytest.mark.parametrize("score", [disentanglement.beta_vae_score, disentanglement.factor_vae_score])
+def test_of_a_single_factor_scores_by_intervention_are_chance(score):
+    """Which is 1. And latents that are not finite have no score."""
+    sizes = {"num_train": 20, "num_test": 10, "set_size": 8}
+    assert score(read, Grid(1, 5, 1), **sizes) == 1
+    with pytest.raises(ValueError, match="latents must be finite, got nan"):
+        score(lambda x: read(x) * np.nan, GRID, **{**sizes, "num_train": 30})
+
+
+@pytest.mark.parametrize("score", [disentanglement.beta_vae_score, disentanglement.factor_vae_score])
 def test_scores_by_intervention(score):
     sizes = {"num_train": 300, "num_test": 300, "set_size": 32}
     assert score(read, GRID, **sizes) > 0.99

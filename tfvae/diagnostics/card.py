@@ -1,5 +1,6 @@
 """The evaluation card of a trained model, as a dict for programs and as a table for people."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tfvae.diagnostics.importance import RELIABLE_K
 from tfvae.diagnostics.laplace import laplace_log_evidence
 from tfvae.diagnostics.latents import ACTIVE_THRESHOLD, posterior_mean_variances
 from tfvae.inputs import Supported
+from tfvae.support import files
 
 # Smaller than the published sizes, so that the scores take seconds.
 _SCORE_SIZES: dict[str, Any] = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
@@ -20,7 +22,7 @@ _MAX_FITTED, _FITTED_SAMPLES = 1000, 2000
 
 
 def evaluation_card(vae, data, num_samples: int = 5000, seed: int = 0, *, progress: bool = False) -> dict[str, Any]:
-    """The model's measurements on the test set, as a dict that JSON can hold.
+    """The model's measurements on the test set, as a dict that strict JSON can hold: None for what is not defined.
 
     `log_evidence` is by `laplace_log_evidence`, with at most 2,000 draws an image. Of more than 1,000 images every
     n-th is measured so; the mean difference from `importance_bound` there is added to that of all images, and its
@@ -37,8 +39,8 @@ def evaluation_card(vae, data, num_samples: int = 5000, seed: int = 0, *, progre
         `elbo_mc_standard_error`, `data_standard_error` (of log_evidence, over the images), `effective_samples` and
         `pareto_k` ({draws of q, draws of the fitted mixture: [median, worst] over the images}), `unreliable_images` (by
         the fitted mixture's k), `bits_per_dim`, `active_units`, `inactive_latents`, `posterior_collapse`, and under
-        `how` the data, samples and seeds. For data with known factors also `disentanglement`, {score: [mean, standard
-        deviation over draws]}.
+        `how` the data, samples and seeds. For data with factors that vary also `disentanglement`, {score: [mean,
+        standard deviation over draws]}, or None for a score that these data do not have.
     """
     given = vae.for_labels(data.y_test)
     x = data.x_test
@@ -50,13 +52,14 @@ def evaluation_card(vae, data, num_samples: int = 5000, seed: int = 0, *, progre
     of_part = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) < len(x) else 0.0
     variances = posterior_mean_variances(given, x)
     active = variances > ACTIVE_THRESHOLD
-    known = getattr(data, "factor_sizes", None) is not None
+    factor_sizes = getattr(data, "factor_sizes", None)
+    known = factor_sizes is not None and max(factor_sizes) > 1
     size = int(np.prod(vae.event_shape))
     mean = {name: float(getattr(measured, name).mean()) for name in ("elbo", "log_likelihood", "kl")}
     bound = float(measured.log_evidence.mean())
     log_evidence = bound + float(gain.mean())
     proposals: dict[str, Any] = {"encoder": measured, "fitted": fitted}
-    return {
+    card = {
         **mean,
         "log_evidence": log_evidence,
         "importance_bound": bound,
@@ -92,11 +95,11 @@ def evaluation_card(vae, data, num_samples: int = 5000, seed: int = 0, *, progre
             **({"given": list(given.condition)} if given.condition else {}),
         },
     }
+    return files.finite(card)
 
 
 def _median_and(worst, values):
-    """[median, worst], None for what is not defined."""
-    return [None if np.isnan(value) else float(value) for value in (np.median(values), worst(values))]
+    return [float(np.median(values)), float(worst(values))]
 
 
 def _measure_of(vae):
@@ -107,11 +110,18 @@ def _measure_of(vae):
 
 
 def _scores(vae, data, seed):
-    """{score: [mean, standard deviation over draws]}."""
+    """{score: [mean, standard deviation over draws], or None for one that the data do not have}."""
     encode = disentanglement.means(vae)
     seeds = range(seed, seed + _SCORE_SEEDS)
-    found: Any = disentanglement.spread(lambda s: disentanglement.scores(encode, data, seed=s, **_SCORE_SIZES), seeds)
-    return {name: list(score) for name, score in found.items()}
+    found: dict[str, Any] = {}
+    for name in disentanglement.NAMES:
+        try:
+            of_seed = functools.partial(disentanglement.scores, encode, data, [name], **_SCORE_SIZES)
+            spread: Any = disentanglement.spread(lambda s, of_seed=of_seed: of_seed(seed=s), seeds)
+            found |= spread
+        except ValueError:  # a factor of too many values, say: a training does not end without its card
+            found[name] = None
+    return {name: score and list(score) for name, score in found.items()}
 
 
 def _collapse(active, kl):
@@ -141,8 +151,9 @@ def format_card(card: dict[str, Any]) -> str:
         ("bits per dimension", f"{card['bits_per_dim']:.4f}", _of_what(card)),
         ("active latents", str(card["active_units"]), f"of {how['latent_size']}; {card['posterior_collapse']}"),
     ]
-    for name, (mean, deviation) in card.get("disentanglement", {}).items():
-        rows.append((name.replace("_", " "), f"{mean:.2f}", f"+- {deviation:.2f} over draws"))
+    for name, score in card.get("disentanglement", {}).items():
+        mean, deviation = score or (None, None)
+        rows.append((name.replace("_", " "), _shown(mean), f"+- {_shown(deviation)} over draws"))
     title = f"{how['num_images']} {how['split']} images of {how['data']}"
     title += ", given their labels" if "given" in how else ""
     lines = [title, *(f"  {name:<32}{value:>10}  {note}".rstrip() for name, value, note in rows)]
@@ -154,6 +165,10 @@ def format_card(card: dict[str, Any]) -> str:
         ]
     lines.append(f"  (nats per image; seed {how['seed']}; binarization: {how['binarization']})")
     return "\n".join(lines)
+
+
+def _shown(value):
+    return "undefined" if value is None else f"{value:.2f}"
 
 
 def _of_what(card):

@@ -14,7 +14,7 @@ def beta_vae_score(
 
     Higgins et al. (2017, "beta-VAE", section 3). A set is L pairs of images that share factor k, all others random;
     logistic regression predicts k from the mean of |z - z'| over the pairs. Chance is 1 / F. ValueError for data
-    without known factors, a number below 1, or fewer than 10 training sets a factor.
+    without known factors, latents that are not finite, a number below 1, or fewer than 10 training sets a factor.
 
     Args:
         encode: images [n, H, W, C] -> latents [n, D], such as the means of q(z|x).
@@ -27,6 +27,8 @@ def beta_vae_score(
     1.0
     """
     rng, varying = _checked(data, num_train, num_test, set_size, seed)
+    if len(varying) == 1:  # scikit-learn refuses a single class
+        return 1.0
 
     def draw(num):
         k = varying[rng.permutation(np.arange(num) % len(varying))]  # balanced, in random order

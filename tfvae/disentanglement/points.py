@@ -61,10 +61,12 @@ def varying(data: FactorData) -> np.ndarray:
 
 
 def encoded(encode: Encode, data: FactorData, factors: np.ndarray) -> np.ndarray:
-    """The latents of the images with these factors: [..., F] -> float64 [..., D]."""
+    """The latents of the images with these factors: [..., F] -> float64 [..., D]; ValueError unless they are finite."""
     rows = factors.reshape(-1, factors.shape[-1])
     blocks = (data.images(rows[i : i + 1024]) for i in range(0, len(rows), 1024))
     latents = np.concatenate([np.asarray(encode(block), np.float64) for block in blocks])
+    if not np.isfinite(latents).all():
+        raise ValueError(f"latents must be finite, got {latents[~np.isfinite(latents)][0]}")
     return latents.reshape(*factors.shape[:-1], -1)
 
 

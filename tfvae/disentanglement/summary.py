@@ -1,5 +1,6 @@
 """Several scores of an encoder at once, and their spread over draws."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -72,15 +73,15 @@ def scores(
         check_name("names", name, NAMES + VARIANTS)
     varying = points.varying(data)
     categorical: Any = np.flatnonzero(np.isin(varying, getattr(data, "categorical", ())))
-    latents, factors = draw(encode, data, num_points, seed)
+    given = functools.cache(lambda: draw(encode, data, num_points, seed))  # latents and factors, where asked for
     own = {"num_train": num_train, "num_test": num_test, "set_size": set_size, "seed": seed}
     calls: dict[str, Callable[[], Any]] = {
-        "mig": lambda: mig(latents, factors),
-        "sap": lambda: sap(latents, factors, categorical=categorical),
-        "sap_svm": lambda: sap(latents, factors, predictor="svm", seed=seed),
-        "dci": lambda: dci(latents, factors, categorical=categorical, seed=seed)._asdict(),
-        "dci_boosting": lambda: dci(latents, factors, predictor="boosting", seed=seed)._asdict(),
-        "modularity": lambda: modularity(latents, factors),
+        "mig": lambda: mig(*given()),
+        "sap": lambda: sap(*given(), categorical=categorical),
+        "sap_svm": lambda: sap(*given(), predictor="svm", seed=seed),
+        "dci": lambda: dci(*given(), categorical=categorical, seed=seed)._asdict(),
+        "dci_boosting": lambda: dci(*given(), predictor="boosting", seed=seed)._asdict(),
+        "modularity": lambda: modularity(*given()),
         "beta_vae_score": lambda: beta_vae_score(encode, data, **own),
         "factor_vae_score": lambda: factor_vae_score(encode, data, **own),
         "factor_vae_score_all": lambda: factor_vae_score(encode, data, least_deviation=0, **own),

@@ -111,6 +111,10 @@ def test_a_step_that_is_not_finite_leaves_the_scale(digits):
             "min_scale must be a finite number above 0, got -1.0",
         ),
         (
+            lambda *a: likelihoods.normal(*a, scale=None, min_scale=3),
+            "min_scale must be below the initial scale, 1, got 3",
+        ),
+        (
             lambda *a: likelihoods.normal_optimal(*a, min_scale=0.0),
             "min_scale must be a finite number above 0, got 0.0",
         ),

@@ -152,6 +152,8 @@ class OptimalNormal(Likelihood):
 def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
     if scale is None:
         checks.above_zero("min_scale", min_scale)
+        if min_scale >= 1:
+            raise ValueError(f"min_scale must be below the initial scale, 1, got {min_scale}")
         above_floor = tfp.bijectors.Chain([tfp.bijectors.Shift(min_scale), tfp.bijectors.Softplus()])
         scale = tfp.util.TransformedVariable(1.0, above_floor, name="scale")
     else:

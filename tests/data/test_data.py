@@ -159,6 +159,7 @@ def arrays(x_train, x_test=None, **options):
 
 
 GREY = np.full((9, 4, 4), 0.5, np.float32)
+BINARY = np.arange(9 * 16, dtype=np.uint8).reshape(9, 4, 4) % 2
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ GREY = np.full((9, 4, 4), 0.5, np.float32)
             lambda: data.load("digits", binarize="staic"),
             r"binarize must be one of None, static.* \(did you mean static",
         ),
-        (lambda: data.load("digits", validation_size=-1), r"validation_size must be in \[0, 1436\], got -1"),
+        (lambda: data.load("digits", validation_size=-1), r"validation_size must be an integer in \[0, 1436\], got -1"),
         (
             lambda: data.load("digits").train(0),
             "batch_size must be an integer of at least 1, got 0",
@@ -186,8 +187,36 @@ GREY = np.full((9, 4, 4), 0.5, np.float32)
         (arrays(GREY * np.nan), r"x_train must be finite and in \[0, 1\], got nan"),
         (arrays(GREY.astype(int)), "x_train must be uint8 or floats, got int64"),
         (arrays(GREY, GREY[:, :3]), r"x_test must have the image shape and dtype of x_train"),
-        (arrays(GREY, y_train=[1, 2]), "y_train must hold a label for each of the 9 images, got 2"),
-        (arrays(GREY, validation_size=9), r"validation_size must be in \[0, 8\], got 9"),
+        (arrays(GREY, y_train=[1, 2]), r"y_train must hold a label for each of the 9 images, got \[2\]"),
+        (arrays(GREY, y_train=np.eye(9)), r"y_train must hold a label for each of the 9 images, got \[9, 9\]"),
+        (arrays(BINARY), "x_train must be bytes up to 255, which means 1, got 0 and 1 alone"),
+        (arrays(np.ma.masked_array(GREY, GREY > 0)), "x_train must have no masked values, got 144"),
+        (
+            arrays(GREY, y_train=np.ma.masked_array(range(9), [True] * 9), validation_size=0),
+            "y_train must have no masked values, got 9",
+        ),
+        (
+            arrays(GREY, y_train=range(9), validation_size=4),
+            "validation_size must be 0 where a class has a single image, got 4",
+        ),
+        (
+            arrays(np.concatenate([GREY, GREY]), y_train=np.arange(18) // 2, validation_size=8),
+            "validation_size must hold and leave an image for each of the 9 classes, of 18, got 8",
+        ),
+        (arrays(GREY, y_train=[None, 1, 2] * 3, validation_size=3), "y_train must hold labels of one type"),
+        (
+            lambda: arrays(GREY, y_train=np.full(9, 2**64 - 1, np.uint64), validation_size=3)().num_classes,
+            r"labels of arrays must be below 2\^63, got 18446744073709551615",
+        ),
+        (lambda: data.load("digits", seed=None), "seed must be an integer of at least 0, got None"),
+        (lambda: data.load("digits", seed="abc"), "seed must be an integer of at least 0, got 'abc'"),
+        (lambda: data.load("digits", seed=np.nan), "seed must be an integer of at least 0, got nan"),
+        (lambda: data.load("digits", seed=2**63), r"seed must be in \[0, 2\^63\), got 9223372036854775808"),
+        (
+            lambda: data.load("digits", validation_size=0.5),
+            r"validation_size must be an integer in \[0, 1436\], got 0.5",
+        ),
+        (arrays(GREY, validation_size=9), r"validation_size must be an integer in \[0, 8\], got 9"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):

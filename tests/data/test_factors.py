@@ -145,7 +145,7 @@ IMAGES, FACTORS = np.zeros((4, 2, 2), np.uint8), np.array([[0], [1], [2], [3]])
         (lambda: data.load("digits", factor_sizes=GRID), "factor_sizes must be None unless name is sprites"),
         (
             lambda: data.load("sprites", image_size=32, factor_sizes=GRID, validation_size=346),
-            r"validation_size must be in \[0, 345\], got 346",
+            r"validation_size must be an integer in \[0, 345\], got 346",
         ),
         (lambda: data.from_factors(IMAGES, FACTORS[:3]), "factors must hold a row for each of the 4 images, got 3"),
         (lambda: data.from_factors(IMAGES, FACTORS[:, 0]), r"factors must have shape \[N, F\], got \[4\]"),
@@ -154,6 +154,17 @@ IMAGES, FACTORS = np.zeros((4, 2, 2), np.uint8), np.array([[0], [1], [2], [3]])
         (lambda: data.from_factors(IMAGES, FACTORS // 2), r"factors must have no row twice, got \[0\]"),
         (lambda: data.from_factors(IMAGES, FACTORS, factor_names=["a", "b"]), "factor_names must be 1 names"),
         (lambda: data.from_factors(IMAGES + 2, FACTORS, max_level=1), "images must be at most max_level, 1, got 2"),
+        (lambda: data.from_factors(IMAGES, FACTORS, max_level=0), "max_level must be an integer of at least 1, got 0"),
+        (lambda: data.from_factors(IMAGES, FACTORS, max_level=256), "max_level must be at most 255, got 256"),
+        (lambda: data.from_factors(IMAGES, FACTORS, seed=None), "seed must be an integer of at least 0, got None"),
+        (
+            lambda: data.from_factors(IMAGES, FACTORS.astype(np.uint64) + np.uint64(2**63)),
+            r"factors must be below 2\^63, got 9223372036854775",
+        ),
+        (
+            lambda: data.from_factors(IMAGES, np.repeat(FACTORS, 2, axis=1) * 10**10),
+            r"factors must have fewer than 2\^63 combinations, got sizes",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(make, message):
@@ -169,6 +180,10 @@ def test_bad_arguments_are_refused(make, message):
         (lambda d: d.sample_factors(0, 0), "n must be an integer of at least 1, got 0"),
         (lambda d: d.sample_factors(1, -1), "seed must be an integer of at least 0, got -1"),
         (lambda d: d.sample_given_factors(1, {"size": 0}), "given must be one of shape, scale, .*, got 'size'"),
+        (
+            lambda d: d.sample_given_factors(1, {"shape": 1.5}),
+            r"given\['shape'\] must be an integer of at least 0, got 1.5",
+        ),
         (lambda d: d.sample_given_factors(1, {"shape": 3}), r"factors must be in \[0, 2\] for shape, got 3"),
         (lambda d: d.train(309), "batch_size must be at most the number of images, 308, got 309"),
     ],

@@ -1,3 +1,4 @@
+import os
 import sys
 import types
 
@@ -161,6 +162,55 @@ def test_a_folder_of_images_is_read_in_order_and_shuffled_whole(folder):
     assert rows(np.concatenate(shards)) == rows(grey)
 
 
+def test_of_a_folder_hidden_files_are_left_out_and_links_are_followed(tmp_path):
+    content = tf.io.encode_png(IMAGES[0]).numpy()
+    for name in ("a.png", "below/b.JPG", "._0.png", ".ipynb_checkpoints/a.png", "below/.Trash-1000/c.png", "notes.txt"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/c.png").write_bytes(content)
+    (tmp_path / "images/link").symlink_to(tmp_path / "far")
+    (tmp_path / "images/below/loop").symlink_to(tmp_path / "images")
+    os.mkfifo(tmp_path / "images/pipe.png")
+    stream = data.from_image_folder(tmp_path / "images", SHAPE)
+    taken = "3 files taken (.png, .jpg, .jpeg)"
+    assert stream.summary == {"folder": f"{taken}; left out: 1 .txt, 3 hidden, 1 no file"}
+    assert len(epoch(stream.train(3))) == 3
+    (tmp_path / "far/d.gif").write_bytes(b"GIF89a")
+    with pytest.warns(UserWarning, match="folder must hold PNG or JPEG files .*1 .gif") as caught:
+        data.from_image_folder(tmp_path / "images", SHAPE)
+    assert caught[0].filename == __file__
+    with pytest.raises(ValueError, match="folder must be a path on this machine, got 'gs://bucket'"):
+        data.from_image_folder("gs://bucket", SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "validation must hold PNG or JPEG files, got one that starts with nothing in .*bad.png$"),
+        (b"GIF89a", "validation must hold PNG or JPEG files, got one that starts with GIF in .*bad.png$"),
+        (
+            tf.io.encode_png(IMAGES[0]).numpy()[:-20],
+            "validation must hold pictures that can be read, got '.*bad.png': ",
+        ),
+        (
+            tf.io.encode_jpeg(IMAGES[0]).numpy()[:-20],
+            "validation must hold pictures that can be read, got '.*bad.png': ",
+        ),
+        (
+            tf.io.encode_png(IMAGES[0].astype(np.uint16)).numpy(),
+            "validation must hold pictures of at most 8 bits a channel, got 16 in .*bad.png$",
+        ),
+    ],
+)
+def test_a_bad_picture_is_named_before_anything_is_trained(folder, tmp_path, content, message):
+    (tmp_path / "bad.png").write_bytes(content)
+    (tmp_path / "good.png").write_bytes(tf.io.encode_png(IMAGES[0]).numpy())
+    with pytest.raises(ValueError, match=message):
+        data.from_image_folder(folder, SHAPE, validation=tmp_path)
+
+
 def test_images_of_another_size_are_resized(tmp_path):
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, 17::4] = stripes[:, 18::4] = 200  # what lies at the centres of the blocks of four alone would give 200
@@ -180,9 +230,8 @@ def test_records_of_encoded_images(tmp_path):
     options = {"feature": "picture", "encoding": "image"}
     stream = data.from_tfrecords([tmp_path / "png"], SHAPE, test=tmp_path / "png", **options)
     np.testing.assert_array_equal(epoch(stream.test(2)), IMAGES[:5].astype(np.float32) / 255)
-    other = data.from_tfrecords([tmp_path / "png"], (4, 4, 3), **options)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"picture must have shape \(4, 4, 3\), got"):
-        epoch(other.train(2))
+    with pytest.raises(ValueError, match=r"picture must hold pictures of 4 x 4 pixels, got 4 6 in record 0 of .*png$"):
+        data.from_tfrecords([tmp_path / "png"], (4, 4, 3), **options)
 
 
 def vae_of(stream):
@@ -203,10 +252,39 @@ def test_fit_counts_epochs_by_itself_and_needs_no_number_of_images(pattern, stre
         np.testing.assert_array_equal(weight, expected)
 
 
-def test_fit_names_a_record_of_the_wrong_size(pattern):
-    stream = data.from_tfrecords(pattern, (4, 6, 1))
-    with pytest.raises(ValueError, match=r"image must be the 24 bytes of an image \(4, 6, 1\), got 72"):
+def test_fit_names_a_record_of_the_wrong_size(pattern, tmp_path):
+    rule = r"image must be the 24 bytes of an image \(4, 6, 1\), got 72 in record \d+ of .*.tfrecord$"
+    with pytest.raises(ValueError, match=rule):
+        data.from_tfrecords(pattern, (4, 6, 1))
+    data.to_tfrecords(IMAGES[..., :1], tmp_path / "first")  # is good
+    data.to_tfrecords(IMAGES, tmp_path / "second")
+    stream = data.from_tfrecords(str(tmp_path / "*/*"), (4, 6, 1))
+    with pytest.raises(ValueError, match=rule):
         vae_of(stream).fit(stream.train(10), verbose=0)
+
+
+def test_a_file_of_no_such_records_is_named(pattern, tmp_path):
+    """At once, if it is the first or all are counted."""
+    with pytest.raises(ValueError, match=r"absent must be the 72 bytes .*, got 0 in record 0 of .*.tfrecord$"):
+        data.from_tfrecords(pattern, SHAPE, feature="absent")
+    (tmp_path / "text").write_text("no TFRecord file at all" * 9)
+    with tf.io.TFRecordWriter(str(tmp_path / "other")) as writer:
+        writer.write(b"no example")
+    for name in ("text", "other"):
+        with pytest.raises(ValueError, match=f"{name} must hold images that can be read, got "):
+            data.from_tfrecords(tmp_path / name, SHAPE)
+    with pytest.raises(ValueError, match=r"validation must match TFRecord files, got '.*text': corrupted record"):
+        data.from_tfrecords(pattern, SHAPE, validation=[pattern, tmp_path / "text"], count=True)
+
+
+def test_records_of_0_and_1_are_no_grey_levels(tmp_path):
+    with pytest.raises(ValueError, match="images must be bytes up to 255, which means 1, got 0 and 1 alone"):
+        data.to_tfrecords(IMAGES % 2, tmp_path / "written")
+    with tf.io.TFRecordWriter(str(tmp_path / "foreign")) as writer:
+        value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[(IMAGES[0] % 2).tobytes()]))
+        writer.write(tf.train.Example(features=tf.train.Features(feature={"image": value})).SerializeToString())
+    with pytest.raises(ValueError, match="foreign must be bytes up to 255"):
+        data.from_tfrecords(tmp_path / "foreign", SHAPE)
 
 
 class FakeBuilder:
@@ -251,7 +329,7 @@ def test_tensorflow_datasets(fake_tfds):
     assert rows(epoch(stream.train(10))) == rows(grey[:42])
     np.testing.assert_array_equal(epoch(stream.validation(3)), grey[42:50])
     np.testing.assert_array_equal(epoch(stream.test(3)), grey[50:])
-    with pytest.raises(ValueError, match=r"validation_size must be in \[0, 49\], got 50"):
+    with pytest.raises(ValueError, match=r"validation_size must be an integer in \[0, 49\], got 50"):
         data.load("tfds:fake", validation_size=50)
     fake_tfds((None, None, 3))
     with pytest.raises(ValueError, match="name must be a data set of uint8 images of one size, got 'tfds:fake'"):
@@ -305,6 +383,9 @@ def test_writing_overwrites_nothing_and_leaves_nothing_half_done(tmp_path, monke
             r"binarize must be one of None, static.* \(did you mean static",
         ),
         (lambda p: data.from_tfrecords(p, SHAPE, shuffle_buffer=0), "shuffle_buffer must be .* at least 1, got 0"),
+        (lambda p: data.from_tfrecords(p, SHAPE, shuffle_buffer=2**31), "shuffle_buffer must be at most 10000000, got"),
+        (lambda p: data.from_tfrecords(p, SHAPE, seed=None), "seed must be an integer of at least 0, got None"),
+        (lambda p: data.from_tfrecords(p, SHAPE).train(2**40), r"batch_size must be below 2\^24, got 1099511627776"),
         (lambda p: data.from_tfrecords(p, SHAPE).train(0), "batch_size must be an integer of at least 1, got 0"),
         (
             lambda p: data.from_tfrecords(p, SHAPE, count=True).train(61),

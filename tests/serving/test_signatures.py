@@ -204,6 +204,9 @@ MALFORMED = {  # name of the case: (signature, inputs of the six images x, the e
                         'image_bytes must hold PNG or JPEG files, got one that starts with] [hel]'),
     "an empty file": ("serving_bytes", lambda x: {"image_bytes": np.array([b""], object)}, "PNG or JPEG files"),
     "a GIF": ("serving_bytes", lambda x: {"image_bytes": np.array([b"GIF89a"], object)}, "starts with] [GIF]"),
+    "a million files": ("serving_bytes", lambda x: {"image_bytes": np.array([b""] * (2**20 + 1), object)},
+                        "image_bytes must hold at most 1048576 pictures of 8 x 8 pixels, got] [1048577]"),
+    "a BMP": ("serving_bytes", lambda x: {"image_bytes": np.array([b"BM\x8a\x00"], object)}, "starts with] [BM?]"),
     "half a file": ("serving_bytes", lambda x: {"image_bytes": np.array([png(x[0])[:40]], object)}, "image_bytes"),
     "files in two axes": ("serving_bytes", lambda x: {"image_bytes": np.array([[png(x[0])]], object)},
                           "image_bytes must have shape [batch], got] [1 1]"),
@@ -252,6 +255,14 @@ def test_bytes_are_taken_to_the_support(digits, binary_digits, tmp_path):
         np.testing.assert_allclose(served("serving_bytes", image_bytes=file)["reconstruction"], expected, atol=1e-6)
         rule = json.loads((tmp_path / likelihood / "1" / "model_card.json").read_text())["bytes"]
         assert rule.startswith("divided by 255")
+
+
+def test_black_on_transparent_is_black_on_white(served):
+    drawn = np.zeros([8, 8, 4], np.uint8)
+    drawn[2:5, 3, 3] = 255
+    file = np.array([tf.io.encode_png(drawn).numpy()], object)
+    expected = served("serving_uint8", image=255 - drawn[np.newaxis, ..., 3:])["latent"]
+    np.testing.assert_allclose(served("serving_bytes", image_bytes=file)["latent"], expected, atol=1e-6)
 
 
 def test_jpeg_is_read(served):

@@ -5,7 +5,7 @@ the last factor changes quickest.
 """
 
 import math
-import zipfile
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfvae.data.epochs import Part, Stored, grey
 from tfvae.data.images import SPLITS, ImageData
 from tfvae.data.sprites import FACTOR_NAMES
-from tfvae.support import checks
+from tfvae.support import checks, files
 
 
 class FactorData:
@@ -41,6 +41,7 @@ class FactorData:
 
     def __init__(self, name, source, numbers, sizes, names, num_levels, validation_size, seed, categorical=()):
         # `source` holds all images, in the order of `numbers`: which combinations there are, ascending, [N].
+        checks.seed(seed)
         self._source, self._numbers, self.num_images = source, numbers, len(numbers)
         self.factor_sizes, self.factor_names, self.categorical = tuple(sizes), tuple(names), categorical
         size_of_test = max(1, min(1000, len(source) // 10))
@@ -85,8 +86,9 @@ class FactorData:
         """
         checks.count("n", n)
         checks.count("seed", seed, 0)
-        for name in given:
+        for name, value in given.items():
             checks.check_name("given", name, self.factor_names)
+            checks.count(f"given[{name!r}]", value, 0)
         columns = [self.factor_names.index(name) for name in given]
         rng = np.random.default_rng(seed)
         if self.num_images == math.prod(self.factor_sizes):  # the grid is full: no search
@@ -109,25 +111,27 @@ class FactorData:
             row, column = wrong[0]
             size, name = self.factor_sizes[column], self.factor_names[column]
             raise ValueError(f"factors must be in [0, {size - 1}] for {name}, got {factors[row, column]}")
-        return factors
+        return factors.astype(np.int64)
 
 
 def held_out_size(given: int | None, default: int, num_images: int) -> int:
     """The size of a validation set; ValueError unless it leaves some of the images."""
     size = default if given is None else given
-    if not 0 <= size < num_images:
-        raise ValueError(f"validation_size must be in [0, {num_images - 1}], got {size}")
+    is_integer = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if not is_integer or not 0 <= size < num_images:
+        error = ValueError if is_integer else checks.InputTypeError
+        raise error(f"validation_size must be an integer in [0, {num_images - 1}], got {size!r}")
     return size
 
 
 def _integers(factors, num_factors=None):
     """factors as int64 [N, F]."""
-    factors = np.asarray(factors)
+    factors = checks.array("factors", factors)
     if factors.ndim != 2 or factors.shape[1] == 0 or num_factors not in (None, factors.shape[1]):
         raise ValueError(f"factors must have shape [N, {num_factors or 'F'}], got {list(factors.shape)}")
     if not np.issubdtype(factors.dtype, np.integer):
         raise ValueError(f"factors must be integers, got {factors.dtype}")
-    return factors.astype(np.int64)
+    return factors
 
 
 def from_factors(
@@ -151,7 +155,7 @@ def from_factors(
         images: [N, H, W] or [N, H, W, C]; uint8 in 0 ... max_level, or floats in [0, 1].
         factors: integers from 0, [N, F], each row once.
         factor_names: F names; default: "factor_0" and so on.
-        max_level: the byte that means 1.
+        max_level: the byte that means 1, at most 255.
         validation_size: images held out of the training set; default: as many as for the test, 1000 or at most a tenth.
 
     Raises:
@@ -160,14 +164,17 @@ def from_factors(
     images, rows = checks.images("images", images), _integers(factors)
     if len(rows) != len(images):
         raise ValueError(f"factors must hold a row for each of the {len(images)} images, got {len(rows)}")
-    if rows.min() < 0:
-        raise ValueError(f"factors must be at least 0, got {rows.min()}")
+    rows = checks.non_negative("factors", rows)
     names = tuple(factor_names or (f"factor_{i}" for i in range(rows.shape[1])))
     if len(names) != rows.shape[1]:
         raise ValueError(f"factor_names must be {rows.shape[1]} names, got {names}")
-    if images.dtype == np.uint8 and images.max() > max_level:
-        raise ValueError(f"images must be at most max_level, {max_level}, got {images.max()}")
-    sizes = (rows.max(axis=0) + 1).tolist()
+    if checks.count("max_level", max_level) > 255:
+        raise ValueError(f"max_level must be at most 255, got {max_level}")
+    if images.dtype == np.uint8:
+        checks.bytes_up_to("images", images, max_level)
+    sizes = [int(most) + 1 for most in rows.max(axis=0)]
+    if math.prod(sizes) >= 2**63:
+        raise ValueError(f"factors must have fewer than 2^63 combinations, got sizes {sizes}")
     numbers = np.ravel_multi_index(tuple(rows.T), sizes)
     if not np.all(numbers[1:] > numbers[:-1]):  # sorting copies the images
         order = np.argsort(numbers, kind="stable")
@@ -180,7 +187,7 @@ def from_factors(
     return FactorData(name, source, numbers, sizes, names, num_levels, validation_size, seed)
 
 
-def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) -> FactorData:
+def dsprites(path: str | pathlib.Path, *, validation_size: int | None = None, seed: int = 0) -> FactorData:
     """dSprites from its published file, dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz: 3 GB in memory.
 
     Its first factor, the colour, has one value and is left out.
@@ -194,10 +201,13 @@ def dsprites(path: str, *, validation_size: int | None = None, seed: int = 0) ->
         OSError: no such file.
         ValueError: a file without the two arrays.
     """
+    path = files.local("path", path)
     try:
         with np.load(path, allow_pickle=False) as file:
             images, factors = file["imgs"], file["latents_classes"][:, 1:]
-    except (KeyError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # zip, zlib and NumPy raise different ones for broken bytes
         raise ValueError(f"path must hold imgs and latents_classes, got {path}: {error}") from None
     options: dict[str, Any] = {"validation_size": validation_size, "seed": seed, "name": "dsprites"}
     found = from_factors(images, factors, factor_names=FACTOR_NAMES, max_level=1, **options)

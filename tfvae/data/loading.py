@@ -130,13 +130,15 @@ def from_arrays(
     (18, 6, 5, 1)
 
     Args:
-        x_train, x_test: [N, H, W] or [N, H, W, C]; uint8 in 0 ... 255, or floats in [0, 1].
+        x_train, x_test: [N, H, W] or [N, H, W, C]; uint8 in 0 ... 255, which means 1, or floats in [0, 1].
         y_train, y_test: labels [N], or None. With labels, the split into training and validation is stratified.
-        validation_size: images held out of x_train; default: a tenth.
+        validation_size: images held out of x_train; default: a tenth. With labels, it must hold and leave as many as
+            there are classes.
         binarize, seed: as for `load`.
 
     Raises:
-        ValueError: empty arrays, shapes that do not fit, values that are not finite or out of range.
+        ValueError: empty arrays, shapes that do not fit, values that are not finite, masked or out of range, bytes of
+            0 and 1 alone, a class of one image where some are held out.
     """
     x_train, x_test = (checks.images(a, x) for a, x in (("x_train", x_train), ("x_test", x_test)))
     if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
@@ -145,8 +147,10 @@ def from_arrays(
             f"got {x_test.shape[1:]} {x_test.dtype}"
         )
     for argument, x, y in (("y_train", x_train, y_train), ("y_test", x_test, y_test)):
-        if y is not None and len(y) != len(x):
-            raise ValueError(f"{argument} must hold a label for each of the {len(x)} images, got {len(y)}")
+        if y is not None and checks.array(argument, y).shape != (len(x),):
+            raise ValueError(f"{argument} must hold a label for each of the {len(x)} images, got {list(np.shape(y))}")
+    if x_train.dtype == np.uint8:
+        checks.bytes_up_to("x_train", x_train, 255)
     tenth, max_level = len(x_train) // 10, 255 if x_train.dtype == np.uint8 else None
     return _split(name, (x_train, y_train), (x_test, y_test), validation_size, tenth, max_level, binarize, seed)
 
@@ -155,10 +159,13 @@ def _split(name, train, test, validation_size, default_size, max_level, binarize
     """`ImageData` of (images, labels) for training, of which some are held out, and for the test."""
     (x, y), (x_test, y_test) = train, test
     checks.check_name("binarize", binarize, BINARIZATIONS)
+    checks.seed(seed)
     size = held_out_size(validation_size, default_size, len(x))
     if x.ndim == 3:
         x, x_test = x[..., np.newaxis], x_test[..., np.newaxis]
     kept, held_out = np.arange(len(x)), np.arange(0)
+    if size and y is not None:
+        _check_strata(y, size)
     if size:
         kept, held_out = train_test_split(kept, test_size=size, stratify=y, random_state=0)
     images = {"train": x[kept], "validation": x[held_out], "test": x_test}
@@ -166,3 +173,16 @@ def _split(name, train, test, validation_size, default_size, max_level, binarize
     labels = {split: None if given is None else np.asarray(given)[part] for split, given, part in of_split}
     num_levels = 1 if binarize else max_level
     return ImageData(name, x.shape[1:], num_levels, binarize, seed, images, labels, max_level or 1)
+
+
+def _check_strata(y, size):
+    """Raises ValueError unless `size` images can be held out in the classes' proportions."""
+    try:
+        _, counts = np.unique(np.asarray(y), return_counts=True)
+    except TypeError:
+        raise checks.InputTypeError("y_train must hold labels of one type, got several") from None
+    if counts.min() < 2:
+        raise ValueError(f"validation_size must be 0 where a class has a single image, got {size}")
+    if not len(counts) <= size <= len(y) - len(counts):
+        rule = f"validation_size must hold and leave an image for each of the {len(counts)} classes"
+        raise ValueError(f"{rule}, of {len(y)}, got {size}")

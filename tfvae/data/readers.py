@@ -1,7 +1,11 @@
 """Streams of TFRecords, image folders and tensorflow_datasets; and the writer of TFRecords."""
 
+import collections
 import math
+import os
 import pathlib
+import re
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,11 +15,13 @@ from tfvae.data.epochs import bounds
 from tfvae.data.factors import held_out_size
 from tfvae.data.images import SPLITS
 from tfvae.data.streams import Files, Stream
-from tfvae.support import checks, files
+from tfvae.support import checks, files, pictures
 from tfvae.support.fields import BINARIZATIONS
 
 Path = str | pathlib.Path
 Patterns = Path | Sequence[Path]
+_READ, _UNREAD = (".png", ".jpg", ".jpeg"), (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
+_MOST_SHUFFLED = 10**7
 
 
 def from_tfrecords(
@@ -40,38 +46,43 @@ def from_tfrecords(
     ([4, 2], 6)
 
     Args:
-        pattern, validation, test: of the files of each set; a pattern or a list of them.
+        pattern, validation, test: of the files of each set; a pattern or a list of them, also of remote files that
+            `tf.io.gfile` reads.
         event_shape: (H, W, C).
         feature: the bytes feature that holds the image.
-        encoding: "raw" for H * W * C bytes, row by row; "image" for a PNG or JPEG file of exactly that size.
+        encoding: "raw" for H * W * C bytes, row by row, 255 meaning 1; "image" for a PNG or JPEG file of exactly that
+            size, by the rule of `from_image_folder`.
         binarize, seed: as for `load`; the static draw depends on the image's place.
-        shuffle_buffer: records in the buffer from which the next is drawn, held in memory.
+        shuffle_buffer: records in the buffer from which the next is drawn, held in memory; at most 10^7.
         count: True reads all files once, to know `num_images` (and so the number of steps).
 
     Raises:
-        ValueError: a pattern that matches no file, an unknown encoding or binarization, sizes below 1. A record that
-            does not hold such an image: InvalidArgumentError while it is read, ValueError in `VAE.fit`.
+        ValueError: a pattern that matches no file, an unknown encoding or binarization, sizes out of range, a bad
+            record among the first 100 or bytes of 0 and 1 alone there, with `count` a broken file. A later record that
+            does not hold such an image: InvalidArgumentError while it is read, ValueError in `VAE.fit`; both name the
+            record, from 0, and its file.
     """
     checks.check_name("encoding", encoding, ("raw", "image"))
-    shape = _checked(event_shape, binarize, encoded=encoding == "image")
-    checks.count("shuffle_buffer", shuffle_buffer)
+    shape = _checked(event_shape, binarize, seed, encoded=encoding == "image")
+    if checks.count("shuffle_buffer", shuffle_buffer) > _MOST_SHUFFLED:
+        raise ValueError(f"shuffle_buffer must be at most {_MOST_SHUFFLED}, got {shuffle_buffer}")
 
-    def decode(record):
-        value = tf.io.parse_single_example(record, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
-        if encoding == "image":
-            image = tf.io.decode_image(value, channels=shape[2], expand_animations=False)
-            got, rule = tf.shape(image), f"{feature} must have shape {shape}, got"
-            return checks.after(tf.reduce_all(got == shape), [rule, got], image)
-        size, got = math.prod(shape), tf.strings.length(value)
-        value = checks.after(got == size, [f"{feature} must be the {size} bytes of an image {shape}, got", got], value)
-        return tf.reshape(tf.io.decode_raw(value, tf.uint8), shape)
+    def files_at(argument, paths):
+        def decode(file, place, record):
+            where = [tf.strings.join(["in record ", tf.strings.as_string(place), " of ", paths[file]])]
+            absent = tf.io.FixedLenFeature([], tf.string, default_value="")
+            value = tf.io.parse_single_example(record, {feature: absent})[feature]
+            if encoding == "image":
+                return pictures.decode(feature, value, shape[2], shape[:2], where)
+            size, got = math.prod(shape), tf.strings.length(value)
+            rule = f"{feature} must be the {size} bytes of an image {shape}, got"
+            value = checks.after(got == size, [rule, got, *where], value)
+            return tf.reshape(tf.io.decode_raw(value, tf.uint8), shape)
 
-    def length(path):
-        return tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1)
-
-    def files_at(paths):
-        counts = tuple(map(int, tf.data.Dataset.from_tensor_slices(paths).map(length))) if count else None
-        return Files(len(paths), lambda file: tf.data.TFRecordDataset(paths[file]), decode, counts)
+        names = [path.decode() for path in paths.numpy()]
+        counts = tuple(_num_records(argument, name) for name in names) if count else None
+        found = Files(len(paths), lambda file: tf.data.TFRecordDataset(paths[file]), decode, counts)
+        return _checked_first(names[0], found) if argument == "pattern" else found
 
     sources = _sources(files_at, _matched, "pattern", pattern, validation, test)
     return Stream(name, shape, binarize, seed, shuffle_buffer, sources)
@@ -87,13 +98,21 @@ def from_image_folder(
     seed: int = 0,
     name: str = "images",
 ) -> Stream:
-    """A `Stream` of the PNG and JPEG files in a folder and the folders below it, resized as they are read.
+    """A `Stream` of the pictures in a folder and the folders below it, resized as they are read.
 
     >>> png = tf.io.encode_png(np.full([16, 8, 3], 51, np.uint8))
     >>> tf.io.write_file("photos/a.png", png)
     >>> (x,) = tfvae.data.from_image_folder("photos", (4, 4, 3)).train(batch_size=1)
     >>> x.shape, np.allclose(x, 51 / 255)
     (TensorShape([1, 4, 4, 3]), True)
+
+    Taken are the files named .png, .jpg or .jpeg, in upper or lower case, links to files and folders among them (each
+    folder once); left out are all others, and what is hidden: names that begin with a dot. `Stream.summary` counts
+    both; a UserWarning tells of pictures in other formats.
+
+    A file must be PNG or JPEG with at most 8 bits a channel (palettes too), in grey or RGB, not CMYK, upright by its
+    EXIF orientation, with at most 2^26 pixels. What is transparent is composited over white, unless C = 4. Grey is
+    0.299 R + 0.587 G + 0.114 B; colour profiles are not applied. Every file is decoded once before, to name a bad one.
 
     Resizing is bilinear with antialiasing, and does not keep the aspect ratio. Memory holds the files' names; each
     epoch shuffles all of them.
@@ -104,26 +123,38 @@ def from_image_folder(
         binarize, seed: as for `from_tfrecords`.
 
     Raises:
-        ValueError: a folder without such files, an invalid event_shape, an unknown binarization. A file that is no
-            image: InvalidArgumentError while it is read.
+        ValueError: a folder without such files, a file against the rule or broken, an invalid event_shape, an unknown
+            binarization.
     """
-    shape = _checked(event_shape, binarize, encoded=True)
+    shape = _checked(event_shape, binarize, seed, encoded=True)
+    summary = {}
 
-    def files_at(paths):
-        def decode(file):
-            image = tf.io.decode_image(tf.io.read_file(paths[file]), channels=shape[2], expand_animations=False)
-            resized = tf.image.resize(image, shape[:2], antialias=True)
+    def find(argument, folder):
+        paths, summary[argument] = _image_files(argument, folder)
+        _check_readable(argument, paths, lambda path: picture(argument, path))
+        return paths
+
+    def picture(argument, path):
+        return pictures.decode(argument, tf.io.read_file(path), shape[2], where=[tf.strings.join(["in ", path])])
+
+    def files_at(argument, paths):
+        def decode(file, place, record):
+            resized = tf.image.resize(picture(argument, paths[file]), shape[:2], antialias=True)
             return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
         return Files(len(paths), None, decode, (1,) * len(paths))
 
-    sources = _sources(files_at, _image_files, "folder", folder, validation, test)
-    return Stream(name, shape, binarize, seed, 1, sources)
+    sources = _sources(files_at, find, "folder", folder, validation, test)
+    for argument, words in summary.items():
+        if any(f" {suffix}" in words for suffix in _UNREAD):
+            warnings.warn(f"{argument} must hold PNG or JPEG files for them to be read: {words}", stacklevel=2)
+    return Stream(name, shape, binarize, seed, 1, sources, summary)
 
 
 def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=None) -> Stream:
     """A `Stream` of a data set of tensorflow_datasets, which must hold uint8 images of one size: see `data.load`."""
     checks.check_name("binarize", binarize, BINARIZATIONS)
+    checks.seed(seed)
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -144,9 +175,11 @@ def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=No
 
     def source(span, size):
         dataset = builder.as_dataset(split=span, shuffle_files=False, read_config=config)
-        return Files(1, lambda _: dataset.map(lambda example: example["image"]), tf.identity, (size,))
+        records = dataset.map(lambda example: example["image"])
+        return Files(1, lambda _: records, lambda file, place, record: record, (size,))
 
     sources = {split: source(*span) for split, span in spans.items() if span[1]}
+    _checked_first(f"tfds:{name}", sources["train"])
     return Stream(f"tfds:{name}", tuple(image.shape), binarize, seed, 4096, sources)
 
 
@@ -160,57 +193,116 @@ def to_tfrecords(
     ['images-00000-of-00002.tfrecord', 'images-00001-of-00002.tfrecord']
 
     Args:
-        images: uint8 [N, H, W, C]; possibly a `numpy.memmap`.
+        images: uint8 [N, H, W, C], 255 meaning 1; possibly a `numpy.memmap`.
         directory: new or empty.
         num_shards: files, in [1, N]; at least as many as workers will read them.
 
     Raises:
-        ValueError: other images, num_shards out of range.
+        ValueError: other images, such as bytes of 0 and 1 alone; num_shards out of range; no local directory.
         FileExistsError: the directory holds something.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images must be uint8 [N, H, W, C], N at least 1, got {images.dtype} {images.shape}")
+    checks.bytes_up_to("images", images, 255)
     checks.count("num_shards", num_shards)
     if num_shards > len(images):
         raise ValueError(f"num_shards must be at most the number of images, {len(images)}, got {num_shards}")
     names = [f"images-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)]
     shards = np.split(images, bounds(len(images), range(num_shards), num_shards)[1:-1])
-    with files.staged_directory(pathlib.Path(directory)) as staged:
+    directory = files.local("directory", directory)
+    with files.staged_directory(directory) as staged:
         for name, shard in zip(names, shards, strict=True):
             with tf.io.TFRecordWriter(str(staged / name)) as writer:
                 for image in shard:
                     value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()]))
                     example = tf.train.Example(features=tf.train.Features(feature={feature: value}))
                     writer.write(example.SerializeToString())
-    return [pathlib.Path(directory) / name for name in names]
+    return [directory / name for name in names]
 
 
 def _sources(files_at, find, argument, *given):
     """{split: `Files`} of the paths that `find` gives, where one is given; `argument` names the training set's."""
     named = zip(SPLITS, (argument, *SPLITS[1:]), given, strict=True)
-    found = {split: tf.constant(find(name, value)) for split, name, value in named if value is not None}
-    return {split: files_at(paths) for split, paths in found.items()}
+    found = {split: (name, tf.constant(find(name, value))) for split, name, value in named if value is not None}
+    return {split: files_at(name, paths) for split, (name, paths) in found.items()}
+
+
+def _checked_first(path, source):
+    """A source; ValueError if one of the first 100 images of its first file is broken, or all are bytes of 0 and 1."""
+    first = tf.constant(0, tf.int64)
+    images = source.records(first).enumerate().take(100).map(lambda *item: source.decode(first, *item)).batch(100)
+    try:
+        with checks.graph_errors():
+            for x in images:
+                checks.bytes_up_to(path, x.numpy(), 255)
+    except tf.errors.OpError as error:
+        raise ValueError(f"{path} must hold images that can be read, got {_reason(error)}") from None
+    return source
 
 
 def _matched(argument, patterns):
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str | pathlib.Path) else patterns:
-        matches = [path for path in tf.io.gfile.glob(str(pattern)) if not tf.io.gfile.isdir(path)]
+        expanded = os.path.expanduser(pattern)
+        matches = [path for path in tf.io.gfile.glob(expanded) if not tf.io.gfile.isdir(path)]
         if not matches:
             raise ValueError(f"{argument} must match at least one file, got {str(pattern)!r}")
         found |= set(matches)
     return sorted(found)
 
 
+def _num_records(argument, path):
+    try:
+        return int(tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1))
+    except tf.errors.OpError as error:
+        raise ValueError(f"{argument} must match TFRecord files, got {path!r}: {_reason(error)}") from None
+
+
 def _image_files(argument, folder):
-    suffixes = (".png", ".jpg", ".jpeg")
-    paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in suffixes)
-    if not paths:
-        raise ValueError(f"{argument} must be a folder with PNG or JPEG files, got {str(folder)!r}")
-    return paths
+    """The paths of the pictures to read, sorted; and in words what was taken and what was left out."""
+    taken, seen, left_out = [], set(), collections.Counter[str]()
+    for place, folders, names in os.walk(files.local(argument, folder), followlinks=True):
+        if (target := os.path.realpath(place)) in seen:  # a link to what was, or a loop
+            folders.clear()
+            continue
+        seen.add(target)
+        left_out["hidden"] += sum(name.startswith(".") for name in folders + names)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (os.path.join(place, name) for name in names if not name.startswith(".")):
+            suffix = os.path.splitext(path)[1].lower()
+            if suffix in _READ and os.path.isfile(path):
+                taken.append(path)
+            else:
+                left_out["no file" if suffix in _READ else suffix or "no suffix"] += 1
+    left = ", ".join(f"{number} {kind}" for kind, number in sorted(left_out.items()) if number) or "nothing"
+    if not taken:
+        rule = f"{argument} must be a folder with PNG or JPEG files"
+        raise ValueError(f"{rule}, got {str(folder)!r}" + (f", which has {left}" if left != "nothing" else ""))
+    return sorted(taken), f"{len(taken)} files taken ({', '.join(_READ)}); left out: {left}"
 
 
-def _checked(event_shape, binarize, encoded):
+def _check_readable(argument, paths, picture):
+    """Decodes every file once, in parallel; ValueError names the first that cannot be."""
+    numbered = tf.data.Dataset.from_tensor_slices(paths).enumerate()
+    read = numbered.map(lambda i, path: (i, tf.reduce_max(picture(path))), num_parallel_calls=tf.data.AUTOTUNE)
+    good = {int(i) for numbers, _ in read.ignore_errors().batch(1000) for i in numbers}
+    bad = [path for i, path in enumerate(paths) if i not in good]
+    if bad:
+        try:
+            with checks.graph_errors():
+                tf.function(picture)(tf.constant(bad[0]))
+        except tf.errors.OpError as error:
+            raise ValueError(
+                f"{argument} must hold pictures that can be read, got {bad[0]!r}: {_reason(error)}"
+            ) from None
+
+
+def _reason(error):
+    """The first line of TensorFlow's message, without its nodes."""
+    return re.sub(r"{{.*?}}|\[Op:.*", "", error.message).strip().splitlines()[0]
+
+
+def _checked(event_shape, binarize, seed, encoded):
     """event_shape as a tuple; `encoded` as PNG or JPEG, which bound the channels."""
     sizes = tuple(event_shape) if isinstance(event_shape, tuple | list) else ()
     if len(sizes) != 3 or not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
@@ -219,4 +311,5 @@ def _checked(event_shape, binarize, encoded):
     if encoded and sizes[2] not in (1, 3, 4):
         raise ValueError(f"event_shape must end in 1, 3 or 4 channels for PNG and JPEG, got {sizes}")
     checks.check_name("binarize", binarize, BINARIZATIONS)
+    checks.seed(seed)
     return sizes

@@ -24,7 +24,7 @@ class Files:
 
     num_files: int
     records: Callable | None  # a file's number -> a Dataset of what `decode` takes; None where a file is one image
-    decode: Callable  # a record (or a file's number) -> uint8 [H, W, C]
+    decode: Callable  # file, index in the file, record -> uint8 [H, W, C]
     counts: tuple[int, ...] | None  # images in each file, or None
 
     def num_images(self, index: int = 0, count: int = 1) -> int | None:
@@ -73,6 +73,7 @@ class Stream:
         num_images, train_size: of the training set; None if not counted.
         shuffle_buffer: images in the buffer from which the next is drawn.
         sources: {split: files}.
+        summary: {argument of `from_image_folder`: what was taken and what was left out}.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Stream:
     seed: int
     shuffle_buffer: int
     sources: dict[str, Files] = dataclasses.field(repr=False)
+    summary: dict[str, str] = dataclasses.field(default_factory=dict)
 
     num_levels = property(lambda self: 1 if self.binarize else 255)
     num_images = train_size = property(lambda self: self.sources["train"].num_images())
@@ -175,7 +177,8 @@ class Stream:
         seed = fold_in(self.seed, _FIXED, SPLITS.index(split))
 
         def image(file, place, record):
-            x = tf.ensure_shape(tf.cast(self.sources[split].decode(record), tf.float32) / 255, self.event_shape)
+            read = self.sources[split].decode(file, place, record)
+            x = tf.ensure_shape(tf.cast(read, tf.float32) / 255, self.event_shape)
             return draw(x, fold_in(seed, file, place)) if binarized else x
 
         return items.map(image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

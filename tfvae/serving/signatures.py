@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 
 from tfvae import objectives
 from tfvae.seeds import stateless_seed
-from tfvae.support import checks
+from tfvae.support import checks, pictures
 
 tfd = tfp.distributions
 
@@ -169,19 +169,13 @@ def _decoded(image_bytes, event_shape):
     """PNG or JPEG files [B] as uint8 [B, H, W, C]."""
     height, width, channels = (int(size) for size in event_shape)
     image_bytes = _checked("image_bytes", image_bytes, [])
-    head = tf.strings.substr(image_bytes, 0, 3)
-    known = tf.equal(head, b"\x89PN") | tf.equal(head, b"\xff\xd8\xff")
-    message = ["image_bytes must hold PNG or JPEG files, got one that starts with", tf.boolean_mask(head, ~known)[:1]]
-    image_bytes = checks.after(tf.reduce_all(known), message, image_bytes)
+    most, number = max(1, pictures.MOST_PIXELS // (height * width)), tf.size(image_bytes)
+    rule = f"image_bytes must hold at most {most} pictures of {height} x {width} pixels, got"
+    image_bytes = checks.after(number <= most, [rule, number], image_bytes)
 
     def decoded(content):
-        # The error of a broken file names the scope.
-        with tf.name_scope("image_bytes"):
-            picture = tf.io.decode_image(content, channels=channels, expand_animations=False)
-        size = tf.shape(picture)[:2]
-        good = tf.reduce_all(tf.equal(size, [height, width]))
-        message = [f"image_bytes must hold pictures of {height} x {width} pixels, got", size]
-        picture = checks.after(good, message, picture)
+        with tf.name_scope("image_bytes"):  # the error of a broken file names the scope
+            picture = pictures.decode("image_bytes", content, channels, (height, width))
         picture.set_shape(event_shape)
         return picture
 

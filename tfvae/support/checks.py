@@ -80,10 +80,34 @@ def argument(name: str, value: Any, option: Any):
 
 
 def batch_size(value: Any, num_images: int | None = None):
-    """Raises ValueError unless `value` is an integer in [1, num_images]."""
+    """Raises ValueError unless `value` is an integer in [1, num_images], or below 2^24 if their number is not known."""
     count("batch_size", value)
     if num_images is not None and value > num_images:
         raise ValueError(f"batch_size must be at most the number of images, {num_images}, got {value}")
+    if value >= 2**24:  # TensorFlow would allocate it, or abort
+        raise ValueError(f"batch_size must be below 2^24, got {value}")
+
+
+def seed(value: Any):
+    """Raises ValueError unless `value` is an integer in [0, 2^63)."""
+    if count("seed", value, 0) >= 2**63:
+        raise ValueError(f"seed must be in [0, 2^63), got {value}")
+
+
+def array(argument: str, values: Any) -> np.ndarray:
+    """`values` as an array; raises ValueError if any is masked, for a plain array would show what the mask hides."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{argument} must have no masked values, got {np.ma.count_masked(values)}")
+    return np.asarray(values)
+
+
+def bytes_up_to(argument: str, x: np.ndarray, max_level: int):
+    """Raises ValueError for bytes above `max_level`, which means 1, and for bytes of 0 and 1 that it would darken."""
+    largest = x.max()
+    if largest > max_level:
+        raise ValueError(f"{argument} must be at most max_level, {max_level}, got {largest}")
+    if largest == 1 < max_level:
+        raise ValueError(f"{argument} must be bytes up to {max_level}, which means 1, got 0 and 1 alone")
 
 
 def steps(value: Any, argument: str = "steps"):
@@ -94,7 +118,7 @@ def steps(value: Any, argument: str = "steps"):
 
 def images(argument: str, x: Any) -> np.ndarray:
     """x as uint8, or as float32; raises ValueError unless it is images with values that are finite and in [0, 1]."""
-    x = np.asarray(x)
+    x = array(argument, x)
     if x.ndim not in (3, 4) or x.shape[0] == 0:
         raise ValueError(f"{argument} must be images [N, H, W] or [N, H, W, C], N at least 1, got shape {x.shape}")
     if x.dtype == np.uint8:
@@ -111,12 +135,19 @@ def labels(argument: str, y: Any) -> np.ndarray:
     """Labels as int64 [N]; raises ValueError unless they are integers of at least 0."""
     if y is None:
         raise ValueError(f"{argument} must be there, got None")
-    y = np.asarray(y)
+    y = array(argument, y)
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"{argument} must be integers [N], got {y.dtype.name} {list(y.shape)}")
-    if y.min(initial=0) < 0:
-        raise ValueError(f"{argument} must be at least 0, got {y.min()}")
-    return y.astype(np.int64)
+    return non_negative(argument, y)
+
+
+def non_negative(argument: str, values: np.ndarray) -> np.ndarray:
+    """Integers as int64; raises ValueError unless they are in [0, 2^63)."""
+    if values.min(initial=0) < 0:
+        raise ValueError(f"{argument} must be at least 0, got {values.min()}")
+    if values.max(initial=0) >= 2**63:
+        raise ValueError(f"{argument} must be below 2^63, got {values.max()}")
+    return values.astype(np.int64)
 
 
 def joined(shape: Iterable) -> str:
@@ -167,7 +198,8 @@ def graph_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"assertion failed: \[(.* must be .*?, got)\] \[\[?(.*?)\]", error.message)
+        rule, value, where = r"\[(.* must (?:be|hold) .*?, got[^\]]*)\]", r" \[\[?(.*?)\]", r"(?:\]? \[(in .*?)\]$)?"
+        found = re.search(f"assertion failed: {rule}{value}{where}", error.message, re.MULTILINE)
         if found is None:
             raise
-        raise ValueError(f"{found[1]} {found[2]}") from None
+        raise ValueError(" ".join(filter(None, found.groups()))) from None

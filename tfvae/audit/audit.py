@@ -2,22 +2,29 @@
 
     loss(x) = constant + log_likelihood_weight * -E_q[log p(x|z)] + kl_weight * KL(q(z|x) || p(z))
 
-At many random perturbations of the encoder's and decoder's weights, which change both terms, the terms are measured
-(`terms`) and the loss is regressed on them (`fit`). `words` describes the likelihood and the encoder's scale that
-explain the loss best, both weights, and, from two batch sizes, what is summed over the batch.
+At many random perturbations of the encoder's and decoder's weights (`moves`), which change both terms, the terms are
+measured (`terms`), in and out of training mode, and the loss is regressed on them (`fit`). `words` describes the
+likelihood and the encoder's scale that explain the loss best, both weights, and, from two batch sizes, what is summed
+over the batch.
 """
 
 import contextlib
+import functools
 import itertools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
-from tfvae.audit.fit import explanations
-from tfvae.audit.terms import latent_size, terms
+from tfvae.audit.fit import CLEAN, badness, explanations, own_scale
+from tfvae.audit.moves import Moves
+from tfvae.audit.terms import depends_on_latents, known, latent_size, modes, terms
 from tfvae.audit.words import OWN, LossAudit, describe
 from tfvae.seeds import fold_in
 from tfvae.support import checks
+
+tfd = tfp.distributions
 
 
 def audit_loss(
@@ -25,8 +32,9 @@ def audit_loss(
 ) -> LossAudit:
     """Measures the weights of log-likelihood and KL in a loss; `findings` lists the mistakes.
 
-    The loss is a black box, so that the model may be any. Its weights are perturbed, and restored at the end. A loss
-    that is no weighted sum of the two terms, and a term that hardly changes with the weights, are "cannot tell".
+    The loss is a black box, so that the model may be any. Its weights are perturbed, and restored at the end. Encoder
+    and decoder are called with `training` if they take it, as the loss may. A loss that is no weighted sum of the two
+    terms, to within noise, and a term that hardly changes with the weights, are "cannot tell".
 
     Args:
         loss: `loss(x, seed)`, to be minimised: a number, or [B]; it may ignore the integer `seed`, for its noise.
@@ -61,30 +69,97 @@ def audit_loss(
     checks.count("num_seeds", num_seeds, 2)
     encoded = encoder(x[:1])
     num_latents = latent_size(encoded, prior)
+    pieces = encoder, decoder
     groups = _variables(encoder, decoder, variables)
-    compiled = tf.function(lambda x, seed: terms(encoder, decoder, prior, x, seed))
-    x_half, twice = x[: len(x) // 2], [2] + [1] * (len(x.shape) - 1)
-    whole, half = [], []
+    moved = {id(v) for v in itertools.chain(*groups)}
+    others = [v for piece in pieces for v in getattr(piece, "variables", ()) if id(v) not in moved]
+    moves = Moves(groups, others, num_points, seed)
     with contextlib.ExitStack() as restored:
-        for v in itertools.chain(*groups, *(getattr(piece, "variables", ()) for piece in (encoder, decoder))):
-            restored.callback(v.assign, v.numpy())
-        start = [[(v, v.numpy()) for v in group] for group in groups]
+        restored.callback(moves.restore)
         values = loss(x, np.int32(0))
         if (shape := np.shape(values)) not in ((), (len(x),)):
             raise ValueError(f"loss must give a number, or one an example, [{len(x)}], got shape {list(shape)}")
         before = float(np.mean(values, dtype=np.float64))
         if not np.isfinite(before):
             raise ValueError(f"loss must be finite at the weights as they are, got {before}")
-        for i in range(num_points):
-            _move(start, i, num_points, seed, lambda: abs(_value(loss, x)) < 1e3 * (1 + abs(before)))
-            whole.append(_observe(loss, x, compiled(x, fold_in(seed, i)), num_seeds))
-            if i % 2:
-                # Tiled to the whole batch's shape, so that `compiled` is not retraced.
-                half.append(_observe(loss, x_half, compiled(tf.tile(x_half, twice), fold_in(seed, i)), num_seeds))
-    candidates = explanations(whole, half)
+        dtype = encoded[0].dtype if isinstance(encoded, list | tuple) else encoded.dtype
+        z = tf.random.stateless_normal([len(x), num_latents], [0, 0], dtype=dtype)
+        moves.silence(lambda: depends_on_latents(decoder, x, z))
+        whole, half = _losses(loss, moves, x, num_seeds, encoder, before)
+        measure = functools.partial(_measure, pieces, prior, moves, seed, len(x), {})
+        training, more = list(itertools.product(modes(encoder, x), modes(decoder, z))), dict[str, Any]()
+        if quiet := {i: whole[i] for i in whole if moves.quiet(i)}:
+            for mode in sorted(training, key=lambda mode: mode[0] != mode[1]):
+                measure([mode], more, x, quiet)
+                if _fits(list(quiet.values()), mode):
+                    training = [mode]
+                    break
+            else:
+                training, more = _own_scale(list(quiet.values()), prior, num_latents)
+        measure(training, more, x, whole)
+        measure(training, more, x[: len(x) // 2], half)
+    candidates = explanations(list(whole.values()), list(half.values()))
     if not candidates:
         raise ValueError("loss must be finite at most weights near those given, got too few numbers")
-    return describe(candidates, tuple(x.shape), num_latents, beta, _facts(whole, x, encoded))
+    return describe(candidates, tuple(x.shape), num_latents, beta, _facts(list(whole.values()), x, encoded))
+
+
+def _losses(loss, moves, x, num_seeds, encoder, before):
+    """{i: the loss and its variance} at each perturbation, on the whole and on half the batch."""
+    whole, half, start = {}, {}, _scales(encoder, x)
+    for i in range(len(moves.reach)):
+        for _ in range(8):
+            moves.at(i)
+            near = np.sqrt(np.mean((_scales(encoder, x) - start) ** 2)) < 2
+            if near and abs(_value(loss, x)) < 1e3 * (1 + abs(before)):
+                break
+            moves.reach[i] /= 2
+        whole[i] = _observe(loss, x, num_seeds)
+        # Quiet points are enough where they are free of noise.
+        if moves.quiet(i) or (i % 2 and not (moves.kernels and _noiseless(whole[0]))):
+            half[i] = _observe(loss, x[: len(x) // 2], num_seeds)
+    return whole, half
+
+
+def _scales(encoder, x):
+    """The numbers whose moves are kept moderate: the encoder's mean and s, or its distribution's."""
+    encoded = encoder(x)
+    if not isinstance(encoded, list | tuple):
+        try:
+            qz_x = getattr(encoded, "tensor_distribution", encoded)
+            encoded = qz_x.mean(), tf.math.log(qz_x.stddev())
+        except NotImplementedError:
+            return np.zeros(1)
+    return np.stack(encoded[:2])
+
+
+def _measure(pieces, prior, moves, seed, size, compiled, training, more, x, points):
+    """Adds the terms, in each of the modes, to the points {i: ...}; `compiled` keeps what is traced."""
+    for mode, (i, point) in itertools.product(training, points.items()):
+        if mode in point.setdefault("terms", {}) and not more:
+            continue
+        one = lambda x, seed, quiet, mode=mode: terms(*pieces, prior, mode, more, quiet, x, seed)  # noqa: E731
+        moves.at(i)
+        # Half a batch is tiled to the whole one's shape, and not traced again, where a batch has no statistics.
+        tiled = x if any(mode) else tf.concat([x] * (size // len(x)), axis=0)
+        measured = compiled.setdefault((mode, *more), tf.function(one))(tiled, fold_in(seed, i), moves.quiet(i))
+        point["terms"][mode] = tf.nest.map_structure(lambda t: t.numpy(), measured)
+
+
+def _fits(quiet, mode):
+    """Whether a known reading of s explains the quiet points in this mode."""
+    return any(badness(c) < CLEAN for c in explanations(quiet) if c.training == mode)
+
+
+def _own_scale(quiet, prior, num_latents):
+    """[Mode], {name: reading} of the family that explains quiet points; else the mode that fits best, and {}."""
+    pz = known(prior, tf.zeros([1, num_latents]))
+    if isinstance(pz, tfd.MultivariateNormalDiag):
+        mode, more = own_scale(quiet, (pz.mean().numpy(), pz.stddev().numpy()))
+        if more:
+            return [mode], more
+    best = min(explanations(quiet), key=badness, default=None)
+    return [best.training] if best else list(quiet[0]["terms"])[:1], {}
 
 
 def _variables(encoder, decoder, variables):
@@ -101,38 +176,16 @@ def _variables(encoder, decoder, variables):
     return groups
 
 
-def _move(start, i, num_points, seed, small_enough):
-    """Perturbs both networks, the encoder, the decoder, in turn, further with i; less if the loss diverges."""
-    rng, reach = np.random.default_rng([seed % 2**64, i]), 0.2 * 10 ** (i / (num_points - 1))
-    # Larger steps for the encoder, so that the KL exceeds the noise of the log-likelihood.
-    sizes = [(2, 1), (2, 0), (0, 1)][i % 3] if all(start) else (2, 1)
-    moved = [(v, value, size) for size, group in zip(sizes, start, strict=True) for v, value in group]
-    steps = [size * rng.normal(size=value.shape) * _rms(value) for _, value, size in moved]
-    for _ in range(8):
-        for (variable, value, _), step in zip(moved, steps, strict=True):
-            variable.assign(value + reach * step)
-        if small_enough():
-            return
-        reach /= 2
+def _observe(loss, x, num_seeds):
+    """The loss and its variance at the current weights, in float64; two calls where both give the same."""
+    values = [_value(loss, x, i) for i in range(2)]
+    if abs(values[0] - values[1]) > 1e-6 * abs(values[0]):
+        values += [_value(loss, x, i) for i in range(2, num_seeds)]
+    return {"loss": np.mean(values), "variance": np.var(values, ddof=1) / len(values)}
 
 
-def _rms(value):
-    """The root mean square of a weight; at least 0.5 for biases, which start at 0."""
-    size = np.sqrt(np.mean(np.square(value)))
-    return size if value.ndim > 1 else max(size, 0.5)
-
-
-def _observe(loss, x, measured, num_seeds):
-    """The loss, its variance and the terms at the current weights, in float64."""
-    values = np.array([_value(loss, x, i) for i in range(num_seeds)])
-    log_px_z, kl, in_unit_interval = tf.nest.map_structure(lambda t: t.numpy().astype(np.float64), measured)
-    return {
-        "loss": values.mean(),
-        "variance": values.var(ddof=1) / num_seeds,
-        "log_px_z": log_px_z,
-        "kl": kl,
-        "in_unit_interval": bool(in_unit_interval),
-    }
+def _noiseless(point):
+    return point["variance"] <= (1e-6 * point["loss"]) ** 2
 
 
 def _value(loss, x, seed=0):
@@ -141,9 +194,9 @@ def _value(loss, x, seed=0):
 
 def _facts(points, x, encoded):
     return {
-        "seedless": all(p["variance"] == 0 for p in points),
-        "outputs_in_unit_interval": all(p["in_unit_interval"] for p in points),
+        "seedless": all(map(_noiseless, points)),
+        "outputs_in_unit_interval": all(t.in_unit_interval for p in points for t in p["terms"].values()),
         "grey": bool(tf.reduce_any((x != 0) & (x != 1))),
         "tuple": isinstance(encoded, list | tuple),
-        "distribution": OWN in points[0]["log_px_z"],
+        "distribution": any(OWN in t.log_px_z for t in points[0]["terms"].values()),
     }

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tfvae.audit.fit import CLEAN, badness
+
 OWN, SQUARED = "the decoder's", "squared error"
 LOGITS, PROBABILITIES = "cross-entropy of logits", "cross-entropy of probabilities"
 _CLEARLY_WORSE = 25.0  # a significantly worse fit: five standard errors, squared
@@ -49,13 +51,14 @@ def describe(
     candidates: list, shape: tuple[int, ...], latent_size: int, beta: float, facts: dict[str, bool]
 ) -> LossAudit:
     """The audit of the best candidate; `shape` is the batch's."""
-    best = min(candidates, key=_badness)
-    margin = _CLEARLY_WORSE * max(1.0, _badness(best)) / best.degrees
-    tied = [c for c in candidates if _badness(c) - _badness(best) < margin]
-    chosen = min(tied, key=lambda c: _preference(c, shape))
+    best = min(candidates, key=badness)
+    margin = _CLEARLY_WORSE * max(1.0, badness(best)) / best.degrees
+    tied = [c for c in candidates if badness(c) - badness(best) < margin]
+    chosen = min(tied, key=lambda c: _preference(c, shape, facts["seedless"]))
+    alike = {c.sampler_std for c in tied if (*c[:2], c.kl_std) == (*chosen[:2], chosen.kl_std)}
     (log_likelihood, kl), errors = chosen.weights[0], chosen.errors[0]
     effective_beta = kl / log_likelihood
-    findings, notes = _findings(chosen, shape, latent_size, beta, facts)
+    findings, notes = _findings(chosen, sorted(alike), shape, latent_size, beta, facts)
     if not findings:
         notes = ["the loss is right (up to a constant)", *notes]
     beta_error = math.hypot(effective_beta * errors[0], errors[1]) / abs(log_likelihood)
@@ -64,17 +67,15 @@ def describe(
     return LossAudit(*numbers, *readings, tuple(findings + notes), not findings)
 
 
-def _badness(candidate):
-    return candidate.misfit / candidate.degrees
-
-
-def _preference(candidate, shape):
-    """The sort key among equally good fits: first the decoder's likelihood, known weights, one reading of s."""
+def _preference(candidate, shape, seedless):
+    """The sort key among equally good fits: the decoder's likelihood, known weights, no noise, one reading of s."""
     own = candidate.likelihood == OWN
     known = [w * batch for w, *_ in _known_weights(candidate.likelihood, shape) for batch in (1, shape[0])]
-    explained = any(_is(candidate.weights[0, 0], candidate.errors[0, 0], w) for w in known)
+    weight, error = candidate.weights[0, 0], candidate.errors[0, 0]
+    explained = error < 0.1 * abs(weight) and any(_is(weight, error, w) for w in known)
     ranks = [own and explained, candidate.likelihood == SQUARED and explained, own, explained]
-    return (ranks + [True]).index(True), candidate.sampler_std != candidate.kl_std
+    rank, unsampled = (ranks + [True]).index(True), seedless and candidate.sampler_std == "0"
+    return rank, not unsampled, candidate.sampler_std != candidate.kl_std
 
 
 def _known_weights(likelihood, shape):
@@ -91,11 +92,11 @@ def _is(value, error, target):
     return abs(value - target) < max(4 * error, 0.01 * abs(target))
 
 
-def _findings(candidate, shape, latent_size, beta, facts):
+def _findings(candidate, alike, shape, latent_size, beta, facts):
     """Mistakes and remarks."""
-    if candidate.unexplained > 1e-3 and _badness(candidate) > 8:
+    if badness(candidate) > CLEAN:
         words = "cannot tell: the loss is no weighted sum of a log-likelihood and a KL that fit encoder and decoder; "
-        return [f"{words}{candidate.unexplained:.2g} of its variance is left over"], []
+        return [f"{words}{candidate.unexplained:.2g} of its variance is left over, more than noise"], []
     if unknown := _unknown(candidate, shape, latent_size):
         return unknown, []
     batch, weights, errors = shape[0], candidate.weights[0], candidate.errors[0]
@@ -112,9 +113,9 @@ def _findings(candidate, shape, latent_size, beta, facts):
     else:
         beta_now = weights[1] / weights[0]
         findings += _about_log_likelihood(candidate, log_likelihood, errors[0], present[0], shape, beta_now, facts)
-        findings += _about_kl(kl, errors[1], present[1], latent_size, beta)
+        findings += _about_kl(kl, errors[1], present[1], latent_size, beta, abs(log_likelihood))
     if all(present):
-        findings += _about_std(candidate, facts)
+        findings += _about_std(candidate, alike, facts)
     more, remarks = _about_outputs(candidate, facts)
     return findings + more, notes + remarks
 
@@ -126,7 +127,7 @@ def _unknown(candidate, shape, latent_size):
         weight, error = candidate.weights[0, j], candidate.errors[:, j].max()
         if np.isnan(error):
             found.append(f"cannot tell how the {name} is counted: it does not move apart from the rest as weights do")
-        elif not (error < 0.1 * abs(weight) or error < 0.1 / size):
+        elif not (error < 0.1 * abs(weight) or (error < 0.1 / size and not 2 * error < abs(weight) < 4 * error)):
             found.append(f"cannot tell how the {name} is counted: {weight:.2g} +- {error:.2g} (more points or seeds?)")
     return found
 
@@ -162,10 +163,10 @@ def _about_log_likelihood(candidate, weight, error, present, shape, effective_be
         return [f"squared error: a Gaussian with variance {1 / weight:.3g}"] if own else []
     if _is(weight, error, 1):
         return []
-    return [f"the log-likelihood is counted {weight:.2f} times: effective beta {effective_beta:.4g}"]
+    return [f"the log-likelihood is counted {weight:#.3g} times: effective beta {effective_beta:.4g}"]
 
 
-def _about_kl(weight, error, present, latent_size, beta):
+def _about_kl(weight, error, present, latent_size, beta, scale):
     if not present:
         return ["the KL is missing: an autoencoder"] if beta else []
     if _is(weight, error, beta):
@@ -176,12 +177,21 @@ def _about_kl(weight, error, present, latent_size, beta):
         return [*found, f"beta is {beta:g}, but never reaches the loss: the KL is counted 1.00 times"]
     if latent_size > 1 and _is(weight, error, beta / latent_size):
         return [*found, f"the KL is averaged over {latent_size} latents"]
-    return found if _is(weight, error, beta) else [*found, f"the KL is counted {weight:.2f} times"]
+    if _is(weight, error, beta):
+        return found
+    if error > max(0.01 * weight, 1e-3 * scale):  # another term may look like the KL with a weight of its own
+        return [f"cannot tell how the KL is counted: {weight:.2g} +- {error:.2g} (more points or seeds?)"]
+    return [*found, f"the KL is counted {weight:#.3g} times"]
 
 
-def _about_std(candidate, facts):
+def _about_std(candidate, alike, facts):
     s = "the encoder's second output" if facts["tuple"] else "the standard deviation of the encoder's distribution"
     sampler, kl = candidate.sampler_std, candidate.kl_std
+    if sampler == "0" and facts["seedless"]:
+        return ["z is not sampled: the decoder gets the mean of q(z|x)"]
+    if sampler != kl and (len(alike) > 1 or (sampler == "0" and not any(candidate.training))):
+        readings = " and of ".join(alike)
+        return [f"cannot tell how z is sampled: a std of {readings} explains the loss, {kl}, as in the KL, does not"]
     if sampler == "0":
         return ["z is not sampled: the decoder gets the mean of q(z|x)"]
     if sampler != kl:

@@ -1,7 +1,9 @@
 """Loads exports the way others do, without the package: `python loaders.py python|session|c_api JOBS.json`.
 
-A job is a dict: `path` of the version, `inputs` and `outputs` (.npz files with arrays named "signature/tensor"), and
-`tensors`, {signature: [{input: tensor's name}, {output: tensor's name}]}.
+A job is a dict: `path` of the version, `inputs` and `outputs` (.npz files with arrays named "signature/tensor"),
+`tensors`, {signature: [{input: tensor's name}, {output: tensor's name}]}, and `at_once`: whether one run answers all
+signatures, where there are runs. The optimizer of graphs works through the whole graph before the first run of each
+set of outputs.
 """
 
 import collections
@@ -17,33 +19,41 @@ for module in ("tfvae", "tensorflow_probability", "tf_keras"):
     sys.modules[module] = None  # importing it raises
 
 
-def in_python(path, tensors):
+def in_python(job, requests):
     import tensorflow as tf
 
-    served = tf.saved_model.load(path).signatures
-    return lambda name, inputs: {k: v.numpy() for k, v in served[name](**inputs).items()}
+    served = tf.saved_model.load(job["path"]).signatures
+    answers = {name: served[name](**inputs) for name, inputs in requests.items()}
+    return {f"{name}/{key}": value.numpy() for name, answer in answers.items() for key, value in answer.items()}
 
 
-def in_session(path, tensors):
+def in_session(job, requests):
     """As TF Serving runs it: the tag `serve`, tensors by their names."""
     import tensorflow as tf
 
-    session = tf.compat.v1.Session(graph=tf.Graph())
-    tf.compat.v1.saved_model.load(session, ["serve"], path)
-
-    def call(name, inputs):
-        fed, fetched = tensors[name]
-        return session.run(fetched, {fed[key]: value for key, value in inputs.items()})
-
-    return call
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        tf.compat.v1.saved_model.load(session, ["serve"], job["path"])
+        return _in_runs(job, requests, lambda fed, fetched: session.run(fetched, fed))
 
 
-def in_c_api(path, tensors):
+def in_c_api(job, requests):
     """TensorFlow's C library alone, through ctypes; Python's tensorflow is not imported."""
     assert "tensorflow" not in sys.modules
     library = _Library()
-    session = library.load(path)
-    return lambda name, inputs: library.run(session, *tensors[name], inputs)
+    session = library.load(job["path"])
+    return _in_runs(job, requests, lambda fed, fetched: library.run(session, fed, fetched))
+
+
+def _in_runs(job, requests, run):
+    """`run({tensor's name: value}, {key: tensor's name})` for each signature, or for all at once."""
+    calls = []
+    for name, inputs in requests.items():
+        fed, fetched = job["tensors"][name]
+        values = {fed[key]: value for key, value in inputs.items()}
+        calls.append((values, {f"{name}/{key}": tensor for key, tensor in fetched.items()}))
+    if job["at_once"]:
+        calls = [tuple(dict(collections.ChainMap(*column)) for column in zip(*calls, strict=True))]
+    return dict(collections.ChainMap(*(run(*call) for call in calls)))
 
 
 class _Output(ctypes.Structure):
@@ -80,11 +90,11 @@ class _Library:
         self.check()
         return ctypes.c_void_p(session)
 
-    def run(self, session, fed, fetched, inputs):
-        keys, names = list(inputs), list(fetched)
-        values = (ctypes.c_void_p * len(keys))(*(self.tensor(inputs[key]) for key in keys))
+    def run(self, session, fed, fetched):
+        keys, names = list(fed), list(fetched)
+        values = (ctypes.c_void_p * len(keys))(*(self.tensor(value) for value in fed.values()))
         answers = (ctypes.c_void_p * len(names))()
-        sources = (_Output * len(keys))(*(self.output(fed[key]) for key in keys))
+        sources = (_Output * len(keys))(*(self.output(key) for key in keys))
         sinks = (_Output * len(names))(*(self.output(fetched[name]) for name in names))
         self.c.TF_SessionRun(
             *(session, None, sources, values, len(keys), sinks, answers, len(names), None, 0, None, self.status)
@@ -123,15 +133,12 @@ class _Library:
 def main(loader, jobs):
     load = {"python": in_python, "session": in_session, "c_api": in_c_api}[loader]
     for job in json.loads(pathlib.Path(jobs).read_text()):
-        requests, answers = collections.defaultdict(dict), {}
+        requests = collections.defaultdict(dict)
         with np.load(job["inputs"]) as arrays:
             for key in arrays.files:
                 signature, name = key.split("/")
                 requests[signature][name] = arrays[key]
-        call = load(job["path"], job["tensors"])
-        for signature, inputs in requests.items():
-            answers |= {f"{signature}/{name}": value for name, value in call(signature, inputs).items()}
-        np.savez(job["outputs"], **answers)
+        np.savez(job["outputs"], **load(job, requests))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -145,28 +146,39 @@ def test_a_score_that_the_data_do_not_have_is_undefined_in_the_card():
     assert "mig                              undefined" in diagnostics.format_card(card)
 
 
-def test_the_card_says_what_bits_of_a_density_are(digits):
-    density = diagnostics.evaluation_card(small_vae(digits, likelihood="normal"), digits, num_samples=2)
-    mass = diagnostics.evaluation_card(small_vae(digits), digits, num_samples=2)
+@pytest.fixture(scope="module")
+def card(trained_vae, digits):
+    return diagnostics.evaluation_card(trained_vae, digits, num_samples=2)
+
+
+@pytest.fixture(scope="module")
+def few_digits(digits):
+    """With 40 test images."""
+    first = {"images": digits.images["test"][:40], "labels": digits.labels["test"][:40]}
+    return dataclasses.replace(digits, **{name: getattr(digits, name) | {"test": rows} for name, rows in first.items()})
+
+
+def test_the_card_says_what_bits_of_a_density_are(few_digits, card):
+    density = diagnostics.evaluation_card(small_vae(few_digits, likelihood="normal"), few_digits, num_samples=2)
+    mass = card
     assert "of a density; as a mass on 17 levels about" in diagnostics.format_card(density)
     assert "density" not in diagnostics.format_card(mass)
     assert "density" not in mass["how"]["bits_per_dim"]
 
 
-def test_a_card_of_an_earlier_version_is_a_bound(trained_vae, digits):
-    card = diagnostics.evaluation_card(trained_vae, digits, num_samples=2)
-    for name in ("importance_bound", "effective_samples", "pareto_k", "unreliable_images"):
-        del card[name]
-    assert "or more, +-" in diagnostics.format_card(card)
+def test_a_card_of_an_earlier_version_is_a_bound(card):
+    later = ("importance_bound", "effective_samples", "pareto_k", "unreliable_images")
+    earlier = {name: value for name, value in card.items() if name not in later}
+    assert len(earlier) == len(card) - len(later) and "or more, +-" in diagnostics.format_card(earlier)
 
 
-def test_a_kl_is_never_negative(digits):
-    """Fifty collapsed latents, whose exact KL rounds below 0."""
-    vae = small_vae(digits, latent_size=50)
+def test_a_kl_is_never_negative(few_digits):
+    """Fifty collapsed latents, whose exact KL rounds below 0, for every image the same."""
+    vae = small_vae(few_digits, latent_size=50)
     for layer in (vae.encoder.params.kernel, vae.encoder.params.bias):
         layer.assign(tf.zeros_like(layer))
     vae.encoder.params.bias.assign(tf.where(tf.range(100) < 50, 1e-8, tf.math.log(tf.exp(1.0) - 1)))
-    card = diagnostics.evaluation_card(vae, digits, num_samples=2)
+    card = diagnostics.evaluation_card(vae, few_digits, num_samples=2)
     assert 0 <= card["kl"] < 1e-3 and "-0.0" not in diagnostics.format_card(card)
 
 
@@ -202,7 +214,7 @@ class KnownDigits:
         return self._digits.x_test[factors @ [36, 1]]
 
 
-def test_the_card_of_known_factors_scores_disentanglement(trained_vae, digits):
+def test_the_card_of_known_factors_scores_disentanglement(trained_vae, digits, card):
     first, again = (
         diagnostics.evaluation_card(trained_vae, KnownDigits(digits), num_samples=2, seed=0) for _ in range(2)
     )
@@ -211,7 +223,7 @@ def test_the_card_of_known_factors_scores_disentanglement(trained_vae, digits):
     for mean, deviation in first["disentanglement"].values():
         assert 0 <= mean <= 1 and 0 <= deviation < 0.1
     assert "factor vae score" in diagnostics.format_card(first)
-    assert "disentanglement" not in diagnostics.evaluation_card(trained_vae, digits, num_samples=2)
+    assert "disentanglement" not in card
 
 
 def test_rate_and_distortion_are_the_two_terms_of_the_elbo(trained_vae, digits):
@@ -224,10 +236,10 @@ def test_rate_and_distortion_are_the_two_terms_of_the_elbo(trained_vae, digits):
     assert points["trained"].distortion < points["untrained"].distortion
 
 
-def test_collapse_is_named(digits):
-    vae = small_vae(digits, latent_size=3)
+def test_collapse_is_named(few_digits):
+    vae = small_vae(few_digits, latent_size=3)
     vae.encoder.params.kernel.assign(tf.zeros_like(vae.encoder.params.kernel))
-    card = diagnostics.evaluation_card(vae, digits, num_samples=2)
+    card = diagnostics.evaluation_card(vae, few_digits, num_samples=2)
     assert (card["active_units"], card["inactive_latents"]) == (0, [0, 1, 2])
     assert card["posterior_collapse"].startswith("complete collapse")
 

@@ -55,27 +55,52 @@ def test_a_run_holds_what_it_should(whole_run):
     assert {"loss", "elbo", "log_likelihood", "kl", "val_elbo"} <= history.keys()
 
 
-@pytest.mark.parametrize("stops", [[StopAt(0, 3)], [StopAt(2, 0), StopAt(4, 20)], [StopAtTheEnd()]])
-def test_interrupted_runs_end_with_the_same_weights(whole_run, tmp_path, stops):
+def interrupt(go_on, path, stop):
+    with pytest.raises(KeyboardInterrupt):
+        go_on(path, num_samples=20, verbose=False, callbacks=[stop])
+    assert not (path / runs.WEIGHTS).exists()
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory):
+    """A run of the same recipe, interrupted before its first checkpoint and after its second one."""
+    path = tmp_path_factory.mktemp("runs") / "stopped"
+    interrupt(lambda path, **options: runs.start(RECIPE, path, **options), path, StopAt(0, 3))
+    assert not (path / runs.CHECKPOINT).exists()
+    interrupt(runs.resume, path, StopAt(2, 0))
+    return path
+
+
+def test_a_run_that_was_interrupted_four_times_ends_with_the_same_weights(whole_run, stopped_run, tmp_path):
+    """The third time at the end of an epoch, the fourth after the last one: any of them would be seen in the end."""
     path = tmp_path / "run"
-    for i, stop in enumerate(stops):
-        go_on = runs.resume if i else lambda path, **options: runs.start(RECIPE, path, **options)
-        with pytest.raises(KeyboardInterrupt):
-            go_on(path, num_samples=20, verbose=False, callbacks=[stop])
-        assert not (path / runs.WEIGHTS).exists()
+    shutil.copytree(stopped_run, path)
+    for stop in (StopAt(4, 20), StopAtTheEnd()):
+        interrupt(runs.resume, path, stop)
     runs.resume(path, num_samples=20, verbose=False)
     assert_equal_runs(path, whole_run)
 
 
-@pytest.mark.parametrize("fields", [{"objective": "factor_elbo", "discriminator_sizes": (8,)}, {"optimizer": "muon"}])
-def test_an_interrupted_run_with_another_state_ends_with_the_same_weights(tmp_path, fields):
-    recipe = small_recipe(**fields, batch_size=256)
+class Copy(tfk.callbacks.Callback):
+    """Copies what the disk has after the first epoch, as if the run were stopped there."""
+
+    def __init__(self, path, to):
+        super().__init__()
+        self.path, self.to = path, to
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            shutil.copytree(self.path, self.to)
+
+
+def test_a_run_with_more_state_goes_on_to_the_same_weights(tmp_path):
+    """A discriminator with its optimizer, and Muon's momenta: were either lost, the weights would differ."""
+    fields = {"objective": "factor_elbo", "discriminator_sizes": (8,), "optimizer": "muon"}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     quiet = {"num_samples": 2, "verbose": False}
-    runs.start(recipe, tmp_path / "whole", **quiet)
-    with pytest.raises(KeyboardInterrupt):
-        runs.start(recipe, tmp_path / "run", **quiet, callbacks=[StopAt(1, 2)])
-    runs.resume(tmp_path / "run", **quiet)
-    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+    runs.start(small_recipe(**fields, batch_size=256), whole, **quiet, callbacks=[Copy(whole, stopped)])
+    runs.resume(stopped, **quiet)
+    assert_equal_runs(stopped, whole)
 
 
 def test_a_run_that_died_before_its_card_gets_it(whole_run, tmp_path):
@@ -196,10 +221,9 @@ def test_a_test_set_of_one_image_is_refused_before_the_training(tmp_path, monkey
     assert not (tmp_path / "run").exists()
 
 
-def test_a_broken_checkpoint_is_refused_and_kept(tmp_path):
+def test_a_broken_checkpoint_is_refused_and_kept(stopped_run, tmp_path):
     path = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        runs.start(RECIPE, path, num_samples=20, verbose=False, callbacks=[StopAt(1, 0)])
+    shutil.copytree(stopped_run, path)
     recipe = files.read_json(path / runs.RECIPE)
     files.write_json(path / runs.RECIPE, recipe | {"learning_rate": 0.5})
     with pytest.raises(ValueError, match=r"checkpoint.npz must hold what was written for the recipe.json beside it"):

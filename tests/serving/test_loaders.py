@@ -1,5 +1,6 @@
 """Exports, loaded as others load them: one process a loader takes them all."""
 
+import itertools
 import json
 import pathlib
 import subprocess
@@ -9,12 +10,15 @@ import numpy as np
 import pytest
 from conftest import TESTS, small_vae
 from tensorflow.core.protobuf import saved_model_pb2
-from test_combinations import EVERY, EVERY_PIECE, KINDS, fields, images_for
+from test_combinations import EVERY, EVERY_PIECE, FACTORS, KINDS, LIKELIHOODS, fields, images_for
 
 from tfvae import serving
 
 LOADERS = TESTS / "loaders.py"
 NUM_SAMPLES = 10
+# Each likelihood once; the last four with another kind of latents each.
+COVER = EVERY_PIECE[: -len(KINDS)]
+COVER += [(a, *latents, b) for (a, _, _, b), latents in zip(EVERY_PIECE[-len(KINDS) :], KINDS, strict=True)]
 
 
 def tensor_names(path):
@@ -39,16 +43,16 @@ def stated_shapes(path):
 
 
 def exported(vae, images, folder):
-    """One model as a job for loaders.py, and {signature/output: expected}."""
+    """One model as a job for loaders.py, its signatures apart, and {signature/output: expected}."""
     path = serving.export(vae, folder, num_samples=NUM_SAMPLES)
-    answers = serving.expected_answers(vae.for_labels(images.y_test[:3]), images.x_test[:3], NUM_SAMPLES)
+    answers = serving.expected_answers(vae.for_labels(images.y_test[:2]), images.x_test[:2], NUM_SAMPLES)
     inputs = {f"{name}/{k}": v for name, (asked, _) in answers.items() for k, v in asked.items()}
     # Files as numpy's own byte strings, which need no pickle; a PNG ends with no zero.
     inputs = {k: v.astype("S") if v.dtype == object else v for k, v in inputs.items()}
     np.savez(folder / "inputs.npz", **inputs)
     job = {"path": str(path), "inputs": str(folder / "inputs.npz"), "outputs": str(folder / "outputs.npz")}
     expected = {f"{name}/{k}": v for name, (_, answer) in answers.items() for k, v in answer.items()}
-    return job | {"tensors": tensor_names(path)}, expected
+    return job | {"tensors": tensor_names(path), "at_once": False}, expected
 
 
 def combination(row, digits, binary_digits):
@@ -69,11 +73,24 @@ def assert_agreement(loader, jobs, folder):
 
 @pytest.fixture(scope="module")
 def jobs(digits, binary_digits, trained_vae, tmp_path_factory):
-    """A trained model, each piece with others, the other kinds of latents, and a conditional model."""
-    rows = [*EVERY_PIECE, *((("binomial", None), *latents, "mlp") for latents in KINDS)]
-    models = [(trained_vae, digits), *(combination(row, digits, binary_digits) for row in rows)]
+    """A trained model, each piece with others, the other kinds of latents among them, and a conditional model.
+
+    The signatures of the first two and of the last are run one by one, as a server runs them.
+    """
+    models = [(trained_vae, digits), *(combination(row, digits, binary_digits) for row in COVER)]
     models.append((small_vae(digits, conditional=True), digits))
-    return [exported(*model, tmp_path_factory.mktemp("export")) for model in models]
+    found = [exported(*model, tmp_path_factory.mktemp("export")) for model in models]
+    for job, _ in found[2:-1]:
+        job["at_once"] = True
+    return found
+
+
+def test_the_exports_hold_every_likelihood_and_every_pair_of_the_others():
+    assert [row[0] for row in COVER] == list(LIKELIHOODS)
+    pairs = {pair for row in COVER for pair in itertools.combinations(row[1:], 2)}
+    for factors in itertools.combinations(FACTORS[1:], 2):
+        assert pairs >= set(itertools.product(*factors))
+    assert {row[1:3] for row in COVER} >= set(KINDS)
 
 
 @pytest.mark.parametrize("loader", ["python", "session", "c_api"])

@@ -108,13 +108,13 @@ def _fit(vae, x, seed, *, num_starts, num_steps):
         outer.watch(z)
         value, gradient = tfp.math.value_and_gradient(log_joint, z)
 
-        def row(i):
-            entry = gradient[..., i]  # within the tape, which must see the loop take `gradient` in
-            with outer.stop_recording():
-                return outer.gradient(entry, z)
+    def row(i):
+        with outer:  # to see the loop take `gradient` in, but not the loop, whose own derivatives would be traced
+            entry = gradient[..., i]
+        return outer.gradient(entry, z)
 
-        # In a loop: traced once, it takes half the time of D gradients in one graph (50 latents, 50 images).
-        rows = tf.map_fn(row, tf.range(z.shape[-1]), fn_output_signature=z.dtype)  # [D, K, B, D]
+    # In a loop: traced once, it takes half the time of D gradients in one graph (50 latents, 50 images).
+    rows = tf.map_fn(row, tf.range(z.shape[-1]), fn_output_signature=z.dtype)  # [D, K, B, D]
     hessian = tf.transpose(rows, [1, 2, 0, 3])
     values, vectors = tf.linalg.eigh(-(hessian + tf.linalg.matrix_transpose(hessian)) / 2)
     # An ascent may end on a saddle or a kink: no direction is taken as flatter than a tenth of the median curvature.

@@ -114,12 +114,14 @@ def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(trained_vae, t
     assert not list(tmp_path.iterdir())
 
 
-def test_a_directory_that_is_a_link_to_nowhere_is_refused(trained_vae, tmp_path):
-    for target in ("nowhere", "link"):
-        (tmp_path / "link").unlink(missing_ok=True)
-        (tmp_path / "link").symlink_to(tmp_path / target)
-        with pytest.raises(PermissionError, match="output must be in a directory that can be written"):
-            serving.export(trained_vae, tmp_path / "link")
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("nowhere", "output must be in a directory that can be written"), ("link", "directory must be a path on this")],
+)
+def test_a_directory_that_is_a_link_to_nowhere_is_refused(trained_vae, tmp_path, target, message):
+    (tmp_path / "link").symlink_to(tmp_path / target)
+    with pytest.raises((PermissionError, ValueError), match=message):
+        serving.export(trained_vae, tmp_path / "link")
 
 
 def test_an_export_that_is_interrupted_leaves_nothing(trained_vae, tmp_path, monkeypatch):

@@ -385,7 +385,7 @@ BAD = {
         "x or z must have a row for each of the 5 labels, got 20",
     ),
     "other latents": (
-        lambda vae, x, y: vae.given(y[:5]).decode(np.zeros((7, 4, 2), np.float32)),
+        lambda vae, x, y: vae.given(y[:5]).decode(np.zeros((7, 4, vae.latent_size), np.float32)),
         "x or z must have a row for each of the 5 labels, got 4",
     ),
     "more labels": (

@@ -138,11 +138,12 @@ def _measure(pieces, prior, moves, seed, size, compiled, training, more, x, poin
     for mode, (i, point) in itertools.product(training, points.items()):
         if mode in point.setdefault("terms", {}) and not more:
             continue
-        one = lambda x, seed, quiet, mode=mode: terms(*pieces, prior, mode, more, quiet, x, seed)  # noqa: E731
         moves.at(i)
         # Half a batch is tiled to the whole one's shape, and not traced again, where a batch has no statistics.
         tiled = x if any(mode) else tf.concat([x] * (size // len(x)), axis=0)
-        measured = compiled.setdefault((mode, *more), tf.function(one))(tiled, fold_in(seed, i), moves.quiet(i))
+        if (kept := (mode, *more)) not in compiled:
+            compiled[kept] = tf.function(functools.partial(terms, *pieces, prior, mode, more))
+        measured = compiled[kept](moves.quiet(i), tiled, fold_in(seed, i))
         point["terms"][mode] = tf.nest.map_structure(lambda t: t.numpy(), measured)
 
 

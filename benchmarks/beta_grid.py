@@ -6,7 +6,7 @@
 One epoch each is enough to see what beta does, and far from what a model can reach; `--epochs` says otherwise. Numbers
 go to results/beta_grid.json: nats per image on the first test images, `log_evidence` from so many samples. Pictures go
 to results/beta_grid_pictures.npz, bytes [n, 28, 28]: under "DATA/LATENTS/BETA/samples" and ".../reconstructions", and
-under "DATA/images" the test images that are reconstructed; notebook 08 draws them. A stop loses one model.
+under "DATA/images" the test images that are reconstructed; notebook 12 draws them. A stop loses one model.
 """
 
 import json

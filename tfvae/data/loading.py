@@ -34,8 +34,8 @@ def load(
     ((1293, 8, 8, 1), (8, 8, 1))
 
     Args:
-        name: "digits" (no download); "sprites" (drawn as they are read: a `FactorData`); "mnist", "fashion_mnist" or
-            "cifar10"; one that `pieces.piece` declares; "tfds:<name>" of tensorflow_datasets, a `Stream`.
+        name: "mnist10k" or "digits" (no download); "sprites" (drawn as they are read: a `FactorData`); "mnist",
+            "fashion_mnist" or "cifar10"; one that `pieces.piece` declares; "tfds:<name>" of tensorflow_datasets, a `Stream`.
         binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
             fresh draw each time a training image is read (validation and test are drawn once, by the seed).
         seed: of binarization and shuffling; the split into training and validation does not depend on it.
@@ -69,6 +69,25 @@ def load(
             raise ValueError(f"{argument} must be None unless name is {' or '.join(users)}, got {value}")
     given = {"binarize": binarize, "seed": seed, "validation_size": validation_size, "path": path, **options}
     return chosen.function(**{argument: value for argument, value in given.items() if argument in chosen.parameters})
+
+
+@piece(
+    "data",
+    defaults={
+        "binarize": "stochastic",
+        "latent_size": 20,
+        "hidden_sizes": (200, 200),
+        "epochs": 60,
+        "batch_size": 100,
+        "learning_rate": 4e-3,
+        "mean_bias": True,
+    },
+)
+def mnist10k(binarize=None, seed=0, validation_size=None):
+    """10,000 training and 2,000 test images of MNIST, 28 x 28, which the package holds: no download."""
+    with np.load(pathlib.Path(__file__).with_name("mnist10k.npz"), allow_pickle=False) as found:
+        train, test = ((found[f"x_{split}"], found[f"y_{split}"]) for split in ("train", "test"))
+    return _split("mnist10k", train, test, validation_size, 1000, 255, binarize, seed)
 
 
 @piece("data")

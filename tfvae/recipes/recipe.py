@@ -29,7 +29,8 @@ class Recipe(types.SimpleNamespace):
         known = options()
         for name in fields:
             checks.check_name("recipe field", name, list(known))
-        super().__init__(**{name: typed(name, one, fields.get(name, one.default)) for name, one in known.items()})
+        values = {name: one.default for name, one in known.items()} | _defaults_with(fields) | fields
+        super().__init__(**{name: typed(name, one, values[name]) for name, one in known.items()})
         _check(self, known)
         if self.latent_sizes is not None:
             total = vars(self)["latent_size"] = sum(self.latent_sizes)
@@ -83,6 +84,12 @@ class Recipe(types.SimpleNamespace):
         if not isinstance(values, dict):
             raise checks.InputTypeError(f"recipe must be a mapping of fields to values, got {type(values).__name__}")
         return cls(**values)
+
+
+def _defaults_with(fields):
+    """{field: default} of the data set."""
+    found = pieces.of_kind("data").get(fields.get("data", options()["data"].default))
+    return found.defaults if found else {}
 
 
 def is_counted(likelihood: str) -> bool:

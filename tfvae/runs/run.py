@@ -141,7 +141,7 @@ def _existing(directory):
     return directory
 
 
-def _run(recipe, data, directory, strategy, vae=None, *, num_samples=5000, verbose=True, callbacks: Sequence = ()):
+def _run(recipe, data, directory, strategy, vae=None, *, num_samples=None, verbose=True, callbacks: Sequence = ()):
     chief, result = strategies.is_chief(strategy), None
     is_trained = tf.Variable(int(chief and (directory / WEIGHTS).exists()))
     with strategies.losses_of_workers(strategy):

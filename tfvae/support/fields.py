@@ -10,9 +10,9 @@ from tfvae.support.pieces import Option, option
 FILLED_IN = ("event_shape", "num_classes", "total_count")
 BINARIZATIONS = (None, "static", "stochastic")
 _FIELDS = {
-    "data": option("digits", "Images: {names}"),
+    "data": option("mnist10k", "Images: {names}"),
     "binarize": option(
-        None, "static (once) or stochastic (fresh at each draw); default: grey levels", of=str, one_of=BINARIZATIONS
+        None, "static (once), stochastic (fresh at each draw) or none: grey levels", of=str, one_of=BINARIZATIONS
     ),
     "validation_size": option(None, "Training images held out to choose by; 0 for none", of=int, least=0),
     "event_shape": option(None, "Of one image", of=tuple),

@@ -73,6 +73,7 @@ class Piece:
     parameters: dict[str, bool]  # {argument: whether it has a default}
     least: dict[str, int]  # {field of the recipe: its smallest value for this piece}
     traits: tuple[str, ...]  # words that rules test, such as "hierarchical"
+    defaults: dict[str, Any]  # {field of the recipe: its default with this piece}
     module: str  # where the function is defined
     make: Callable | None = None  # the function; None until its module is imported
 
@@ -105,7 +106,13 @@ def of_kind(kind: str) -> dict[str, Piece]:
 
 
 def piece(
-    kind: str, *, name: str | None = None, least: dict | None = None, traits: tuple = (), **options: Option
+    kind: str,
+    *,
+    name: str | None = None,
+    least: dict | None = None,
+    traits: tuple = (),
+    defaults: dict | None = None,
+    **options: Option,
 ) -> Callable[[_Function], _Function]:
     """Declares the function below as a piece, and checks its options at each call; ValueError for an unknown kind.
 
@@ -116,6 +123,7 @@ def piece(
         traits: words that rules test: of a likelihood "logit_bias" or "loc_bias", if its last layer can start at a
             mean image; of an objective "growing", if its number of samples can grow, and "of marginals", if it needs
             those of q(z|x); of a posterior "marginals", if it has them; of latents "hierarchical".
+        defaults: of a data set, {field of the recipe: its default where these are the data}.
         **options: {argument: `option(...)`}.
     """
     if kind not in KINDS:
@@ -136,7 +144,8 @@ def piece(
         chosen, about = name or function.__name__, (function.__doc__ or "").strip().split("\n")[0]
         parameters = {name: p.default is not p.empty for name, p in signature.parameters.items()}
         where = function.__module__
-        of_kind(kind)[chosen] = Piece(kind, chosen, about, options, parameters, least or {}, traits, where, checked)
+        asks = (least or {}, traits, defaults or {})
+        of_kind(kind)[chosen] = Piece(kind, chosen, about, options, parameters, *asks, where, checked)
         return checked
 
     return declare

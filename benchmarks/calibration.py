@@ -65,7 +65,7 @@ def digits():
     from tfvae import recipes
 
     images = tfvae.data.load("digits")
-    recipe = recipes.Recipe().complete(images)
+    recipe = recipes.Recipe(data="digits").complete(images)
     vae = recipes.build(recipe)
     recipes.compile(vae, recipe, len(images.x_train))
     vae.fit(images.train(recipe.batch_size), epochs=recipe.epochs, verbose=0)

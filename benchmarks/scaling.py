@@ -61,7 +61,7 @@ def train(way, batch_size, num_steps, rounds):
     num_replicas = strategy.num_replicas_in_sync if strategy else 1
     x = np.random.default_rng(0).integers(0, 256, (batch_size * num_steps * num_replicas, 28, 28), np.uint8)
     images = data.from_arrays(x, x[:1], validation_size=0, binarize="stochastic")
-    recipe = recipes.Recipe(hidden_sizes=(400,), latent_size=20).complete(images)
+    recipe = recipes.Recipe(data="digits", hidden_sizes=(400,), latent_size=20).complete(images)
     with strategies.scope(strategy):
         vae = recipes.build(recipe)
         vae.compile(tfk.optimizers.Adam(1e-3))

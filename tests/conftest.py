@@ -108,7 +108,9 @@ def linear_vae(linear_model):
 
 def small_recipe(**fields):
     latents = {} if fields.get("latent_sizes") else {"latent_size": 2}
-    return recipes.Recipe(**{"hidden_sizes": (16,), "filters": (4, 8), "epochs": 2, **latents, **fields})
+    return recipes.Recipe(
+        **{"data": "digits", "hidden_sizes": (16,), "filters": (4, 8), "epochs": 2, **latents, **fields}
+    )
 
 
 def small_vae(images, **fields):

@@ -10,7 +10,18 @@ from click.testing import CliRunner
 from tfvae.cli import main
 from tfvae.support.fields import FILLED_IN, options
 
-SMALL = ["--epochs", "2", "--hidden-sizes", "16", "--latent-size", "2", "--evaluation-samples", "20"]
+SMALL = [
+    "--data",
+    "digits",
+    "--epochs",
+    "2",
+    "--hidden-sizes",
+    "16",
+    "--latent-size",
+    "2",
+    "--evaluation-samples",
+    "20",
+]
 
 
 @pytest.fixture
@@ -55,12 +66,16 @@ def test_the_whole_way(invoke, tmp_path):
     assert invoke("resume", "runs/digits-2", "--no-export").exit_code == 0
 
 
+DIGITS = ["train", "--data", "digits"]
 BAD = {
     "latent size": (["train", "--latent-size", "0"], "latent_size must be at least 1, got 0"),
     "unknown data": (["train", "--data", "digit"], "got 'digit' (did you mean digits"),
     "unknown prior": (["train", "--prior", "standard"], "(did you mean standard_normal"),
-    "batch size": (["train", "--batch-size", "5000"], "batch_size must be at most the number of training images"),
-    "grey bernoulli": (["train", "--likelihood", "bernoulli"], "choose binarize static or stochastic"),
+    "batch size": (["train", "--batch-size", "10000"], "batch_size must be at most the number of training images"),
+    "grey bernoulli": (
+        ["train", "--binarize", "none", "--likelihood", "bernoulli"],
+        "choose binarize static or stochastic",
+    ),
     "beta": (["train", "--objective", "beta_elbo", "--beta", "-1"], "beta must be at least 0, got -1.0"),
     "unused beta": (["train", "--beta", "4"], "beta must be 1.0 unless objective is beta_elbo or tc_elbo, got 4.0"),
     "sizes": (["train", "--hidden-sizes", "a,b"], "must be integers between commas"),
@@ -69,9 +84,9 @@ BAD = {
     "both ways": (["train", "--jit", "--no-jit"], "--jit/--no-jit must be given once"),
     "twice": (["train", "--epochs", "1", "--epochs", "2"], "--epochs must be given once"),
     "no filters": (["train", "--network", "conv", "--filters", ""], "filters must hold at least one size, got ()"),
-    "latents": (["train", "--latent-size", "10000000"], "one that takes at least 41.0 GB: --force to try"),
+    "latents": ([*DIGITS, "--latent-size", "10000000"], "one that takes at least 41.0 GB: --force to try"),
     "kernel": (["train", "--network", "conv", "--kernel-size", "100000"], "GB: --force to try"),
-    "too many samples": (["train", "--num-samples", "1000000000"], "takes at least 32768.0 GB: --force to try"),
+    "too many samples": ([*DIGITS, "--num-samples", "1000000000"], "takes at least 32768.0 GB: --force to try"),
     "no config": (["train", "--config", "nowhere.json"], "nowhere.json, which is missing"),
     "existing output": (["train", "--output", "full"], "output must be a new or an empty directory, got full"),
     "output in a file": (["train", "--output", "full/kept/run"], "output must be in a directory that can be written"),

@@ -32,6 +32,8 @@ def tables():
         for one in pieces.of_kind(kind).values():
             of_pieces |= set(one.fields())
             options = "; ".join(f"`{name}`{default(o)}: {o.text}" for name, o in one.fields().items())
+            if one.defaults:
+                options += "a recipe's defaults with it: " + ", ".join(f"{k} {v}" for k, v in one.defaults.items())
             rows.append((f"`{one.name}`", one.about, options))
         title = kind.capitalize() + default(fields.options()[kind])
         sections.append(section(title, (f"`{kind}`", "what it is", "options"), rows))
@@ -137,7 +139,7 @@ def toys(tmp_path, monkeypatch):
 
 CHOSEN = {"objective": "sparse_elbo", "strength": 0.5, "likelihood": "student", "degrees": 3.0}
 TOY = [part for name, value in CHOSEN.items() for part in (f"--{name}", value)]
-TOY += ["--hidden-sizes", 16, "--latent-size", 2, "--evaluation-samples", 20]
+TOY += ["--data", "digits", "--hidden-sizes", 16, "--latent-size", 2, "--evaluation-samples", 20]
 
 
 def test_the_toy_pieces_are_in_the_help(toys):

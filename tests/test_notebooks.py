@@ -4,6 +4,8 @@ import re
 
 import nbformat
 import pytest
+from conftest import ROOT
+from test_docs import PAGES
 
 from tfvae import notebooks
 
@@ -55,3 +57,22 @@ def test_notebooks_open_with_a_title_and_end_with_exercises(path):
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     for part in ("Exercises", "<details>", "What you can do now"):
         assert part in text
+
+
+def markdown(path):
+    if path.suffix == ".md":
+        return path.read_text()
+    return "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+
+
+@pytest.mark.parametrize("path", [*PATHS, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_formula_in_a_table_has_no_bare_bar(path):
+    """Which would end its cell: `\\mid` and `\\Vert` are the bars of formulas."""
+    for line in markdown(path).splitlines():
+        if line.lstrip().startswith("|"):
+            assert not [f for f in re.findall(r"\$[^$]+\$", line) if "|" in f.replace(r"\|", "")], line
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_pictures_in_the_text_have_an_alternative_text(path):
+    assert not re.findall(r"!\[\s*\]\(", markdown(path))

@@ -21,7 +21,7 @@ def test_a_built_wheel_holds_every_room(tmp_path):
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
     assert {path.relative_to(ROOT).as_posix() for path in FILES} | {"tfvae/py.typed"} <= names
-    code = "import tfvae; print(tfvae.__file__); print(tfvae.Recipe().latent_size)"
+    code = "import tfvae; print(tfvae.__file__); print(len(tfvae.data.load('mnist10k').x_test))"
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); {code}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert done.stdout.splitlines() == [str(tmp_path / "site" / "tfvae" / "__init__.py"), "8"]
+    assert done.stdout.splitlines() == [str(tmp_path / "site" / "tfvae" / "__init__.py"), "2000"]

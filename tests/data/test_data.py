@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import tf_keras as tfk
 from conftest import ROOT
+from sklearn.model_selection import train_test_split
 
 from tfvae import data
+
+SHARES_OF_MNIST = [0.099, 0.112, 0.099, 0.102, 0.097, 0.09, 0.099, 0.104, 0.098, 0.099]  # of 0 ... 9, in 60,000
 
 
 def epoch(dataset):
@@ -154,6 +157,27 @@ def test_mnist_itself():
     assert next(iter(images.train(32))).shape == (32, 28, 28, 1)
 
 
+def test_mnist10k_needs_no_download_and_keeps_the_proportions_of_the_labels():
+    part = data.load("mnist10k", binarize="static")
+    assert [len(x) for x in part.images.values()] == [9_000, 1_000, 2_000]
+    assert part.event_shape == (28, 28, 1) and set(np.unique(part.x_train)) == {0, 1}
+    for labels in (part.y_train, part.y_validation, part.y_test):
+        np.testing.assert_allclose(np.bincount(labels) / len(labels), SHARES_OF_MNIST, atol=2e-3)
+
+
+def test_mnist10k_is_the_part_that_its_notice_names():
+    try:
+        whole = data.load("mnist", validation_size=0)
+    except OSError as error:
+        pytest.skip(f"MNIST is not here: {error}")
+    part = data.load("mnist10k", validation_size=0)
+    for split, size in (("train", 10_000), ("test", 2_000)):
+        x, y = whole.images[split], whole.labels[split]
+        kept = np.sort(train_test_split(np.arange(len(y)), train_size=size, stratify=y, random_state=0)[0])
+        np.testing.assert_array_equal(part.images[split], x[kept])
+        np.testing.assert_array_equal(part.labels[split], y[kept])
+
+
 def arrays(x_train, x_test=None, **options):
     return lambda: data.from_arrays(x_train, x_train if x_test is None else x_test, **options)
 
@@ -165,7 +189,7 @@ BINARY = np.arange(9 * 16, dtype=np.uint8).reshape(9, 4, 4) % 2
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: data.load("digts"), r"name must be one of digits, .*got 'digts' \(did you mean digits"),
+        (lambda: data.load("digts"), r"name must be one of mnist10k, digits, .*got 'digts' \(did you mean digits"),
         (
             lambda: data.load("digits", binarize="staic"),
             r"binarize must be one of None, static.* \(did you mean static",

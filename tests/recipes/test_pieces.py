@@ -27,7 +27,7 @@ def test_the_source_read_as_text_says_what_the_function_is(kind, name):
 
 def test_a_piece_gets_its_own_options_and_no_others():
     """`activation` and `learning_rate` of a recipe are not those of a flow or a discriminator."""
-    base = {"event_shape": (8, 8, 1), "likelihood": "bernoulli", "posterior": "iaf"}
+    base = {"event_shape": (8, 8, 1), "likelihood": "bernoulli", "posterior": "iaf", "latent_size": 8}
     pushed = []
     for activation in ("elu", "tanh"):
         flow = recipes.build(recipes.Recipe(**base, activation=activation)).encoder.distribution.transform

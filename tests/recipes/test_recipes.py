@@ -42,6 +42,16 @@ def test_a_recipe_survives_json(digits):
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
+def test_the_default_data_bring_defaults_and_a_choice_wins():
+    recipe = Recipe(latent_size=3)
+    assert (recipe.data, recipe.binarize, recipe.hidden_sizes) == ("mnist10k", "stochastic", (200, 200))
+    assert (recipe.latent_size, recipe.mean_bias) == (3, True)
+    assert Recipe(binarize=None).binarize is None
+    assert not Recipe(likelihood="logistic_mixture").mean_bias  # which has no such bias
+    other = Recipe(data="digits")
+    assert (other.binarize, other.hidden_sizes, other.latent_size) == (None, (256, 256), 8)
+
+
 def test_all_epochs_may_be_averaged():
     assert Recipe(epochs=3, averaged_epochs=3).averaged_epochs == 3
 
@@ -199,7 +209,7 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         ({"objective": "capacity_elbo", "capacity": -1.0}, "capacity must be at least 0, got -1.0"),
         ({"objective": "dip_elbo", "dip_variant": 3}, "dip_variant must be 1 or 2, got 3"),
         ({"objective": "factor_elbo", "discriminator_sizes": [0]}, "discriminator_sizes must hold sizes of at least 1"),
-        ({"averaged_epochs": 151}, "averaged_epochs must be at most epochs, 150, got 151"),
+        ({"averaged_epochs": 151}, "averaged_epochs must be at most epochs, 60, got 151"),
         ({"averaged_epochs": -1}, "averaged_epochs must be at least 0, got -1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": float("inf")}, "learning_rate must be finite, got inf"),

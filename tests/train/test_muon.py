@@ -92,7 +92,9 @@ def test_bad_arguments_are_named(arguments, message):
 
 def trained(jit, **fields):
     digits = data.load("digits", seed=0)
-    recipe = recipes.Recipe(optimizer="muon", hidden_sizes=(32,), batch_size=256, epochs=4, jit=jit, **fields)
+    recipe = recipes.Recipe(
+        data="digits", optimizer="muon", hidden_sizes=(32,), batch_size=256, epochs=4, jit=jit, **fields
+    )
     recipe = recipe.complete(digits)
     vae = recipes.build(recipe)
     recipes.compile(vae, recipe, digits.train_size)

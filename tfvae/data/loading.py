@@ -35,7 +35,8 @@ def load(
 
     Args:
         name: "mnist10k" or "digits" (no download); "sprites" (drawn as they are read: a `FactorData`); "mnist",
-            "fashion_mnist" or "cifar10"; one that `pieces.piece` declares; "tfds:<name>" of tensorflow_datasets, a `Stream`.
+            "fashion_mnist" or "cifar10"; one that `pieces.piece` declares; "tfds:<name>" of tensorflow_datasets, a
+            `Stream`.
         binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
             fresh draw each time a training image is read (validation and test are drawn once, by the seed).
         seed: of binarization and shuffling; the split into training and validation does not depend on it.

@@ -49,11 +49,11 @@ def evaluation_card(
     """
     given = vae.for_labels(data.y_test)
     x = data.x_test
+    num_fitted = min(num_samples or _FITTED_SAMPLES, _FITTED_SAMPLES)
     if num_samples is None:
         num_samples = min(max(_MAX_DRAWS // len(x), 1000), 5000)
     measured = measure(given, x, num_samples, seed, progress=progress)
     some = slice(None, None, -(-len(x) // _MAX_FITTED))
-    num_fitted = min(num_samples, _FITTED_SAMPLES)
     fitted = laplace_log_evidence(given.rows(some), x[some], num_fitted, seed=seed, progress=progress)
     gain = fitted.value - measured.log_evidence[some]
     of_part = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) < len(x) else 0.0

@@ -87,9 +87,15 @@ class Recipe(types.SimpleNamespace):
 
 
 def _defaults_with(fields):
-    """{field: default} of the data set."""
+    """{field: default} of the data set; no bias at the mean image for a likelihood that has none."""
     found = pieces.of_kind("data").get(fields.get("data", options()["data"].default))
-    return found.defaults if found else {}
+    without = {"mean_bias"} if fields.get("likelihood") not in (None, *_likelihoods_with_bias()) else set()
+    return {field: value for field, value in found.defaults.items() if field not in without} if found else {}
+
+
+def _likelihoods_with_bias():
+    found = pieces.of_kind("likelihood")
+    return [name for name, one in found.items() if {"logit_bias", "loc_bias"} & set(one.traits)]
 
 
 def is_counted(likelihood: str) -> bool:
@@ -145,9 +151,7 @@ def _check(recipe, known):
         checks.check_name(kind, getattr(recipe, kind), [None, *names] if known[kind].optional else names)
     _check_pieces(recipe, known)
     if recipe.mean_bias and recipe.likelihood is not None:
-        found = pieces.of_kind("likelihood")
-        can = [name for name, one in found.items() if {"logit_bias", "loc_bias"} & set(one.traits)]
-        checks.check_name("likelihood under mean_bias", recipe.likelihood, can)
+        checks.check_name("likelihood under mean_bias", recipe.likelihood, _likelihoods_with_bias())
     try:
         tfk.activations.get(recipe.activation)
     except ValueError:

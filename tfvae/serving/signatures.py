@@ -34,6 +34,7 @@ def signatures(vae, num_samples: int) -> dict:
     latent = tf.TensorSpec([None, vae.latent_size], tf.float32, name="latent")
     seed = tf.TensorSpec([None], tf.int64, name="seed")
     image_rules = vae.inputs_accepted.rules(support=False)
+    served: dict = {}
 
     def serving_default(vae, image):
         """Reconstructs images: the mean of p(x|z) at the mean of q(z|x), and that mean. Deterministic."""
@@ -76,11 +77,13 @@ def signatures(vae, num_samples: int) -> dict:
 
     def serving_uint8(vae, image):
         """As serving_default, from bytes: divided by 255 and taken to the likelihood's support."""
-        return serving_default(vae, bytes_to_images(vae, _checked("image", image, vae.event_shape)))
+        x = bytes_to_images(vae, _checked("image", image, vae.event_shape))
+        return served["serving_default"](x, *vae.condition.values())  # its graph, not another
 
     def serving_bytes(vae, image_bytes):
         """As serving_uint8, from PNG or JPEG files of the model's height and width, decoded in the graph."""
-        return serving_default(vae, bytes_to_images(vae, _decoded(image_bytes, vae.event_shape)))
+        x = bytes_to_images(vae, _decoded(image_bytes, vae.event_shape))
+        return served["serving_default"](x, *vae.condition.values())
 
     specs: dict = {serving_default: [image], encode: [image], decode: [latent], generate: [seed]}
     specs |= {elbo: [image, seed], log_evidence: [image, seed]}
@@ -89,7 +92,6 @@ def signatures(vae, num_samples: int) -> dict:
         if vae.event_shape[-1] in (1, 3, 4):
             specs[serving_bytes] = [tf.TensorSpec([None], tf.string, name="image_bytes")]
     label = [tf.TensorSpec([None], tf.int64, name="label")] if vae.num_classes else []
-    served = {}
     for function, inputs in specs.items():
         of_rows = _of_rows(vae, function, inputs)
         served[function.__name__] = tf.function(of_rows, input_signature=[*inputs, *label]).get_concrete_function()

@@ -343,7 +343,7 @@ def test_without_tensorflow_datasets_the_error_says_what_to_do(monkeypatch):
 
 
 def test_a_run_is_not_begun_on_a_stream():
-    with pytest.raises(ValueError, match=r"data must be one of digits, .*got 'tfds:mnist'"):
+    with pytest.raises(ValueError, match=r"data must be one of mnist10k, digits, .*got 'tfds:mnist'"):
         recipes.Recipe(data="tfds:mnist").load_data()
 
 

@@ -79,9 +79,9 @@ def read_recipe(path) -> recipes.Recipe:
 def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = False, force: bool = False, **options):
     """Trains a recipe into a new directory; with `go_on`, resumes a run of this recipe there. The rest as `resume`.
 
-    >>> tfvae.runs.start(tfvae.Recipe(batch_size=2000), "run")
+    >>> tfvae.runs.start(tfvae.Recipe(batch_size=10_000), "run")
     Traceback (most recent call last):
-    ValueError: batch_size must be at most the number of training images, 1293, got 2000
+    ValueError: batch_size must be at most the number of training images, 9000, got 10000
 
     OSError if the directory is not empty or cannot be written, or the data cannot be loaded; ValueError if the recipe
     does not fit its data or, unless `force`, the memory, or is not that of the run to resume.

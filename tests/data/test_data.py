@@ -162,7 +162,7 @@ def test_mnist10k_needs_no_download_and_keeps_the_proportions_of_the_labels():
     assert [len(x) for x in part.images.values()] == [9_000, 1_000, 2_000]
     assert part.event_shape == (28, 28, 1) and set(np.unique(part.x_train)) == {0, 1}
     for labels in (part.y_train, part.y_validation, part.y_test):
-        np.testing.assert_allclose(np.bincount(labels) / len(labels), SHARES_OF_MNIST, atol=5e-3)  # the published test set's differ
+        np.testing.assert_allclose(np.bincount(labels) / len(labels), SHARES_OF_MNIST, atol=5e-3)
 
 
 def test_mnist10k_is_the_part_that_its_notice_names():

@@ -32,7 +32,7 @@ def save(vae, directory):
 
     >>> tfvae.save(tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli")), "model")
     >>> tfvae.load("model").latent_size
-    8
+    20
 
     ValueError for a model without a recipe; OSError if the directory is not empty, or cannot be written.
     """

@@ -14,7 +14,7 @@ def found():
     """What tests/replicas.py prints: two logical devices beside one."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])}
     done = subprocess.run(
-        [sys.executable, TESTS / "replicas.py"], capture_output=True, text=True, env=environment, timeout=300
+        [sys.executable, TESTS / "replicas.py"], capture_output=True, text=True, env=environment, timeout=600
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)

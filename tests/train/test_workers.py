@@ -22,8 +22,8 @@ from tfvae.data.shares import parts
 from tfvae.support import files
 from tfvae.train import strategies
 
-# Seconds that a cluster may take; on two free cores it takes a fifth.
-PATIENCE = 240
+# Seconds that a cluster may take; on two free cores it takes a tenth.
+PATIENCE = 600
 # The run in which a worker is killed.
 COMMAND = ["train", "--config", "recipe.json", "--output", "killed", "--go-on", "--no-export"]
 COMMAND += ["--evaluation-samples", "2", "--distribute", "multiworker"]

@@ -72,7 +72,7 @@ def _shown(default):
 def main(pieces):
     """Variational autoencoders: train, measure, export.
 
-    Without options, `train` fits a VAE to 10,000 handwritten digits of MNIST in about a minute.
+    Without options, `train` fits a VAE to 10,000 handwritten digits of MNIST in about three minutes.
     """
     if pieces:
         with quiet():

@@ -209,6 +209,7 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         ({"objective": "capacity_elbo", "capacity": -1.0}, "capacity must be at least 0, got -1.0"),
         ({"objective": "dip_elbo", "dip_variant": 3}, "dip_variant must be 1 or 2, got 3"),
         ({"objective": "factor_elbo", "discriminator_sizes": [0]}, "discriminator_sizes must hold sizes of at least 1"),
+        ({"data": ["digits"]}, r"data must be of type str, got \['digits'\]"),
         ({"averaged_epochs": 151}, "averaged_epochs must be at most epochs, 60, got 151"),
         ({"averaged_epochs": -1}, "averaged_epochs must be at least 0, got -1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),

@@ -88,9 +88,10 @@ class Recipe(types.SimpleNamespace):
 
 def _defaults_with(fields):
     """{field: default} of the data set; no bias at the mean image for a likelihood that has none."""
-    found = pieces.of_kind("data").get(fields.get("data", options()["data"].default))
+    chosen = fields.get("data", options()["data"].default)
+    found = next((one.defaults for name, one in pieces.of_kind("data").items() if name == chosen), {})
     without = {"mean_bias"} if fields.get("likelihood") not in (None, *_likelihoods_with_bias()) else set()
-    return {field: value for field, value in found.defaults.items() if field not in without} if found else {}
+    return {field: value for field, value in found.items() if field not in without}
 
 
 def _likelihoods_with_bias():

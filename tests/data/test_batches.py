@@ -74,7 +74,7 @@ def test_several_workers_take_no_first_batches(digits):
 
 def test_loading_a_run_as_data_names_the_other_load(tmp_path):
     for path in ("runs/digits-1", tmp_path):
-        with pytest.raises(ValueError, match=r"name must be one of digits, .*: `tfvae.load` reads a run"):
+        with pytest.raises(ValueError, match=r"name must be one of .*digits, .*: `tfvae.load` reads a run"):
             data.load(path)
 
 

@@ -148,7 +148,7 @@ def from_image_folder(
     sources = _sources(files_at, find, "folder", folder, validation, test)
     for argument, words in summary.items():
         if any(f" {suffix}" in words for suffix in _UNREAD):
-            warnings.warn(f"{argument} must hold PNG or JPEG files for them to be read: {words}", stacklevel=2)
+            warnings.warn(f"{argument} must hold PNG or JPEG files for them to be read: {words}", stacklevel=3)
     return Stream(name, shape, binarize, seed, 1, sources, summary)
 
 

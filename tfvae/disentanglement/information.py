@@ -35,7 +35,7 @@ def mutual_information(latents: np.ndarray, factors: np.ndarray, *, num_bins: in
             warnings.warn(
                 f"latents must spread over the bins, got {fullest} of {len(latents)} points in one bin of latent {j}, "
                 f"whose range is {latents[:, j].min():.3g} to {latents[:, j].max():.3g}",
-                stacklevel=2,
+                stacklevel=3,
             )
     return np.array([[mutual_info_score(b, factor) for factor in factors.T] for b in bins])
 

@@ -136,7 +136,10 @@ def _ends_even(value):
 
 def _shape(name, value, rank=None):
     value = list(value) if isinstance(value, tf.TensorShape) else value
-    checks.sizes(name, value)
+    try:
+        checks.sizes(name, value)
+    except ValueError as error:
+        raise type(error)(f"{name} must be integers of at least 1, got {checks.shown(value)}") from None
     if rank is not None and len(value) != rank:
         raise ValueError(f"{name} must be (height, width, channels), got {tuple(value)}")
 

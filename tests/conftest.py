@@ -33,7 +33,9 @@ ROOT = TESTS.parent
 
 # The files that take longest, in this order, come first (`--no-loadscope-reorder`), so that no worker waits in the end.
 LONGEST = (
-    *("test_loaders.py", "08_richer_pieces.ipynb", "test_workers.py", "test_vae.py", "14_the_papers_numbers.ipynb"),
+    *("test_loaders.py", "10_likelihoods_and_objectives.ipynb", "test_workers.py", "test_vae.py"),
+    *("09_richer_priors.ipynb", "08_richer_posteriors.ipynb", "14_the_papers_numbers.ipynb"),
+    *("01_from_autoencoder_to_vae.ipynb", "11_your_own_images.ipynb", "05_training_and_the_two_forces.ipynb"),
     *("test_runs.py", "test_combinations.py", "test_audit.py", "13_training_on_a_gpu.ipynb", "test_serving.py"),
     *("test_conditional.py", "test_replicas.py", "12_beta_and_disentanglement.ipynb", "test_contract.py"),
     *("test_cli.py", "15_savedmodel_and_serving.ipynb", "06_the_latent_space.ipynb", "test_estimators.py"),

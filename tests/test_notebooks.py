@@ -76,3 +76,13 @@ def test_a_formula_in_a_table_has_no_bare_bar(path):
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_pictures_in_the_text_have_an_alternative_text(path):
     assert not re.findall(r"!\[\s*\]\(", markdown(path))
+
+
+def test_results_are_numbers_and_seldom_truth_values():
+    """A check is an assertion, which says nothing when it holds."""
+    lines = []
+    for path in PATHS:
+        for output in (output for cell in code_cells(path) for output in cell.outputs):
+            text = output.get("text", "") or output.get("data", {}).get("text/plain", "")
+            lines += [line for line in text.splitlines() if "True" in line]
+    assert len(lines) < 60

@@ -1,100 +1,42 @@
-"""What bad arguments do: every public function is called as in its example, with one argument after the other replaced.
+"""What bad input does: calls with one bad argument, command lines, files and servers' answers, and how each ends.
 
-    python benchmarks/bad_calls.py                    all rooms, some thousand calls
-    python benchmarks/bad_calls.py --room data --show the calls of a room that end in another way than they should
+    python benchmarks/bad_calls.py                    all, in results/bad_calls.json; `reproduce.py --tables` shows them
+    python benchmarks/bad_calls.py --only data --show the calls of one part that end in another way than they should
 
-Outcomes: refused by name (a ValueError, TypeError, OSError or the like, whose message holds the argument's name);
-refused without the name; another error; accepted; not finite (accepted, with NaN or infinity in what is returned);
-hangs. A room is walked in a process of its own, whose memory is bounded; one that dies counts as a crash. Functions
-without a call in their example are counted too.
+Outcomes: refused by name (ValueError, TypeError, OSError or the like, whose message holds the name of the argument, the
+option or the file); refused without it; another error; accepted; not finite (accepted, with NaN or infinity in what is
+returned); hangs (20 s); crash (of the process). A part is walked in a process of its own, whose memory is bounded.
 """
 
-import ast
-import collections
 import contextlib
-import doctest
-import importlib
-import inspect
+import functools
 import io
 import json
 import os
 import pathlib
-import pkgutil
+import queue
+import re
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 import warnings
 
 import click
 import numpy as np
+from reports import head, output_option, write
 
 MEMORY = 12 * 2**30  # bytes of address space beyond what TensorFlow has taken
-SECONDS = 20  # of a call
-OUTCOMES = ("refused by name", "refused without the name", "another error", "accepted", "not finite", "hangs")
-BAD = {
-    "None": None,
-    "text": "abc",
-    "-1": -1,
-    "0": 0,
-    "0.5": 0.5,
-    "nan": float("nan"),
-    "inf": float("inf"),
-    "2^40": 2**40,
-    "empty": [],
-    "dict": {},
-    "object": object(),
-    "bytes": b"\0",
-    "nan array": np.full([2, 8, 8, 1], np.nan, np.float32),
-    "wrong shape": np.zeros([2, 3], np.float32),
-    "function": lambda *args, **kwargs: None,
-}
+SECONDS = 20  # of a call; a process that says nothing for twice as long is ended
+STARTING = 180  # seconds until the first call
+OUTCOMES = ("refused by name", "refused without the name", "another error", "accepted", "not finite", "hangs", "crash")
+REFUSALS = (ValueError, TypeError, OSError, FloatingPointError, NotImplementedError, ImportError)
 
 
-def public():
-    """{dotted name: function or class} of all rooms, without the command line."""
-    import tfvae
-
-    found = {}
-    rooms = [
-        name for _, name, _ in pkgutil.iter_modules(tfvae.__path__) if name not in ("cli", "__main__", "notebooks")
-    ]
-    for room in rooms:
-        module = importlib.import_module(f"tfvae.{room}")
-        for name in getattr(module, "__all__", ()):
-            value = getattr(module, name)
-            if callable(value) and not (isinstance(value, type) and issubclass(value, Exception)):
-                found.setdefault(id(value), (f"{room}.{name}", value))
-    return dict(found.values())
-
-
-def good_call(function):
-    """(args, kwargs) of the first call of a function in its examples, or None."""
-    import tensorflow as tf
-
-    import tfvae
-
-    names = {"np": np, "tf": tf, "tfvae": tfvae}
-    for example in doctest.DocTestParser().get_examples(function.__doc__ or ""):
-        for statement in ast.parse(example.source).body:
-            for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
-                with contextlib.suppress(Exception):
-                    if evaluated(call.func, names) is function:
-                        args = [evaluated(arg, names) for arg in call.args]
-                        kwargs = {keyword.arg: evaluated(keyword.value, names) for keyword in call.keywords}
-                        return args, kwargs
-            with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
-                exec(compile(ast.Module([statement], []), "example", "exec"), names)
-    return None
-
-
-def evaluated(node, names):
-    return eval(compile(ast.Expression(node), "example", "eval"), names)
-
-
-def outcome_of(function, args, kwargs, argument):
+def outcome_of(call, argument):
     """One of OUTCOMES, and the error."""
 
     def stop(*_):
@@ -104,12 +46,12 @@ def outcome_of(function, args, kwargs, argument):
     signal.alarm(SECONDS)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
-            result = function(*args, **kwargs)
-            numbers = flat(next(result) if isinstance(result, types.GeneratorType) else result)
+            result = call()
+            numbers = floats(next(result) if isinstance(result, types.GeneratorType) else result)
     except TimeoutError:
         return "hangs", ""
-    except (ValueError, TypeError, OSError, FloatingPointError, NotImplementedError) as error:
-        named = argument in str(error)
+    except REFUSALS as error:
+        named = re.search(rf"(?<!\w){re.escape(argument)}(?!\w)", str(error))
         return ("refused by name" if named else "refused without the name"), f"{type(error).__name__}: {error}"
     except Exception as error:
         return "another error", f"{type(error).__name__}: {error}"
@@ -118,8 +60,8 @@ def outcome_of(function, args, kwargs, argument):
     return ("accepted" if all(np.isfinite(n).all() for n in numbers) else "not finite"), ""
 
 
-def flat(result):
-    """The arrays of floats in what a function returned."""
+def floats(result):
+    """The arrays of floats in what a call returned."""
     import tensorflow as tf
 
     with contextlib.suppress(Exception):
@@ -129,67 +71,85 @@ def flat(result):
     return []
 
 
-def walk(room):
-    """[function, argument, bad value, outcome, error] of a room's calls, a line of JSON each."""
+def walk(part, first):
+    """Two lines of JSON for each call from the first on: [what, argument, bad value], and [outcome, error]."""
+    import bad_inputs
     import tensorflow as tf
 
     tf.zeros([])
     taken = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY,) * 2)
-    for name, function in public().items():
-        if name.split(".")[0] != room:
-            continue
-        call = good_call(function)
-        if call is None:
-            print(json.dumps([name, "", "", "no example", ""]), flush=True)
-            continue
-        bound = inspect.signature(function).bind(*call[0], **call[1])
-        for argument, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                continue
-            for label, value in BAD.items():
-                arguments = {**bound.arguments, argument: value}
-                bad = inspect.BoundArguments(
-                    bound.signature,
-                    collections.OrderedDict(
-                        (key, arguments[key]) for key in bound.signature.parameters if key in arguments
-                    ),
-                )
-                print(
-                    json.dumps([name, argument, label, *outcome_of(function, bad.args, bad.kwargs, argument)]),
-                    flush=True,
-                )
+    say = functools.partial(print, file=os.fdopen(os.dup(1), "w"), flush=True)
+    for i, (what, argument, label, call) in enumerate(bad_inputs.PARTS[part]()):
+        if i >= first:
+            say(json.dumps([what, argument, label]))
+            say(json.dumps(outcome_of(call, argument)))
 
 
-def walked(room):
-    """The calls of `walk` in a process of its own, and its exit code."""
-    with tempfile.TemporaryDirectory() as folder:
-        script, path = str(pathlib.Path(__file__).resolve()), os.pathsep.join(p for p in sys.path if p)
-        environment = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "agg"}
-        found = subprocess.run(
-            [sys.executable, script, "--walk", room], cwd=folder, env=environment, capture_output=True, text=True
-        )
-    return [json.loads(line) for line in found.stdout.splitlines() if line.startswith("[")], found.returncode
+def walked(part):
+    """[[what, argument, bad value, outcome, error], ...]: `walk` in a process that is started again where it ends."""
+    calls: list = []
+    script, path = str(pathlib.Path(__file__).resolve()), os.pathsep.join(p for p in sys.path if p)
+    environment = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "agg"}
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, script, "--walk", part, "--first", str(len(calls))]
+            how = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+            process = subprocess.Popen(command, cwd=folder, env=environment, **how)
+            pending, end = followed(process, calls)
+            process.kill()
+            process.wait()
+        if pending is None:
+            if end:
+                raise RuntimeError(f"{part}: the walk did not start")
+            return calls
+        calls.append([*pending, end, ""])
+
+
+def followed(process, calls):
+    """Adds a process's calls; gives the one in which it ended, or None, and how it ended."""
+    lines: queue.Queue = queue.Queue()
+    threading.Thread(target=lambda: [lines.put(line) for line in (*process.stdout, None)], daemon=True).start()
+    pending, wait = None, STARTING
+    with contextlib.suppress(queue.Empty):
+        while (line := lines.get(timeout=wait)) is not None:
+            found, wait = json.loads(line), 2 * SECONDS
+            if pending is None:
+                pending = found
+            else:
+                calls.append([*pending, *found])
+                pending = None
+        return pending, "crash" if process.wait() else ""
+    return pending, "hangs"
+
+
+def count(calls):
+    """{outcome: number} of calls."""
+    return {outcome: sum(call[3] == outcome for call in calls) for outcome in OUTCOMES}
 
 
 @click.command()
-@click.option("--room", "only", multiple=True, help="Only these rooms.")
+@click.option("--only", multiple=True, help="Only these parts; the others' numbers stay as they are stored.")
 @click.option("--show", is_flag=True, help="Show the calls that end in another way than they should.")
 @click.option("--walk", "child", hidden=True)
-def main(only, show, child):
-    """Call every public function with bad arguments, and count what happens."""
+@click.option("--first", type=int, default=0, hidden=True)
+@output_option("bad_calls")
+def main(only, show, child, first, output):
+    """Try bad input of every kind, and count what happens."""
     if child:
-        return walk(child)
-    rows = {}
-    for room in only or sorted({name.split(".")[0] for name in public()}):
-        calls, code = walked(room)
-        count = collections.Counter(call[3] for call in calls)
-        rows[room] = {"calls": sum(count[outcome] for outcome in OUTCOMES), **{o: count[o] for o in OUTCOMES}}
-        rows[room] |= {"crashes": int(code != 0), "functions without a call": count["no example"]}
-        click.echo(f"{room:<16}" + "  ".join(f"{key} {number}" for key, number in rows[room].items()))
-        for name, argument, label, outcome, error in calls if show else ():
-            if outcome not in ("refused by name", "accepted"):
-                click.echo(f"    {outcome:<26}{name}({argument}={label})  {error[:150]}")
+        return walk(child, first)
+    import bad_inputs
+
+    stored = json.loads(output.read_text())["parts"] if only and output.exists() else {}
+    for part in only or bad_inputs.PARTS:
+        calls = walked(part)
+        stored[part] = count(calls)
+        click.echo(f"{part:<16}" + "  ".join(f"{outcome} {number}" for outcome, number in stored[part].items()))
+        wrong = [call for call in calls if call[3] not in ("refused by name", "accepted")]
+        for what, argument, label, outcome, error in wrong if show else ():
+            click.echo(f"    {outcome:<26}{what}({argument}={label})  {' '.join(error[:150].split())}")
+        parts = {name: stored[name] for name in bad_inputs.PARTS if name in stored}
+        write(output, {**head(), "parts": parts})
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ COMMANDS = {
     "gaps": ["gaps.py"],
     "independent": ["independent.py", "--ours"],
     "spot_checks": ["spot_checks.py"],
+    "bad_calls": ["bad_calls.py"],
 }  # fmt: skip
 START, END = "<!-- numbers: written by reproduce.py -->", "<!-- end of numbers -->"
 

@@ -309,6 +309,20 @@ def spot_checks(report):
     return "\n\n".join(parts)
 
 
+def bad_calls(report):
+    """How calls with bad input end, a row for each part of the package."""
+    parts = report["parts"]
+    outcomes = list(next(iter(parts.values())))
+    rows = [[name, sum(row.values()), *row.values()] for name, row in parts.items()]
+    total = ["**all**", *(sum(row[i] for row in rows) for i in range(1, len(outcomes) + 2))]
+    text = (
+        "Calls of functions and methods with one bad argument, command lines with one bad word, damaged files, and "
+        "false answers of a server. Refused by name: the message holds the name of the argument, the option or the "
+        "file. Accepted: the bad value is a good one there, such as 0.5 for a rate, or an argument that is not used."
+    )
+    return f"{text}\n\n{table(['', 'calls', *outcomes], [*rows, total])}"
+
+
 SECTIONS = {
     "throughput": ("Training", throughput),
     "throughput_static": ("Training, binarized once", throughput),
@@ -327,6 +341,7 @@ SECTIONS = {
     "gaps": ("Where the gap to log p(x) comes from", gaps),
     "independent": ("The same rows by other code", independent),
     "spot_checks": ("Distributions, optimizers and scores beside other code", spot_checks),
+    "bad_calls": ("What bad input does", bad_calls),
 }
 
 

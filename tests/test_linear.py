@@ -63,7 +63,10 @@ def test_a_linear_vae_reaches_the_exact_optimum(digits, latent_size, epochs):
     ("make", "message"),
     [
         (lambda: linear.LinearGaussian(np.ones((3, 2)), np.ones(2), 1.0), r"weights must be \[E, D\] and mean \[E\]"),
-        (lambda: linear.LinearGaussian(np.ones((3, 2)), np.ones(3), 0.0), "variance must be above 0, got 0.0"),
+        (
+            lambda: linear.LinearGaussian(np.ones((3, 2)), np.ones(3), 0.0),
+            "variance must be a finite number above 0, got 0.0",
+        ),
         (lambda: linear.maximum_likelihood(np.ones((9, 3)), 3), r"latent_size must be in \[1, 2\], got 3"),
         (lambda: linear.maximum_likelihood(np.outer(np.arange(9), [1, 2, 3]), 1), "latent_size must leave noise"),
     ],

@@ -10,6 +10,7 @@ from tfvae.distributions import decoded, unwrapped
 from tfvae.inputs import latents, unweighted
 from tfvae.seeds import stateless_seed
 from tfvae.support import checks
+from tfvae.support.rules import FromTwo, checked
 from tfvae.train import VAE
 
 
@@ -37,8 +38,8 @@ class ConditionalVAE(VAE):
     TensorShape([3, 8, 8, 1])
     """
 
-    def __init__(self, encoder, decoder, prior, num_classes, *, seed=0, name="conditional_vae", **kwargs):
-        checks.count("num_classes", num_classes, 2)
+    @checked
+    def __init__(self, encoder, decoder, prior, num_classes: FromTwo, *, seed=0, name="conditional_vae", **kwargs):
         body, event_shape = getattr(encoder, "network", encoder), getattr(decoder, "event_shape", None)
         taken = getattr(body, "input_shape", None)
         if event_shape and taken and taken[1:] != (num_classes + math.prod(event_shape),):
@@ -47,6 +48,7 @@ class ConditionalVAE(VAE):
         self.num_classes = int(num_classes)
         super().__init__(encoder, decoder, prior, seed=seed, name=name, **kwargs)
 
+    @checked
     def given(self, labels):
         """p(x, z|y) and q(z|x, y) for these labels: a `Given`, to be used as a `VAE` that is not trained.
 
@@ -77,7 +79,7 @@ class ConditionalVAE(VAE):
 
     def generate(self, labels, seed=0):
         """An image of each label: the means of p(x|z, y), z ~ p(z): [n, *event_shape]."""
-        return self.given(labels).generate(len(labels), seed)
+        return self.given(labels).generate(int(tf.size(labels)), seed)
 
     def reconstruct(self, x, labels):
         """The mean of p(x|z, y) at the mean of q(z|x, y): [B, *event_shape]. Deterministic."""
@@ -150,7 +152,7 @@ class Given:
     def encode(self, x):
         """q(z|x, y): batch shape [B], event shape [D]."""
         x = self.model.inputs_accepted.checked(x)
-        return unwrapped(self.encoder(self.beside(tf.reshape(x, [-1, math.prod(self.event_shape)]))))
+        return unwrapped(self.encoder(self.beside(tf.reshape(x, [-1, math.prod(self.event_shape)]))), "encoder")
 
     def decode(self, z):
         """p(x|z, y): batch shape [...], event shape `event_shape`; the axis before the last is that of the labels."""

@@ -17,6 +17,7 @@ import tf_keras as tfk
 
 from tfvae.distributions import Pushforward
 from tfvae.posteriors import Posterior, PushforwardLayer, loc_scale
+from tfvae.support.rules import checked
 
 __all__ = ["bottom_up", "prior", "top_down"]
 
@@ -25,6 +26,7 @@ def __dir__():
     return __all__
 
 
+@checked
 def prior(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> Pushforward:
     """p(z) = N(z_L; 0, I) prod_l N(z_l; loc(z_l+1), diag(scale(z_l+1)^2)); trainable.
 
@@ -43,6 +45,7 @@ def prior(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> 
     return Pushforward(chain, sum(latent_sizes), dtype=chain.dtype, name="hierarchical_prior")
 
 
+@checked
 def bottom_up(networks, latent_sizes: Sequence[int], *, seed: int | None = None) -> Posterior:
     """q(z|x) = N(z_1; loc(x), diag(scale(x)^2)) prod_l N(z_l+1; loc(z_l), diag(scale(z_l)^2)).
 
@@ -58,6 +61,7 @@ def bottom_up(networks, latent_sizes: Sequence[int], *, seed: int | None = None)
     return Posterior(networks[0], sum(latent_sizes), 2 * latent_sizes[0], layer, seed)
 
 
+@checked
 def top_down(networks, latent_sizes: Sequence[int], prior: Pushforward, *, seed: int | None = None) -> tfk.Model:
     """q(z|x) = q(z_L|x) prod_l q(z_l|z_l+1, x): the encoder's and the prior's normal, weighted by precision.
 
@@ -178,7 +182,5 @@ def _linear(size, seed, i):
 
 
 def _check(networks, latent_sizes, num_networks):
-    if len(latent_sizes) < 2 or min(latent_sizes) < 1:
-        raise ValueError(f"latent_sizes must hold at least two sizes of at least 1, got {tuple(latent_sizes)}")
     if len(networks) != num_networks:
         raise ValueError(f"networks must be {num_networks} for {len(latent_sizes)} latent_sizes, got {len(networks)}")

@@ -34,11 +34,9 @@ def refuse_weights(*weights, argument: str = "x"):
 
 def latents(z, size: int, values: bool = True) -> tf.Tensor:
     """z [..., size] as a tensor of floats; with `values`, and outside a graph, they must be finite too."""
-    z = tf.convert_to_tensor(z)
+    z = checks.ending("z", z, size)
     if not z.dtype.is_floating:
         raise checks.InputTypeError(f"z must hold floats, got {z.dtype.name}")
-    if not z.shape[-1:].is_compatible_with([size]):
-        raise ValueError(f"z must have shape [..., {size}], got [{checks.joined(z.shape)}]")
     if values and tf.executing_eagerly():
         checks.content("z", z, {"finite": tf.math.is_finite})
     return z
@@ -72,7 +70,7 @@ class Inputs:
 
     def checked(self, x, argument: str = "x", support: bool = False) -> tf.Tensor:
         """x [B, *event_shape] as a tensor of the likelihood's dtype; outside a graph its values are checked too."""
-        x = tf.convert_to_tensor(x)
+        x = checks.tensor(argument, x)
         self._check_form(argument, x)
         x = tf.cast(x, self.dtype) if self.dtype.is_floating else x
         if tf.executing_eagerly():

@@ -13,6 +13,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfvae.support import checks
+from tfvae.support.rules import Rows, checked
+
 __all__ = ["LinearGaussian", "maximum_likelihood"]
 
 
@@ -20,6 +23,7 @@ def __dir__():
     return __all__
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class LinearGaussian:
     """Probabilistic PCA with given parameters, in float64; ValueError if shapes do not fit or variance <= 0.
@@ -38,8 +42,6 @@ class LinearGaussian:
         if self.weights.ndim != 2 or self.mean.shape != self.weights.shape[:1]:
             shapes = f"{list(self.weights.shape)} and {list(self.mean.shape)}"
             raise ValueError(f"weights must be [E, D] and mean [E], got {shapes}")
-        if not self.variance > 0:
-            raise ValueError(f"variance must be above 0, got {self.variance}")
 
     @property
     def prior(self) -> tfd.MultivariateNormalDiag:
@@ -49,14 +51,16 @@ class LinearGaussian:
 
     def likelihood(self, z) -> tfd.MultivariateNormalDiag:
         """p(x|z) = N(W z + mean, variance I): [..., D] -> a distribution over [E]."""
-        loc = tf.tensordot(tf.cast(z, tf.float64), self.weights.T, axes=1) + self.mean
+        z = tf.cast(checks.ending("z", z, self.weights.shape[1]), tf.float64)
+        loc = tf.tensordot(z, self.weights.T, axes=1) + self.mean
         return tfd.MultivariateNormalDiag(loc, tf.fill(self.mean.shape, tf.cast(np.sqrt(self.variance), tf.float64)))
 
     def posterior(self, x) -> tfd.MultivariateNormalTriL:
         """p(z|x): [..., E] -> a distribution over [D]."""
         precision = self.weights.T @ self.weights / self.variance + np.eye(self.weights.shape[1])
         covariance = np.linalg.inv(precision)
-        loc = tf.tensordot(tf.cast(x, tf.float64) - self.mean, self.weights @ covariance / self.variance, axes=1)
+        x = tf.cast(checks.ending("x", x, len(self.mean)), tf.float64)
+        loc = tf.tensordot(x - self.mean, self.weights @ covariance / self.variance, axes=1)
         return tfd.MultivariateNormalTriL(loc, np.linalg.cholesky(covariance))
 
     @property
@@ -66,7 +70,8 @@ class LinearGaussian:
         return tfd.MultivariateNormalTriL(tf.constant(self.mean), np.linalg.cholesky(covariance))
 
 
-def maximum_likelihood(x: np.ndarray, latent_size: int) -> LinearGaussian:
+@checked
+def maximum_likelihood(x: Rows, latent_size: int) -> LinearGaussian:
     """The `LinearGaussian` that maximises the mean of log p(x) over the rows of x [N, E].
 
     W = U (L - variance I)^1/2 from the D leading eigenvalues L and eigenvectors U of the covariance (divided by N),

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from scipy.stats import norm
 
+from tfvae.support.rules import FromZero, Positive, Rows, checked
+
 __all__ = ["STYLE", "blocks", "images", "latent_scatter", "manifold", "mutual_information", "rate_distortion"]
 __all__ += ["reconstructions", "samples", "training_curves", "traversals"]
 
@@ -31,8 +33,14 @@ STYLE: Any = {
 }
 
 
+@checked
 def images(
-    x: Any, *, columns: int = 10, titles: Sequence | None = None, row_labels: Sequence | None = None, scale: float = 0.9
+    x: Any,
+    *,
+    columns: int = 10,
+    titles: Sequence | None = None,
+    row_labels: Sequence | None = None,
+    scale: Positive = 0.9,
 ) -> Figure:
     """A grid of images [N, H, W, C] in [0, 1], row by row; one channel is shown inverted, as ink on paper.
 
@@ -42,9 +50,15 @@ def images(
     Args:
         titles: one for each image.
         row_labels: one for each row, to its left.
+
+    Raises:
+        ValueError: no images, or such as would be blank, of NaN or of bytes; another number of labels.
     """
-    x = np.asarray(x)
+    x = _visible(x, 4)
     rows = -(-len(x) // columns)
+    for argument, labels, number in (("titles", titles, len(x)), ("row_labels", row_labels, rows)):
+        if labels is not None and len(labels) != number:
+            raise ValueError(f"{argument} must be {number}, got {len(labels)}")
     height, top, gap = (1.3, 0.9, 0.3) if titles is not None else (1, 1, 0.06)
     figure, axes = plt.subplots(rows, columns, figsize=(columns * scale, rows * scale * height), squeeze=False)
     for i, axis in enumerate(axes.flat):
@@ -60,7 +74,8 @@ def images(
     return figure
 
 
-def blocks(x: Any, row_labels: Sequence[str], column_labels: Sequence[str], *, scale: float = 1.6) -> Figure:
+@checked
+def blocks(x: Any, row_labels: Sequence, column_labels: Sequence, *, scale: Positive = 1.6) -> Figure:
     """A table of small mosaics, each nearly square, say of models by their settings.
 
     >>> len(tfvae.plots.blocks(np.zeros([1, 2, 9, 8, 8, 1]), ["row"], ["first", "second"]).axes)
@@ -70,8 +85,11 @@ def blocks(x: Any, row_labels: Sequence[str], column_labels: Sequence[str], *, s
         x: images [R, C, N, H, W, channels] in [0, 1], N for each of R x C cells.
         row_labels, column_labels: R and C labels.
     """
-    x = np.asarray(x)
+    x = _visible(x, 6)
     rows, columns, num = x.shape[:3]
+    for argument, labels, number in (("row_labels", row_labels, rows), ("column_labels", column_labels, columns)):
+        if len(labels) != number:
+            raise ValueError(f"{argument} must be {number}, got {len(labels)}")
     axes: Any
     size = columns * scale, rows * scale
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
@@ -86,7 +104,8 @@ def blocks(x: Any, row_labels: Sequence[str], column_labels: Sequence[str], *, s
     return figure
 
 
-def reconstructions(vae, x: Any, *, num: int = 10) -> Figure:
+@checked
+def reconstructions(vae, x: Rows, *, num: int = 10) -> Figure:
     """Images and, under each, the mean of p(x|z) at the mean of q(z|x).
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
@@ -97,6 +116,7 @@ def reconstructions(vae, x: Any, *, num: int = 10) -> Figure:
     return images(np.concatenate([x, vae.reconstruct(x)]), columns=len(x), row_labels=["x", "x'"])
 
 
+@checked
 def samples(vae, *, num: int = 100, columns: int = 10, seed: int = 0) -> Figure:
     """Means of p(x|z) for z ~ p(z); of a conditional model (`num` is ignored) one label a row and one z a column.
 
@@ -110,6 +130,7 @@ def samples(vae, *, num: int = 100, columns: int = 10, seed: int = 0) -> Figure:
     return images(np.concatenate(rows), columns=columns, row_labels=range(vae.num_classes))
 
 
+@checked
 def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: float = 3.0, num: int = 9) -> Figure:
     """One row a latent: the mean of p(x|z) for values from -reach to reach, the other latents at the mean of q(z|x).
 
@@ -121,6 +142,7 @@ def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: f
         x: one image [H, W, C].
         dimensions: which latents; default: all.
     """
+    _check_latents(vae, dimensions)
     loc = np.asarray(vae.encode(np.asarray(x)[np.newaxis]).mean())[0]
     dimensions = range(len(loc)) if dimensions is None else dimensions
     values = np.linspace(-reach, reach, num, dtype=loc.dtype)
@@ -131,6 +153,7 @@ def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: f
     return images(vae.decode(z.reshape(-1, len(loc))).mean(), columns=num, row_labels=labels)
 
 
+@checked
 def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: float = 0.02) -> Figure:
     """Means of p(x|z) on a grid of prior quantiles of two latents, the others at 0; needs at least two latents.
 
@@ -142,8 +165,9 @@ def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: 
         num: images a side.
         tail: prior probability beyond each edge of the grid.
     """
-    if vae.latent_size < 2:
-        raise ValueError(f"vae must have at least 2 latents, got {vae.latent_size}")
+    _check_latents(vae, dimensions, 2)
+    if not 0 < tail < 0.5:
+        raise ValueError(f"tail must be in (0, 0.5), got {tail}")
     values = norm.ppf(np.linspace(tail, 1 - tail, num))
     z = np.zeros((num, num, vae.latent_size), np.float32)
     z[..., dimensions[0]] = values
@@ -160,8 +184,15 @@ def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: 
     return figure
 
 
+@checked
 def latent_scatter(
-    vae, x: Any, labels: Any = None, *, dimensions: tuple[int, int] = (0, 1), num_ellipses=50, ax: Axes | None = None
+    vae,
+    x: Any,
+    labels: np.ndarray | None = None,
+    *,
+    dimensions: tuple[int, int] = (0, 1),
+    num_ellipses: FromZero = 50,
+    ax: Axes | None = None,
 ) -> Figure:
     """Means of q(z|x) in two latents, with one-standard-deviation ellipses of the first few.
 
@@ -172,10 +203,11 @@ def latent_scatter(
     >>> tfvae.plots.latent_scatter(vae, np.zeros([3, 8, 8, 1])).axes[0].get_ylabel()
     'z[1]'
     """
+    _check_latents(vae, dimensions, 2)
     qz_x = vae.encode(x)
     loc, covariance = np.asarray(qz_x.mean()), np.asarray(qz_x.covariance())
-    if loc.shape[1] < 2:
-        raise ValueError(f"vae must have at least 2 latents, got {loc.shape[1]}")
+    if labels is not None and np.shape(labels) != (len(loc),):
+        raise ValueError(f"labels must be {len(loc)}, one an image, got shape {np.shape(labels)}")
     i, j = dimensions
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 6))
@@ -197,7 +229,8 @@ def latent_scatter(
     return figure
 
 
-def rate_distortion(points: dict[Any, Any]) -> Figure:
+@checked
+def rate_distortion(points: dict) -> Figure:
     """Models in the plane of rate and distortion; dashed: the contour of the best ELBO.
 
     >>> points = {1.0: tfvae.diagnostics.RateDistortion(9, 2, 1, 1), 4.0: tfvae.diagnostics.RateDistortion(3, 5, 1, 1)}
@@ -207,6 +240,8 @@ def rate_distortion(points: dict[Any, Any]) -> Figure:
     Args:
         points: {name: point with `rate` and `distortion`}, as `diagnostics.rate_distortion` gives it.
     """
+    if not points or not all(hasattr(point, "distortion") for point in points.values()):
+        raise ValueError(f"points must be {{name: point with rate and distortion}}, one or more, got {points}")
     figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
     rates, distortions = np.array([(p.rate, p.distortion) for p in points.values()]).T
     axis.plot(*zip(*sorted(zip(rates, distortions, strict=True)), strict=True), "o-")
@@ -220,13 +255,17 @@ def rate_distortion(points: dict[Any, Any]) -> Figure:
     return figure
 
 
-def training_curves(history: dict[str, list[float]]) -> Figure:
+@checked
+def training_curves(history: dict) -> Figure:
     """The ELBO and its two terms against epochs, training (solid) and validation (dashed), of `fit(...).history`.
 
     >>> history = {"elbo": [-9.0, -8.0], "log_likelihood": [-7.0, -6.0], "kl": [2.0, 2.0]}
     >>> [axis.get_title()[:3] for axis in tfvae.plots.training_curves(history).axes]
     ['ELB', 'log', 'KL(']
     """
+    for name in ("elbo", "log_likelihood", "kl"):
+        if not len(history.get(name, ())) or not np.isfinite(history[name]).all():
+            raise ValueError(f"history must hold finite {name} of one or more epochs, got {history.get(name)}")
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     names = {"elbo": "ELBO", "log_likelihood": "log-likelihood  E_q[log p(x|z)]", "kl": "KL(q(z|x) || p(z))"}
     for axis, (key, title) in zip(axes, names.items(), strict=True):
@@ -243,13 +282,16 @@ def training_curves(history: dict[str, list[float]]) -> Figure:
     return figure
 
 
-def mutual_information(matrix: Any, factor_names: Sequence[str]) -> Figure:
+@checked
+def mutual_information(matrix: np.ndarray, factor_names: Sequence[str]) -> Figure:
     """A heat map of `disentanglement.mutual_information` [D, F], in nats, with the names of the F factors.
 
     >>> len(tfvae.plots.mutual_information(np.eye(4, 2), ["shape", "x"]).axes)  # and a colour bar
     2
     """
     matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or not np.isfinite(matrix).all():
+        raise ValueError(f"matrix must be finite [D, F], got shape {list(matrix.shape)}")
     if matrix.shape[1] != len(factor_names):
         raise ValueError(f"factor_names must be {matrix.shape[1]}, one a column, got {len(factor_names)}")
     size = 1.5 + 0.8 * matrix.shape[1], 1 + 0.4 * matrix.shape[0]
@@ -260,6 +302,26 @@ def mutual_information(matrix: Any, factor_names: Sequence[str]) -> Figure:
     axis.spines[:].set_visible(False)
     figure.colorbar(image, label="mutual information, nats")
     return figure
+
+
+def _visible(x, rank):
+    """Images to show; ValueError for such as would be blank."""
+    x = np.asarray(x)
+    if x.ndim != rank or not x.size:
+        raise ValueError(f"x must be images of {rank} axes, one or more, got shape {list(x.shape)}")
+    if not (np.min(x) >= -1 and np.max(x) <= 2):  # means of a normal likelihood may leave [0, 1], a little
+        raise ValueError(f"x must be images in [0, 1], got {x.min()} to {x.max()}: divide bytes by 255")
+    return x
+
+
+def _check_latents(vae, dimensions, least=1):
+    if vae.latent_size < least:
+        raise ValueError(f"vae must have at least {least} latents, got {vae.latent_size}")
+    if dimensions is not None and (not dimensions or len(dimensions) < least):
+        raise ValueError(f"dimensions must be {least} or more, got {dimensions}")
+    for dimension in dimensions or ():
+        if not 0 <= dimension < vae.latent_size:
+            raise ValueError(f"dimensions must be in [0, {vae.latent_size - 1}], got {dimension}")
 
 
 def _mosaic(x, across):

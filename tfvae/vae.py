@@ -14,7 +14,7 @@ from tfvae.inputs import Inputs, latents, refuse_weights, unweighted
 from tfvae.objectives.bounds import elbo
 from tfvae.objectives.terms import Adaptive, Objective, Stateful, Terms
 from tfvae.seeds import fold_in, stateless_seed
-from tfvae.support import bodies, checks, replicas
+from tfvae.support import bodies, checks, replicas, rules
 
 _TRAINING, _EVALUATION = 0, 1  # what a seed is for: folded in first, so that the two never share noise
 
@@ -45,7 +45,8 @@ class VAE(tfk.Model):
     condition: Mapping = MappingProxyType({})  # {name: values} that a served signature takes besides
     check_labels = None  # labels are ignored
 
-    def __init__(self, encoder, decoder, prior: tfd.Distribution, *, seed: int = 0, name: str = "vae", **kwargs):
+    @rules.checked
+    def __init__(self, encoder, decoder, prior: tfd.Distribution, *, seed=0, name: str = "vae", **kwargs):
         super().__init__(name=name, **kwargs)
         self.encoder, self.decoder, self.prior, self.seed = encoder, decoder, prior, seed
         self.recipe: Any = None
@@ -76,7 +77,7 @@ class VAE(tfk.Model):
 
     def encode(self, x) -> tfd.Distribution:
         """q(z|x) of finite x [B, *event_shape], images (three axes) in [0, 1]: batch shape [B], event shape [D]."""
-        return unwrapped(self.encoder(self.inputs_accepted.checked(x)))
+        return unwrapped(self.encoder(self.inputs_accepted.checked(x)), "encoder")
 
     def decode(self, z) -> tfd.Distribution:
         """p(x|z) of finite latents [..., D]: batch shape [...], event shape `event_shape`."""
@@ -87,15 +88,16 @@ class VAE(tfk.Model):
         """p(x|z) for one z ~ q(z|x) each. `seed` makes the draw repeatable; None draws anew at each call."""
         return self.decoder(self.encode(x).sample(seed=None if seed is None else stateless_seed(seed)))
 
-    def generate(self, n: int, seed: int = 0) -> tf.Tensor:
+    @rules.checked
+    def generate(self, n: int, seed: rules.AnySeed = 0) -> tf.Tensor:
         """n images from the prior: the means of p(x|z), z ~ p(z): [n, *event_shape]."""
-        checks.count("n", n)
         return self.decode(self.prior.sample(n, seed=stateless_seed(seed))).mean()
 
     def reconstruct(self, x) -> tf.Tensor:
         """The mean of p(x|z) at the mean of q(z|x): [B, *event_shape]. Deterministic; what `predict` gives."""
         return self.decode(self.encode(x).mean()).mean()
 
+    @rules.checked
     def compile(self, optimizer="adam", objective: Objective = elbo, **kwargs):
         """As `tf_keras.Model.compile`, with an objective (`tfvae.objectives`), to be maximised, in place of a loss.
 
@@ -103,8 +105,6 @@ class VAE(tfk.Model):
         """
         if refused := sorted(set(kwargs) - {"jit_compile", "steps_per_execution", "run_eagerly"}):
             raise ValueError(f"compile must get no losses or metrics beside the objective, got {', '.join(refused)}")
-        if not callable(objective):
-            raise checks.InputTypeError(f"objective must be a callable such as objectives.elbo, got {objective!r}")
         super().compile(optimizer=optimizer, **kwargs)
         # Not by Keras' setattr, which would train an objective's own variables as the model's.
         self.__dict__["objective"] = objective

@@ -369,7 +369,7 @@ def test_writing_overwrites_nothing_and_leaves_nothing_half_done(tmp_path, monke
         (lambda p: data.from_tfrecords("/no/*.tf", SHAPE), r"pattern must match at least one file, got '/no/\*.tf'"),
         (lambda p: data.from_tfrecords(p, SHAPE, test=[p, "/no"]), "test must match at least one file, got '/no'"),
         (lambda p: data.from_tfrecords(p, (4, 6)), r"event_shape must be three integers .* got \(4, 6\)"),
-        (lambda p: data.from_tfrecords(p, (4, 0, 3)), r"event_shape must be three integers .* got \(4, 0, 3\)"),
+        (lambda p: data.from_tfrecords(p, (4, 0, 3)), r"event_shape must be integers of at least 1, .*got \(4, 0, 3\)"),
         (
             lambda p: data.from_tfrecords(p, (4, 6, 2), encoding="image"),
             r"event_shape must end in 1, 3 or 4 channels .* got \(4, 6, 2\)",
@@ -385,7 +385,7 @@ def test_writing_overwrites_nothing_and_leaves_nothing_half_done(tmp_path, monke
         (lambda p: data.from_tfrecords(p, SHAPE, shuffle_buffer=0), "shuffle_buffer must be .* at least 1, got 0"),
         (lambda p: data.from_tfrecords(p, SHAPE, shuffle_buffer=2**31), "shuffle_buffer must be at most 10000000, got"),
         (lambda p: data.from_tfrecords(p, SHAPE, seed=None), "seed must be an integer of at least 0, got None"),
-        (lambda p: data.from_tfrecords(p, SHAPE).train(2**40), r"batch_size must be below 2\^24, got 1099511627776"),
+        (lambda p: data.from_tfrecords(p, SHAPE).train(2**25), r"batch_size must be below 2\^24, got 33554432"),
         (lambda p: data.from_tfrecords(p, SHAPE).train(0), "batch_size must be an integer of at least 1, got 0"),
         (
             lambda p: data.from_tfrecords(p, SHAPE, count=True).train(61),

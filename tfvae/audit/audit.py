@@ -11,7 +11,7 @@ over the batch.
 import contextlib
 import functools
 import itertools
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,12 +23,17 @@ from tfvae.audit.terms import depends_on_latents, known, latent_size, modes, ter
 from tfvae.audit.words import OWN, LossAudit, describe
 from tfvae.seeds import fold_in
 from tfvae.support import checks
+from tfvae.support.rules import checked
 
 tfd = tfp.distributions
 
 
+_Points = Annotated[int, functools.partial(checks.count, least=12, most=10_000)]
+
+
+@checked
 def audit_loss(
-    loss, encoder, decoder, x, *, prior=None, beta=1.0, variables=None, num_points=24, num_seeds=32, seed=0
+    loss, encoder, decoder, x, *, prior=None, beta=1.0, variables=None, num_points: _Points = 24, num_seeds=32, seed=0
 ) -> LossAudit:
     """Measures the weights of log-likelihood and KL in a loss; `findings` lists the mistakes.
 
@@ -64,9 +69,6 @@ def audit_loss(
     x = tf.convert_to_tensor(x)
     if not x.dtype.is_floating or not x.shape.rank or len(x) < 4:
         raise ValueError(f"x must hold floats, [B, ...] with B at least 4, got {x.dtype.name} {list(x.shape)}")
-    checks.number("beta", beta, 0)
-    checks.count("num_points", num_points, 12)
-    checks.count("num_seeds", num_seeds, 2)
     encoded = encoder(x[:1])
     num_latents = latent_size(encoded, prior)
     pieces = encoder, decoder

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfvae.support import checks
+from tfvae.support.rules import Count, FromZero, checked
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -55,11 +55,13 @@ class Batches:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def from_epoch(self, first: int) -> tf.data.Dataset:
+    @checked
+    def from_epoch(self, first: FromZero) -> tf.data.Dataset:
         """An infinite Dataset of the epochs from `first` on."""
         batches = self.pipeline(tf.data.Dataset.counter(first))
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
+    @checked
     def map(self, function: Callable) -> "Batches":
         """Applies a function of [B, H, W, C] (and labels [B]) to each batch."""
 
@@ -69,9 +71,9 @@ class Batches:
         parts = self.parts and mapped(self.parts)
         return dataclasses.replace(self, pipeline=mapped(self.pipeline), in_memory=None, parts=parts)
 
-    def take(self, count: int) -> "Batches":
+    @checked
+    def take(self, count: Count) -> "Batches":
         """The first `count` batches of each epoch."""
-        checks.count("count", count)
 
         def pipeline(epochs):
             return epochs.flat_map(lambda epoch: self.pipeline(tf.data.Dataset.from_tensors(epoch)).take(count))

@@ -16,8 +16,10 @@ from tfvae.data.epochs import Part, Stored, grey
 from tfvae.data.images import SPLITS, ImageData
 from tfvae.data.sprites import FACTOR_NAMES
 from tfvae.support import checks, files
+from tfvae.support.rules import Byte, checked
 
 
+@checked
 class FactorData:
     """Images of known factors; each row of factors has one image, and combinations may be missing.
 
@@ -39,9 +41,8 @@ class FactorData:
 
     y_train = y_validation = y_test = None
 
-    def __init__(self, name, source, numbers, sizes, names, num_levels, validation_size, seed, categorical=()):
+    def __init__(self, name, source: Any, numbers, sizes, names, num_levels, validation_size, seed, categorical=()):
         # `source` holds all images, in the order of `numbers`: which combinations there are, ascending, [N].
-        checks.seed(seed)
         self._source, self._numbers, self.num_images = source, numbers, len(numbers)
         self.factor_sizes, self.factor_names, self.categorical = tuple(sizes), tuple(names), categorical
         size_of_test = max(1, min(1000, len(source) // 10))
@@ -64,7 +65,8 @@ class FactorData:
         """float32 [N, H, W, C], drawn anew at each access: 12 GB for all sprites."""
         return self.images(self.factors_train)
 
-    def images(self, factors: np.ndarray) -> np.ndarray:
+    @checked
+    def images(self, factors) -> np.ndarray:
         """The images of these factors: integers [n, F] -> float32 [n, H, W, C]; ValueError if one has no image."""
         factors = self._checked(factors)
         numbers = np.ravel_multi_index(tuple(factors.T), self.factor_sizes)  # [n]
@@ -78,14 +80,13 @@ class FactorData:
         """Factors of n images, drawn uniformly and independently from all there are: int64 [n, F]."""
         return self.sample_given_factors(n, {}, seed)
 
-    def sample_given_factors(self, n: int, given: dict[str, int], seed: int = 0) -> np.ndarray:
+    @checked
+    def sample_given_factors(self, n: int, given: dict, seed: int = 0) -> np.ndarray:
         """As `sample_factors`, from the images that have the `given` values, {factor's name: value}: int64 [n, F].
 
         Raises:
             ValueError: n below 1, an unknown factor, a value that no image has, seed below 0.
         """
-        checks.count("n", n)
-        checks.count("seed", seed, 0)
         for name, value in given.items():
             checks.check_name("given", name, self.factor_names)
             checks.count(f"given[{name!r}]", value, 0)
@@ -134,12 +135,13 @@ def _integers(factors, num_factors=None):
     return factors
 
 
+@checked
 def from_factors(
     images: np.ndarray,
     factors: np.ndarray,
     *,
     factor_names: Sequence[str] | None = None,
-    max_level: int = 255,
+    max_level: Byte = 255,
     validation_size: int | None = None,
     seed: int = 0,
     name: str = "factors",
@@ -168,8 +170,6 @@ def from_factors(
     names = tuple(factor_names or (f"factor_{i}" for i in range(rows.shape[1])))
     if len(names) != rows.shape[1]:
         raise ValueError(f"factor_names must be {rows.shape[1]} names, got {names}")
-    if checks.count("max_level", max_level) > 255:
-        raise ValueError(f"max_level must be at most 255, got {max_level}")
     if images.dtype == np.uint8:
         checks.bytes_up_to("images", images, max_level)
     sizes = [int(most) + 1 for most in rows.max(axis=0)]
@@ -187,6 +187,7 @@ def from_factors(
     return FactorData(name, source, numbers, sizes, names, num_levels, validation_size, seed)
 
 
+@checked
 def dsprites(path: str | pathlib.Path, *, validation_size: int | None = None, seed: int = 0) -> FactorData:
     """dSprites from its published file, dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz: 3 GB in memory.
 

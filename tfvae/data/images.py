@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae.data.epochs import Epochs, Source, Stored, grey
-from tfvae.support import checks
+from tfvae.support import checks, rules
 
 SPLITS = ("train", "validation", "test")
 
@@ -59,6 +59,7 @@ class ImageData:
         sums = [np.sum(self._train_source.gather(block), axis=0, dtype=np.float64) for block in blocks]
         return np.sum(sums, axis=0) / self.num_images / self.max_level
 
+    @rules.checked
     def train(self, batch_size: int, *, first_epoch: int = 0, labels: bool = False):
         """`Batches` of [B, H, W, C], the last of an epoch smaller; each iteration is one epoch, in a new order.
 
@@ -72,15 +73,16 @@ class ImageData:
             ValueError: batch_size out of [1, number of images], first_epoch below 0, labels that are no integers.
         """
         checks.batch_size(batch_size, self.num_images)
-        checks.count("first_epoch", first_epoch, 0)
         return (self._epochs_with_labels if labels else self._epochs).batches(batch_size, first_epoch)
 
+    @rules.checked
     def validation(self, batch_size: int, *, labels: bool = False) -> tf.data.Dataset:
         """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
         if len(self.x_validation) == 0:
             raise ValueError("validation_size must be at least 1 to have a validation set, got 0")
         return self._fixed("validation", self.x_validation, batch_size, labels)
 
+    @rules.checked
     def test(self, batch_size: int, *, labels: bool = False) -> tf.data.Dataset:
         """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
         return self._fixed("test", self.x_test, batch_size, labels)

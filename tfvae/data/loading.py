@@ -14,10 +14,11 @@ from tfvae.data.images import ImageData
 from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
 from tfvae.data.streams import Stream
 from tfvae.support import checks, pieces
-from tfvae.support.fields import BINARIZATIONS
 from tfvae.support.pieces import option, piece
+from tfvae.support.rules import checked
 
 
+@checked
 def load(
     name: str,
     binarize: str | None = None,
@@ -132,6 +133,7 @@ def cifar10(binarize=None, seed=0, validation_size=None):
     return _split("cifar10", *downloads.cifar10(), validation_size, 5000, 255, binarize, seed)
 
 
+@checked
 def from_arrays(
     x_train: np.ndarray,
     x_test: np.ndarray,
@@ -178,8 +180,6 @@ def from_arrays(
 def _split(name, train, test, validation_size, default_size, max_level, binarize, seed):
     """`ImageData` of (images, labels) for training, of which some are held out, and for the test."""
     (x, y), (x_test, y_test) = train, test
-    checks.check_name("binarize", binarize, BINARIZATIONS)
-    checks.seed(seed)
     size = held_out_size(validation_size, default_size, len(x))
     if x.ndim == 3:
         x, x_test = x[..., np.newaxis], x_test[..., np.newaxis]

@@ -1,12 +1,14 @@
 """Streams of TFRecords, image folders and tensorflow_datasets; and the writer of TFRecords."""
 
 import collections
+import functools
 import math
 import os
 import pathlib
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -16,14 +18,15 @@ from tfvae.data.factors import held_out_size
 from tfvae.data.images import SPLITS
 from tfvae.data.streams import Files, Stream
 from tfvae.support import checks, files, pictures
-from tfvae.support.fields import BINARIZATIONS
+from tfvae.support.rules import checked
 
 Path = str | pathlib.Path
 Patterns = Path | Sequence[Path]
 _READ, _UNREAD = (".png", ".jpg", ".jpeg"), (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
-_MOST_SHUFFLED = 10**7
+Shuffled = Annotated[int, functools.partial(checks.count, most=10**7)]
 
 
+@checked
 def from_tfrecords(
     pattern: Patterns,
     event_shape: Sequence[int],
@@ -31,10 +34,10 @@ def from_tfrecords(
     validation: Patterns | None = None,
     test: Patterns | None = None,
     feature: str = "image",
-    encoding: str = "raw",
+    encoding: Literal["raw", "image"] = "raw",
     binarize: str | None = None,
     seed: int = 0,
-    shuffle_buffer: int = 4096,
+    shuffle_buffer: Shuffled = 4096,
     count: bool = False,
     name: str = "tfrecords",
 ) -> Stream:
@@ -62,10 +65,7 @@ def from_tfrecords(
             does not hold such an image: InvalidArgumentError while it is read, ValueError in `VAE.fit`; both name the
             record, from 0, and its file.
     """
-    checks.check_name("encoding", encoding, ("raw", "image"))
-    shape = _checked(event_shape, binarize, seed, encoded=encoding == "image")
-    if checks.count("shuffle_buffer", shuffle_buffer) > _MOST_SHUFFLED:
-        raise ValueError(f"shuffle_buffer must be at most {_MOST_SHUFFLED}, got {shuffle_buffer}")
+    shape = _checked(event_shape, encoded=encoding == "image")
 
     def files_at(argument, paths):
         def decode(file, place, record):
@@ -88,6 +88,7 @@ def from_tfrecords(
     return Stream(name, shape, binarize, seed, shuffle_buffer, sources)
 
 
+@checked
 def from_image_folder(
     folder: Path,
     event_shape: Sequence[int],
@@ -126,7 +127,7 @@ def from_image_folder(
         ValueError: a folder without such files, a file against the rule or broken, an invalid event_shape, an unknown
             binarization.
     """
-    shape = _checked(event_shape, binarize, seed, encoded=True)
+    shape = _checked(event_shape, encoded=True)
     summary = {}
 
     def find(argument, folder):
@@ -147,14 +148,13 @@ def from_image_folder(
     sources = _sources(files_at, find, "folder", folder, validation, test)
     for argument, words in summary.items():
         if any(f" {suffix}" in words for suffix in _UNREAD):
-            warnings.warn(f"{argument} must hold PNG or JPEG files for them to be read: {words}", stacklevel=2)
+            warnings.warn(f"{argument} must hold PNG or JPEG files for them to be read: {words}", stacklevel=3)
     return Stream(name, shape, binarize, seed, 1, sources, summary)
 
 
+@checked
 def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=None) -> Stream:
     """A `Stream` of a data set of tensorflow_datasets, which must hold uint8 images of one size: see `data.load`."""
-    checks.check_name("binarize", binarize, BINARIZATIONS)
-    checks.seed(seed)
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -183,6 +183,7 @@ def from_tfds(name: str, binarize=None, seed=0, *, validation_size=None, path=No
     return Stream(f"tfds:{name}", tuple(image.shape), binarize, seed, 4096, sources)
 
 
+@checked
 def to_tfrecords(
     images: np.ndarray, directory: Path, *, num_shards: int = 1, feature: str = "image"
 ) -> list[pathlib.Path]:
@@ -204,7 +205,6 @@ def to_tfrecords(
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images must be uint8 [N, H, W, C], N at least 1, got {images.dtype} {images.shape}")
     checks.bytes_up_to("images", images, 255)
-    checks.count("num_shards", num_shards)
     if num_shards > len(images):
         raise ValueError(f"num_shards must be at most the number of images, {len(images)}, got {num_shards}")
     names = [f"images-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)]
@@ -302,14 +302,11 @@ def _reason(error):
     return re.sub(r"{{.*?}}|\[Op:.*", "", error.message).strip().splitlines()[0]
 
 
-def _checked(event_shape, binarize, seed, encoded):
+def _checked(event_shape, encoded):
     """event_shape as a tuple; `encoded` as PNG or JPEG, which bound the channels."""
-    sizes = tuple(event_shape) if isinstance(event_shape, tuple | list) else ()
-    if len(sizes) != 3 or not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
+    sizes = tuple(map(int, event_shape))
+    if len(sizes) != 3:
         raise ValueError(f"event_shape must be three integers of at least 1, (H, W, C), got {event_shape!r}")
-    sizes = tuple(map(int, sizes))
     if encoded and sizes[2] not in (1, 3, 4):
         raise ValueError(f"event_shape must end in 1, 3 or 4 channels for PNG and JPEG, got {sizes}")
-    checks.check_name("binarize", binarize, BINARIZATIONS)
-    checks.seed(seed)
     return sizes

@@ -13,6 +13,7 @@ from tfvae.data.epochs import bounds, draw, replicas_of
 from tfvae.data.images import SPLITS
 from tfvae.seeds import fold_in
 from tfvae.support import checks
+from tfvae.support.rules import checked
 
 # Folded into the seed first, so that order, training bits and fixed bits draw from different seeds.
 _ORDER, _FRESH, _FIXED = 0, 1, 2
@@ -87,6 +88,7 @@ class Stream:
     num_levels = property(lambda self: 1 if self.binarize else 255)
     num_images = train_size = property(lambda self: self.sources["train"].num_images())
 
+    @checked
     def train(self, batch_size: int, *, first_epoch: int = 0, shard: tuple[int, int] = (0, 1)) -> Batches:
         """`Batches` of float32 [B, H, W, C], the last of an epoch smaller; each iteration is one epoch.
 
@@ -107,7 +109,6 @@ class Stream:
             raise ValueError(f"shard must be (index, count) with 0 <= index < count, got {shard}")
         num_images = source.num_images(index, count)
         checks.batch_size(batch_size, num_images)
-        checks.count("first_epoch", first_epoch, 0)
 
         def batches_of(epoch, index=index, count=count, sizes=None):
             # The seed of this function's graph alone; without it, the order would depend on the caller's set_seed.
@@ -153,10 +154,12 @@ class Stream:
             ends = bounds(num_images, range(num_batches), num_batches)
         return {"index": index, "count": count, "sizes": np.diff(ends)}
 
+    @checked
     def validation(self, batch_size: int) -> tf.data.Dataset:
         """A `tf.data.Dataset` of float32 [B, H, W, C], in the files' order; binarized once, by the seed."""
         return self._fixed("validation", batch_size)
 
+    @checked
     def test(self, batch_size: int) -> tf.data.Dataset:
         """A `tf.data.Dataset` of float32 [B, H, W, C], in the files' order; binarized once, by the seed."""
         return self._fixed("test", batch_size)

@@ -18,17 +18,18 @@ import tensorflow_probability as tfp
 from tfvae.diagnostics.blocks import blocks, compiled
 from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.seeds import fold_in
-from tfvae.support import checks
+from tfvae.support.rules import FromTwo, checked
 
 _ACCEPTANCE = 0.65
 _FIRST_STEP_SIZE = 0.2
 _PILOT, _RUN = 0, 1
 
 
+@checked
 def annealed_log_evidence(
     vae,
     x: np.ndarray,
-    num_samples: int = 16,
+    num_samples: FromTwo = 16,
     num_steps: int = 500,
     *,
     num_leapfrogs: int = 10,
@@ -59,9 +60,6 @@ def annealed_log_evidence(
     >>> tfvae.diagnostics.annealed_log_evidence(vae, np.eye(3), 16, 20).value.shape
     (3,)
     """
-    checks.count("num_samples", num_samples, 2)
-    checks.count("num_steps", num_steps)
-    checks.count("num_leapfrogs", num_leapfrogs)
     x = vae.check_support(x)
     if not from_posterior:
         try:

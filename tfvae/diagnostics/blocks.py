@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfvae.support.rules import checked
+
 # Floats in one decoded chunk. A few such arrays are alive at a time: 50 MB, for any sizes of images and samples.
 CHUNK = 2_000_000
 
@@ -49,6 +51,7 @@ def compiled(vae, function: Callable) -> Callable:
     return graph
 
 
+@checked
 def error_of_mean(errors: np.ndarray) -> float:
     """The standard error of the mean of independent estimates with these standard errors [N].
 

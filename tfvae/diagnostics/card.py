@@ -14,6 +14,7 @@ from tfvae.diagnostics.laplace import laplace_log_evidence
 from tfvae.diagnostics.latents import ACTIVE_THRESHOLD, posterior_mean_variances
 from tfvae.inputs import Supported
 from tfvae.support import files
+from tfvae.support.rules import FromTwo, TestSet, checked
 
 # Smaller than the published sizes, so that the scores take seconds.
 _SCORE_SIZES: dict[str, Any] = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
@@ -22,8 +23,9 @@ _MAX_FITTED, _FITTED_SAMPLES = 400, 2000
 _MAX_DRAWS = 2_000_000  # of q(z|x), over all images
 
 
+@checked
 def evaluation_card(
-    vae, data, num_samples: int | None = None, seed: int = 0, *, progress: bool = False
+    vae, data: TestSet, num_samples: FromTwo | None = None, seed: int = 0, *, progress: bool = False
 ) -> dict[str, Any]:
     """The model's measurements on the test set, as a dict that strict JSON can hold: None for what is not defined.
 
@@ -139,6 +141,7 @@ def _collapse(active, kl):
     return "no collapse"
 
 
+@checked
 def format_card(card: dict[str, Any]) -> str:
     """The card as a table."""
     how = card["how"]

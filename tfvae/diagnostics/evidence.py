@@ -9,7 +9,7 @@ from tfvae.diagnostics.blocks import blocks, compiled, counts_of
 from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.objectives.terms import draw
 from tfvae.seeds import fold_in
-from tfvae.support import checks
+from tfvae.support.rules import FromTwo, checked
 
 
 class Measurement(NamedTuple):
@@ -33,7 +33,8 @@ class Measurement(NamedTuple):
     pareto_k: np.ndarray
 
 
-def log_evidence(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, progress: bool = False) -> Evidence:
+@checked
+def log_evidence(vae, x: np.ndarray, num_samples: FromTwo = 5000, seed: int = 0, *, progress: bool = False) -> Evidence:
     """The importance-weighted bound on log p(x) of each example, with draws of q(z|x).
 
     Rezende et al. (2014, arXiv 1401.4082, appendix E); Burda et al. (2015, arXiv 1509.00519, section 5.1), whose tables
@@ -57,9 +58,9 @@ def log_evidence(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, 
     return Evidence(*measured[-4:])
 
 
-def measure(vae, x: np.ndarray, num_samples: int = 5000, seed: int = 0, *, progress: bool = False) -> Measurement:
+@checked
+def measure(vae, x: np.ndarray, num_samples: FromTwo = 5000, seed: int = 0, *, progress: bool = False) -> Measurement:
     """ELBO, its two terms and log p(x) of each example, from the same samples; arguments as for `log_evidence`."""
-    checks.count("num_samples", num_samples, 2)
     x = vae.check_support(x)
     size = int(np.prod(vae.event_shape))
     counts = counts_of(num_samples, size)

@@ -18,7 +18,7 @@ from tfvae.diagnostics.blocks import blocks, compiled
 from tfvae.diagnostics.evidence import Evidence
 from tfvae.objectives import Draw
 from tfvae.seeds import fold_in
-from tfvae.support import checks
+from tfvae.support.rules import FromTwo, checked
 
 tfd = tfp.distributions
 
@@ -48,10 +48,11 @@ class InferenceGap(NamedTuple):
     amortization_standard_error: np.ndarray
 
 
+@checked
 def inference_gap(
     vae,
     x: np.ndarray,
-    num_samples: int = 2000,
+    num_samples: FromTwo = 2000,
     *,
     evidence: Evidence | None = None,
     num_steps: int = 300,
@@ -73,13 +74,8 @@ def inference_gap(
     Raises:
         ValueError: a number out of range, an encoder of another family, evidence of another number of x, or bad x.
     """
-    checks.count("num_samples", num_samples, 2)
-    checks.count("num_steps", num_steps)
-    checks.above_zero("learning_rate", learning_rate)
     x = vae.check_support(x)
     if evidence is not None:
-        if not isinstance(evidence, Evidence):
-            raise checks.InputTypeError(f"evidence must be an Evidence, got {type(evidence).__name__}")
         for values in evidence[:2]:
             if np.shape(values) != (len(x),):
                 raise ValueError(f"evidence must be of {len(x)} examples, got shape {np.shape(values)}")

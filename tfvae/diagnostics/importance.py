@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfvae.support.pareto import pareto_k
+from tfvae.support.rules import checked
 
 RELIABLE_K = 0.7  # Vehtari et al., section 3.2.3
 
@@ -26,7 +27,8 @@ class Evidence(NamedTuple):
     pareto_k: Any = None
 
 
-def evidence_of(log_w: Any) -> Evidence:
+@checked
+def evidence_of(log_w: np.ndarray) -> Evidence:
     """The `Evidence` of log weights [S, N], S at least 2.
 
     >>> equal, one_large = np.zeros([100, 1]), 50 * np.eye(100, 1)

@@ -19,7 +19,7 @@ from tfvae.diagnostics.ascent import ascend
 from tfvae.diagnostics.blocks import blocks, compiled, counts_of
 from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.seeds import fold_in
-from tfvae.support import checks
+from tfvae.support.rules import FromTwo, checked
 
 tfd = tfp.distributions
 
@@ -31,12 +31,13 @@ _SHARE_OF_Q = 0.1
 _FITTING, _WEIGHING = 0, 1
 
 
+@checked
 def laplace_log_evidence(
     vae,
     x: np.ndarray,
-    num_samples: int = 2000,
+    num_samples: FromTwo = 2000,
     *,
-    num_starts: int = 16,
+    num_starts: FromTwo = 16,
     num_steps: int = 100,
     seed: int = 0,
     progress: bool = False,
@@ -62,9 +63,6 @@ def laplace_log_evidence(
     >>> bool(np.all(abs(found.value - model.evidence.log_prob(np.eye(3))) < 4 * found.standard_error))
     True
     """
-    checks.count("num_samples", num_samples, 2)
-    checks.count("num_starts", num_starts, 2)
-    checks.count("num_steps", num_steps)
     x = vae.check_support(x)
     fit, weigh = compiled(vae, _fit), compiled(vae, _log_weights)
     size, latents = int(np.prod(vae.event_shape)), vae.latent_size

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfvae.diagnostics.evidence import measure
-from tfvae.support import checks
+from tfvae.support.rules import FromTwo, Positive, checked
 
 tfd = tfp.distributions
 
@@ -29,9 +29,8 @@ class RateDistortion(NamedTuple):
     distortion_standard_error: float
 
 
-def rate_distortion(
-    vaes: dict[Any, Any], x: np.ndarray, num_samples: int = 100, seed: int = 0
-) -> dict[Any, RateDistortion]:
+@checked
+def rate_distortion(vaes: dict, x: np.ndarray, num_samples: FromTwo = 100, seed: int = 0) -> dict[Any, RateDistortion]:
     """{name: `RateDistortion`} of each model, say of one recipe under several betas.
 
     Alemi et al. (2018, "Fixing a Broken ELBO", arXiv 1711.00464), eq. 4 and 5. `plots.rate_distortion` draws it.
@@ -43,8 +42,6 @@ def rate_distortion(
     Raises:
         ValueError: as `log_evidence`; a single example; vaes that are not a dict.
     """
-    if not isinstance(vaes, dict):
-        raise checks.InputTypeError(f"vaes must be a dict, {{name: VAE}}, got {type(vaes).__name__}")
     if len(x) < 2:
         raise ValueError(f"x must hold at least 2 examples for an error over them, got {len(x)}")
     points = {}
@@ -56,7 +53,8 @@ def rate_distortion(
     return points
 
 
-def active_units(vae, x: np.ndarray, threshold: float = ACTIVE_THRESHOLD) -> np.ndarray:
+@checked
+def active_units(vae, x: np.ndarray, threshold: Positive = ACTIVE_THRESHOLD) -> np.ndarray:
     """Var_x(E_q[z|x]) > threshold: booleans [D].
 
     Burda et al. (2015, arXiv 1509.00519, section 5.2), with their threshold of 0.01.
@@ -68,7 +66,6 @@ def active_units(vae, x: np.ndarray, threshold: float = ACTIVE_THRESHOLD) -> np.
     Raises:
         ValueError: fewer than 2 examples, a threshold that is not above 0, or bad x.
     """
-    checks.above_zero("threshold", threshold)
     return posterior_mean_variances(vae, x) > threshold
 
 
@@ -81,6 +78,7 @@ def posterior_mean_variances(vae, x: np.ndarray) -> np.ndarray:
     return np.concatenate([vae.rows(part).encode(x[part]).mean().numpy() for part in parts]).var(axis=0)
 
 
+@checked
 def aggregate_posterior(vae, x: np.ndarray) -> tfd.Distribution:
     """q(z) = 1/N sum_n q(z|x_n), a mixture over [D].
 

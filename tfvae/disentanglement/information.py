@@ -6,9 +6,10 @@ import numpy as np
 from sklearn.metrics import mutual_info_score
 
 from tfvae.disentanglement import points
-from tfvae.support.checks import count
+from tfvae.support.rules import checked
 
 
+@checked
 def mutual_information(latents: np.ndarray, factors: np.ndarray, *, num_bins: int = 20) -> np.ndarray:
     """I(z_j; v_k) in nats, from counts over equal-width bins of each latent: [D, F].
 
@@ -24,7 +25,6 @@ def mutual_information(latents: np.ndarray, factors: np.ndarray, *, num_bins: in
     >>> tfvae.disentanglement.mutual_information(factors.astype(float), factors).round(4)  # log 4
     array([[1.3863]])
     """
-    count("num_bins", num_bins)
     latents, factors = points.checked(latents, factors)
     most = num_bins * max(len(np.unique(factor)) for factor in factors.T)
     if len(latents) < most:
@@ -35,11 +35,12 @@ def mutual_information(latents: np.ndarray, factors: np.ndarray, *, num_bins: in
             warnings.warn(
                 f"latents must spread over the bins, got {fullest} of {len(latents)} points in one bin of latent {j}, "
                 f"whose range is {latents[:, j].min():.3g} to {latents[:, j].max():.3g}",
-                stacklevel=2,
+                stacklevel=3,
             )
     return np.array([[mutual_info_score(b, factor) for factor in factors.T] for b in bins])
 
 
+@checked
 def mig(latents: np.ndarray, factors: np.ndarray, *, num_bins: int = 20) -> float:
     """The mutual information gap, 1/F sum_k (I(z_j*; v_k) - max_{j != j*} I(z_j; v_k)) / H(v_k), in [0, 1].
 
@@ -57,6 +58,7 @@ def mig(latents: np.ndarray, factors: np.ndarray, *, num_bins: int = 20) -> floa
     return float(np.mean((first - second) / entropies))
 
 
+@checked
 def modularity(latents: np.ndarray, factors: np.ndarray, *, num_bins: int = 20) -> float:
     """1/D sum_j (1 - sum_{k != k*} I(z_j; v_k)^2 / (I(z_j; v_k*)^2 (F - 1))), in [0, 1].
 

@@ -4,12 +4,11 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from tfvae.disentanglement import points
-from tfvae.support.checks import count
+from tfvae.support.rules import NonNegative, checked
 
 
-def beta_vae_score(
-    encode: points.Encode, data: points.FactorData, *, num_train=10_000, num_test=5_000, set_size=64, seed=0
-) -> float:
+@checked
+def beta_vae_score(encode, data, *, num_train=10_000, num_test=5_000, set_size=64, seed=0) -> float:
     """Test accuracy of a linear classifier that predicts which factor the images of a pair share.
 
     Higgins et al. (2017, "beta-VAE", section 3). A set is L pairs of images that share factor k, all others random;
@@ -26,7 +25,7 @@ def beta_vae_score(
     >>> tfvae.disentanglement.beta_vae_score(lambda x: x[:, :, 0, 0], data, num_train=100, num_test=100, set_size=8)
     1.0
     """
-    rng, varying = _checked(data, num_train, num_test, set_size, seed)
+    rng, varying = _checked(data, num_train, seed)
     if len(varying) == 1:  # scikit-learn refuses a single class
         return 1.0
 
@@ -42,8 +41,9 @@ def beta_vae_score(
     return float(classifier.score(*draw(num_test)))
 
 
+@checked
 def factor_vae_score(
-    encode, data, *, num_train=10_000, num_test=5_000, set_size=64, least_deviation=0.05, seed=0
+    encode, data, *, num_train=10_000, num_test=5_000, set_size=64, least_deviation: NonNegative = 0.05, seed=0
 ) -> float:
     """Test accuracy of a majority vote that predicts the fixed factor from the latent that varies least.
 
@@ -57,7 +57,7 @@ def factor_vae_score(
     >>> tfvae.disentanglement.factor_vae_score(lambda x: x[:, :, 0, 0], data, num_train=100, num_test=100, set_size=8)
     1.0
     """
-    rng, varying = _checked(data, num_train, num_test, set_size, seed)
+    rng, varying = _checked(data, num_train, seed)
     num = min(10_000, num_train * set_size)
     overall = points.encoded(encode, data, data.sample_factors(num, int(rng.integers(2**31)))).var(axis=0)
     active = np.flatnonzero(overall >= max(least_deviation**2, 1e-300))
@@ -79,11 +79,9 @@ def factor_vae_score(
     return float(votes(num_test)[np.arange(len(active)), majority].sum() / num_test)
 
 
-def _checked(data, num_train, num_test, set_size, seed):
+def _checked(data, num_train, seed):
     """A random generator and the indices of the varying factors; checks the arguments."""
     varying = points.varying(data)
-    for name, value in (("num_train", num_train), ("num_test", num_test), ("set_size", set_size)):
-        count(name, value)
     if num_train < 10 * len(varying):
         raise ValueError(f"num_train must be at least 10 for each of the {len(varying)} factors, got {num_train}")
     return np.random.default_rng(seed), varying

@@ -1,7 +1,7 @@
 """Disentanglement by predicting factors from latents. Shapes: N points, D latents, F factors."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import entropy
@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from tfvae.disentanglement import points
-from tfvae.support.checks import check_name, count
+from tfvae.support.rules import checked
 
 
 class DCI(NamedTuple):
@@ -25,8 +25,14 @@ class DCI(NamedTuple):
     informativeness: float
 
 
+@checked
 def sap(
-    latents: np.ndarray, factors: np.ndarray, *, categorical: Sequence[int] = (), predictor="regression", seed=0
+    latents: np.ndarray,
+    factors: np.ndarray,
+    *,
+    categorical: Sequence[int] = (),
+    predictor: Literal["regression", "svm"] = "regression",
+    seed=0,
 ) -> float:
     """The separated attribute predictability: 1/F sum_k (S_j*k - max_{j != j*} S_jk), in [0, 1].
 
@@ -45,7 +51,6 @@ def sap(
     >>> round(tfvae.disentanglement.sap(factors.astype(float), factors), 2)
     1.0
     """
-    check_name("predictor", predictor, ("regression", "svm"))
     latents, factors = points.checked(latents, factors, categorical)
     if predictor == "svm":
         split: Any = train_test_split(latents, factors, test_size=1 / 3, random_state=seed)
@@ -59,13 +64,14 @@ def sap(
     return float(np.clip(np.mean(first - second), 0, 1))
 
 
+@checked
 def dci(
     latents: np.ndarray,
     factors: np.ndarray,
     *,
     categorical: Sequence[int] = (),
     num_trees=10,
-    predictor="forest",
+    predictor: Literal["forest", "boosting"] = "forest",
     seed=0,
 ) -> DCI:
     """Disentanglement, completeness and informativeness: a `DCI`.
@@ -88,8 +94,6 @@ def dci(
     >>> tfvae.disentanglement.dci(factors.astype(float), factors, num_trees=2)
     DCI(disentanglement=1.0, completeness=1.0, informativeness=1.0)
     """
-    count("num_trees", num_trees)
-    check_name("predictor", predictor, ("forest", "boosting"))
     latents, factors = points.checked(latents, factors, categorical)
     scaled = StandardScaler().fit_transform(latents)  # scikit-learn's trees split no gap below 1e-7
     split: Any = train_test_split(scaled, factors, test_size=0.2, random_state=seed)

@@ -12,6 +12,7 @@ from tfvae.disentanglement.information import mig, modularity
 from tfvae.disentanglement.interventions import beta_vae_score, factor_vae_score
 from tfvae.disentanglement.predictors import dci, sap
 from tfvae.support.checks import check_name
+from tfvae.support.rules import checked
 
 NAMES = ("mig", "sap", "dci", "modularity", "beta_vae_score", "factor_vae_score")
 # Where these differ from disentanglement_lib's (Locatello et al. 2019, arXiv 1811.12359), its variants.
@@ -25,6 +26,7 @@ class Spread(NamedTuple):
     standard_deviation: float
 
 
+@checked
 def means(vae) -> points.Encode:
     """The encoder to score: images [n, *event_shape] -> means of q(z|x) [n, D], compiled.
 
@@ -36,6 +38,7 @@ def means(vae) -> points.Encode:
     return tf.function(lambda x: vae.encode(x).mean(), input_signature=signature)
 
 
+@checked
 def draw(
     encode: points.Encode, data: points.FactorData, num_points: int = 10_000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -51,6 +54,7 @@ def draw(
     return points.encoded(encode, data, factors), factors[:, varying]
 
 
+@checked
 def scores(
     encode, data, names=NAMES, *, num_points=10_000, num_train=10_000, num_test=5_000, set_size=64, seed=0
 ) -> dict[str, float]:
@@ -93,19 +97,20 @@ def scores(
     return found
 
 
+@checked
 def spread(score: Callable, seeds: Sequence[int] = range(5)) -> Spread | dict[str, Spread]:
     """The variation of a score between draws: a `Spread`, or {name: `Spread`} of a dict of scores.
 
     Args:
         score: seed -> a number or a dict of numbers, such as `lambda seed: scores(encode, data, seed=seed)`.
-        seeds: at least two integers; ValueError for fewer.
+        seeds: at least two integers, each once; else ValueError.
 
     >>> tfvae.disentanglement.spread(lambda seed: seed, range(3))
     Spread(mean=1.0, standard_deviation=1.0)
     """
     seeds = list(seeds)
-    if len(seeds) < 2:
-        raise ValueError(f"seeds must be at least 2, got {len(seeds)}")
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be at least 2, each once, got {seeds}")
     found = [score(seed) for seed in seeds]
     if isinstance(found[0], dict):
         return {name: _spread([one[name] for one in found]) for name in found[0]}

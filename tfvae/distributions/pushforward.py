@@ -6,9 +6,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfvae.support.rules import checked
+
 _NUM_PAIRS = 64  # antithetic pairs of noise, for moments that have no closed form
 
 
+@checked
 class Pushforward(tfd.Distribution):
     """p(z) = N(eps; 0, I) / |det dz/deps|, z = f(eps): batch shape [B] (none without context), event shape [D].
 

@@ -4,7 +4,10 @@ import tensorflow as tf
 import tf_keras as tfk
 from tensorflow_probability import distributions as tfd
 
+from tfvae.support import checks, rules
 
+
+@rules.checked
 def decoded(decoder, z: tf.Tensor) -> tfd.Distribution:
     """p(x|z) for z [..., D], batch shape [...]; merges the leading axes for a Keras model that takes only [B, D].
 
@@ -12,19 +15,23 @@ def decoded(decoder, z: tf.Tensor) -> tfd.Distribution:
     >>> tfvae.distributions.decoded(network, tf.ones([5, 3, 2]))
     <tfp.distributions.Unmerged... batch_shape=[5, 3] event_shape=[4] dtype=float32>
     """
+    z = checks.tensor("z", z)
     if z.shape.rank <= 2 or getattr(decoder, "any_leading_axes", not isinstance(decoder, tfk.Model)):
-        return unwrapped(decoder(z))
-    return Unmerged(unwrapped(decoder(tf.reshape(z, [-1, z.shape[-1]]))), tf.shape(z)[:-1])
+        return unwrapped(decoder(z), "decoder")
+    return Unmerged(unwrapped(decoder(tf.reshape(z, [-1, z.shape[-1]])), "decoder"), tf.shape(z)[:-1])
 
 
-def unwrapped(distribution) -> tfd.Distribution:
-    """A TFP layer's distribution without the wrapper that lets Keras treat it as a tensor.
+def unwrapped(distribution, piece: str = "distribution") -> tfd.Distribution:
+    """A TFP layer's distribution without the wrapper that lets Keras treat it as a tensor; TypeError for another thing.
 
     >>> qz_x = tfvae.posteriors.diagonal_normal(tfvae.networks.mlp((8, 8, 1), []), 2)(np.zeros([3, 8, 8, 1]))
     >>> type(tfvae.distributions.unwrapped(qz_x)).__name__
     'MultivariateNormalDiag'
     """
-    return getattr(distribution, "tensor_distribution", distribution)
+    found = getattr(distribution, "tensor_distribution", distribution)
+    if not isinstance(found, tfd.Distribution):
+        raise checks.InputTypeError(f"{piece} must give a tfd.Distribution, got {checks.shown(found)}")
+    return found
 
 
 class Unmerged(tfd.BatchReshape):

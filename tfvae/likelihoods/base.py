@@ -8,7 +8,10 @@ import tf_keras as tfk
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
+from tfvae.support.rules import Body, checked
 
+
+@checked
 class Likelihood(tfk.Model):
     """p(x|z), a `tfd.Distribution`: network, linear layer, distribution layer.
 
@@ -27,11 +30,9 @@ class Likelihood(tfk.Model):
     any_leading_axes = True
 
     def __init__(
-        self, network, event_shape, make_distribution, support, in_support, to_support, seed, *, params_size=int
+        self, network: Body, event_shape, make_distribution, support, in_support, to_support, seed, *, params_size=int
     ):
         event_shape = tuple(event_shape)
-        if not event_shape or min(event_shape) < 1:
-            raise ValueError(f"event_shape must have sizes of at least 1, got {event_shape}")
         super().__init__(name="decoder")
         self.network, self.event_shape = network, event_shape
         self.support, self.in_support = support, in_support

@@ -11,7 +11,6 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfvae.likelihoods.base import Likelihood
-from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
 
@@ -60,7 +59,6 @@ def normal_per_image(network, event_shape: Sequence[int], *, min_scale: float = 
     >>> px_z.distribution.scale.shape
     TensorShape([3, 1, 1, 1])
     """
-    checks.above_zero("min_scale", min_scale)
 
     def make(params):
         raw_scale = tf.reduce_mean(params[..., -1:], axis=list(range(-len(event_shape), 0)), keepdims=True)
@@ -80,7 +78,6 @@ def normal_per_pixel(network, event_shape: Sequence[int], *, min_scale: float = 
     >>> px_z.distribution.scale.shape
     TensorShape([3, 8, 8, 1])
     """
-    checks.above_zero("min_scale", min_scale)
 
     def make(params):
         loc, raw_scale = tf.split(params, 2, axis=-1)
@@ -102,9 +99,6 @@ def normal_optimal(network, event_shape: Sequence[int], *, rate=0.1, min_scale=1
     >>> print(tfvae.likelihoods.normal_optimal(tfvae.networks.mlp((2,), [16]), (8, 8, 1)).scale.numpy())
     1.0
     """
-    if not 0 < rate <= 1:
-        raise ValueError(f"rate must be in (0, 1], got {rate}")
-    checks.above_zero("min_scale", min_scale)
     scale = tf.Variable(1.0, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name="scale")
     support = _anywhere("normal")
     likelihood = OptimalNormal(network, event_shape, lambda loc: tfd.Normal(loc, tf.identity(scale)), *support, seed)
@@ -151,7 +145,6 @@ class OptimalNormal(Likelihood):
 
 def _shared_scale(family, name, network, event_shape, scale, min_scale, seed):
     if scale is None:
-        checks.above_zero("min_scale", min_scale)
         if min_scale >= 1:
             raise ValueError(f"min_scale must be below the initial scale, 1, got {min_scale}")
         above_floor = tfp.bijectors.Chain([tfp.bijectors.Shift(min_scale), tfp.bijectors.Softplus()])

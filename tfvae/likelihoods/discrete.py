@@ -9,8 +9,8 @@ from scipy.special import gammaln
 from tensorflow_probability import distributions as tfd
 
 from tfvae.likelihoods.base import Likelihood
-from tfvae.support import checks
 from tfvae.support.pieces import piece
+from tfvae.support.rules import checked
 
 
 class GreyLevels(tfd.Distribution):
@@ -27,6 +27,7 @@ class GreyLevels(tfd.Distribution):
         return tf.TensorShape([])
 
 
+@checked
 class BinomialProportion(GreyLevels):
     """P(x) = C(n, n x) p^(n x) (1 - p)^(n - n x) for x in {0, 1/n, ..., 1}, with p = sigmoid(logits).
 
@@ -37,7 +38,7 @@ class BinomialProportion(GreyLevels):
     [0.25, 0.5, 0.25]
     """
 
-    def __init__(self, total_count, logits):
+    def __init__(self, total_count, logits: np.ndarray):
         super().__init__(total_count, logits=logits)
         self.logits = self.parameters["logits"]
 
@@ -108,7 +109,6 @@ def binomial(network, event_shape: Sequence[int], total_count: int, *, seed: int
 
 def levels(total_count: int, name: str) -> tuple[str, Callable, tuple[str, Callable]]:
     """The support {0, 1/n, ..., 1}: in words, as an elementwise test, and the map to the nearest level."""
-    checks.count("total_count", total_count)
 
     def in_support(x):
         count = total_count * x

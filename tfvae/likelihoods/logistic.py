@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
@@ -9,10 +10,12 @@ from tensorflow_probability import distributions as tfd
 from tfvae.likelihoods.base import Likelihood
 from tfvae.likelihoods.discrete import GreyLevels, levels
 from tfvae.support.pieces import option, piece
+from tfvae.support.rules import checked
 
 _MIN_SCALE = 0.1  # in grey levels; one level can then have at most 0.987 of the mass
 
 
+@checked
 class DiscretizedLogistic(GreyLevels):
     """P(x) = F(x + 1/2n) - F(x - 1/2n) for x in {0, 1/n, ..., 1}, F(t) = sigmoid((t - loc) / scale).
 
@@ -25,7 +28,7 @@ class DiscretizedLogistic(GreyLevels):
     [0.269 0.462 0.269]
     """
 
-    def __init__(self, total_count, loc, scale):
+    def __init__(self, total_count, loc: np.ndarray, scale: np.ndarray):
         super().__init__(total_count, loc=loc, scale=scale)
         self.loc, self.scale = self.parameters["loc"], self.parameters["scale"]
 

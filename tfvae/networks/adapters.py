@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as tfk
 
+from tfvae.support.rules import Body, Count, checked
 
-def first(network: tfk.Model, of: int) -> tfk.Sequential:
+
+@checked
+def first(network: Body, of: Count) -> tfk.Sequential:
     """Feeds only the first D_1 of `of` latents to a network [B, D_1], in `hierarchical` models: [B, of] -> features.
 
     >>> tfvae.networks.first(tfvae.networks.mlp((2,), [16]), of=6).input_shape
@@ -19,7 +22,8 @@ def first(network: tfk.Model, of: int) -> tfk.Sequential:
     return tfk.Sequential(layers, name=f"first_{size}")
 
 
-def labelled(network: tfk.Model, image_shape: Sequence[int]) -> tfk.Sequential:
+@checked
+def labelled(network: Body, image_shape: Sequence[int]) -> tfk.Sequential:
     """Feeds a one-hot label [K] and a flat image, in one vector [B, K + H W C], to a network of images.
 
     The label becomes K constant channels before the image's, for `conditional` models; an `mlp` takes the vector.

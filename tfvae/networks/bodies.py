@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import tf_keras as tfk
 
-from tfvae.support import checks
+from tfvae.support.rules import ImageShape, Sizes, checked
 
 
+@checked
 def mlp(input_shape, hidden_sizes: Sequence[int], activation="tanh", *, seed: int | None = None, name: str = "mlp"):
     """A multilayer perceptron: [B, *input_shape] -> [B, hidden_sizes[-1]].
 
@@ -18,10 +19,11 @@ def mlp(input_shape, hidden_sizes: Sequence[int], activation="tanh", *, seed: in
     (None, 16)
     """
     layers = [tfk.layers.InputLayer(tuple(input_shape)), tfk.layers.Flatten(name="flatten")]
-    return tfk.Sequential([*layers, *_dense("hidden_sizes", hidden_sizes, activation, seed, "hidden")], name=name)
+    return tfk.Sequential([*layers, *_dense(hidden_sizes, activation, seed, "hidden")], name=name)
 
 
-def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None):
+@checked
+def conv(input_shape: ImageShape, filters=(32, 64), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None):
     """A convolutional encoder body: [B, H, W, C] -> [B, features]; each layer halves height and width (rounded up).
 
     `filters` are the layers' output channels, `dense_sizes` the units of the dense layers after them, at least 1;
@@ -30,16 +32,15 @@ def conv(input_shape, filters=(32, 64), kernel_size=3, activation="relu", dense_
     >>> tfvae.networks.conv((28, 28, 1), filters=(4, 8)).output_shape  # 7 * 7 * 8
     (None, 392)
     """
-    if len(input_shape) != 3:
-        raise ValueError(f"input_shape must be (height, width, channels), got {tuple(input_shape)}")
     layers = _convolutions(tfk.layers.Conv2D, filters, kernel_size, activation, seed)
     layers = [tfk.layers.InputLayer(tuple(input_shape)), *layers, tfk.layers.Flatten(name="flatten")]
-    layers += _dense("dense_sizes", dense_sizes, activation, seed, "dense", len(filters))
+    layers += _dense(dense_sizes, activation, seed, "dense", len(filters))
     return tfk.Sequential(layers, name="conv")
 
 
+@checked
 def transposed_conv(
-    input_shape, image_shape, filters=(64, 32), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None
+    input_shape, image_shape, filters: Sizes = (64, 32), kernel_size=3, activation="relu", dense_sizes=(), *, seed=None
 ):
     """A convolutional decoder body: [B, D] -> [B, H, W, filters[-1]]; each layer doubles height and width.
 
@@ -50,13 +51,11 @@ def transposed_conv(
     >>> tfvae.networks.transposed_conv((2,), (28, 28, 1), filters=(8, 4)).output_shape
     (None, 28, 28, 4)
     """
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape must be (height, width, channels), got {tuple(image_shape)}")
     height, width, _ = image_shape
     scale = 2 ** len(filters)
-    coarse = (-(-height // scale), -(-width // scale), checks.count("filters", filters[0]))
+    coarse = (-(-height // scale), -(-width // scale), filters[0])
     layers = [tfk.layers.InputLayer(tuple(input_shape))]
-    layers += _dense("dense_sizes", dense_sizes, activation, seed, "dense", len(filters) + 1)
+    layers += _dense(dense_sizes, activation, seed, "dense", len(filters) + 1)
     layers.append(tfk.layers.Dense(math.prod(coarse), activation, kernel_initializer=_glorot(seed, 0), name="dense"))
     layers.append(tfk.layers.Reshape(coarse, name="reshape"))
     layers += _convolutions(tfk.layers.Conv2DTranspose, filters, kernel_size, activation, seed, 1)
@@ -64,19 +63,19 @@ def transposed_conv(
     return tfk.Sequential([*layers, tfk.layers.Cropping2D(crop, name="crop")], name="transposed_conv")
 
 
-def _dense(argument, sizes, activation, seed, name, first=0):
+def _dense(sizes, activation, seed, name, first=0):
     def layer(i, size):
         return tfk.layers.Dense(size, activation, kernel_initializer=_glorot(seed, first + i), name=f"{name}_{i}")
 
-    return [layer(i, checks.count(argument, size)) for i, size in enumerate(sizes)]
+    return [layer(i, size) for i, size in enumerate(sizes)]
 
 
 def _convolutions(kind, filters, kernel_size, activation, seed, first=0):
     def layer(i, size):
         options = {"kernel_initializer": _glorot(seed, first + i), "name": f"conv_{i}", "activation": activation}
-        return kind(size, checks.count("kernel_size", kernel_size), strides=2, padding="same", **options)
+        return kind(size, kernel_size, strides=2, padding="same", **options)
 
-    return [layer(i, checks.count("filters", size)) for i, size in enumerate(filters)]
+    return [layer(i, size) for i, size in enumerate(filters)]
 
 
 def _glorot(seed, i):

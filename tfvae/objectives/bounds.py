@@ -5,11 +5,12 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability import math as tfp_math
 
 from tfvae.objectives.terms import Draw, Objective, Terms, counted, draw, grown, penalized, warmup
-from tfvae.support import checks
 from tfvae.support.pieces import option, piece
+from tfvae.support.rules import AnySeed, checked
 
 
-def elbo(vae, x, *, seed, step=None, num_samples: int = 1, exact_kl: bool | None = None) -> Terms:
+@checked
+def elbo(vae, x, *, seed: AnySeed, step=None, num_samples: int = 1, exact_kl: bool | None = None) -> Terms:
     """E_q[log p(x|z)] - KL(q(z|x) || p(z)): [B], in nats.
 
     The evidence lower bound, Kingma and Welling (2013, arXiv 1312.6114, eq. 3; estimator: eq. 7). ValueError for
@@ -28,7 +29,6 @@ def elbo(vae, x, *, seed, step=None, num_samples: int = 1, exact_kl: bool | None
     >>> np.allclose(bound, model.evidence.log_prob(np.eye(3)))
     True
     """
-    checks.count("num_samples", num_samples)
     drawn = draw(vae, x, seed, num_samples, exact_kl)
     return Terms(drawn.log_likelihood - drawn.kl, drawn.log_likelihood, drawn.kl)
 
@@ -47,8 +47,6 @@ def weighted_elbo(log_likelihood=1.0, kl=1.0, *, num_samples: int = 1, exact_kl:
     >>> tfvae.objectives.weighted_elbo(1.0, 0.0)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
     TensorShape([3])
     """
-    checks.number("log_likelihood", log_likelihood, 0)
-    checks.number("kl", kl, 0)
     return penalized(lambda drawn, step: kl * drawn.kl, num_samples, exact_kl, log_likelihood)
 
 
@@ -97,7 +95,6 @@ def iwae(num_samples: int, *, warmup_steps: int = 0) -> Objective:
     >>> tfvae.objectives.iwae(5)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
     TensorShape([3])
     """
-    checks.count("num_samples", num_samples)
 
     def objective(vae, x, *, seed, step=None):
         drawn = draw(vae, x, seed, grown(num_samples, step, warmup_steps), exact_kl=False)

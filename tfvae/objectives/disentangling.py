@@ -10,7 +10,7 @@ import tf_keras as tfk
 from tfvae.objectives.terms import penalized, warmup
 from tfvae.objectives.total_correlation import marginals
 from tfvae.seeds import fold_in
-from tfvae.support import checks, replicas
+from tfvae.support import replicas
 from tfvae.support.pieces import option, piece
 
 
@@ -142,8 +142,6 @@ def factor_elbo(
     >>> isinstance(objective, tfvae.objectives.Stateful), objective.log_ratio(np.zeros([5, 3, 2])).shape
     (True, TensorShape([5, 3]))
     """
-    checks.count("latent_size", latent_size)
-    checks.above_zero("learning_rate", learning_rate)
     return FactorElbo(gamma, latent_size, hidden_sizes, learning_rate, seed, num_samples, exact_kl)
 
 

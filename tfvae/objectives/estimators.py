@@ -12,8 +12,8 @@ from tensorflow_probability import distributions as tfd
 from tfvae.objectives.bounds import log_mean_exp
 from tfvae.objectives.terms import Draw, Terms, counted, grown
 from tfvae.seeds import stateless_seed
-from tfvae.support import checks
 from tfvae.support.pieces import option, piece
+from tfvae.support.rules import FromTwo, checked
 
 
 @piece("objective")
@@ -31,6 +31,7 @@ def stl_elbo(num_samples=1):
     return _along_paths(num_samples, _mean_bound, tf.ones_like)
 
 
+@checked
 def stl_iwae(num_samples):
     """`objectives.iwae` with the gradient sum_s w_s d/dz log w_s dz_s/dphi, w normalised: biased for S > 1.
 
@@ -62,7 +63,7 @@ def dreg_iwae(num_samples, *, warmup_steps=0):
 
 
 @piece("objective", least={"num_samples": 2})
-def score_function_elbo(num_samples):
+def score_function_elbo(num_samples: FromTwo):
     """E_q[log p(x, z) - log q(z|x)] with the gradient (log w - baseline) d/dphi log q(z|x): an objective.
 
     No gradient through z is needed, so that latents may be discrete. The baseline of a sample is the mean log w of the
@@ -82,7 +83,7 @@ def score_function_elbo(num_samples):
 
 
 @piece("objective", least={"num_samples": 2})
-def wake_phase(num_samples):
+def wake_phase(num_samples: FromTwo):
     """`objectives.iwae` with the gradient sum_s w_s d/dphi log q(z_s|x), w normalised: an objective.
 
     Reweighted wake-sleep's wake phase for both networks: p(x, z) climbs the bound, q(z|x) descends
@@ -98,7 +99,6 @@ def wake_phase(num_samples):
 
 def _along_paths(num_samples, bound, factor, warmup_steps=0):
     """An objective in which q(z|x) gets the bound's gradient in z alone, multiplied by `factor(log_w)`, [S, B]."""
-    checks.count("num_samples", num_samples)
 
     def objective(vae, x, *, seed, step=None):
         qz_x = vae.encode(x)
@@ -127,7 +127,6 @@ def _along_paths(num_samples, bound, factor, warmup_steps=0):
 
 def _by_score(num_samples, bound, weights):
     """An objective in which q(z|x) gets the gradient sum_s weights(log_w)_s dlog q(z_s|x); `weights`: [S, B]."""
-    checks.count("num_samples", num_samples, 2)
 
     def objective(vae, x, *, seed, step=None):
         qz_x = vae.encode(x)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfvae.seeds import stateless_seed
-from tfvae.support import checks
+from tfvae.support.rules import AnySeed, checked
 
 
 class Terms(NamedTuple):
@@ -87,7 +87,8 @@ class Draw:
         return tf.reduce_mean(self.sampled_kl, axis=0) if closed is None else closed
 
 
-def draw(vae, x, seed, num_samples, exact_kl: bool | None = None) -> Draw:
+@checked
+def draw(vae, x, seed: AnySeed, num_samples, exact_kl: bool | None = None) -> Draw:
     """num_samples z ~ q(z|x) for each x [B, ...], decoded in one pass; `exact_kl` is that of `elbo`.
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
@@ -99,13 +100,13 @@ def draw(vae, x, seed, num_samples, exact_kl: bool | None = None) -> Draw:
     return Draw(qz_x, vae.prior, z, vae.decode(z).log_prob(x), exact_kl=exact_kl)
 
 
+@checked
 def penalized(penalty: Callable, num_samples=1, exact_kl=None, log_likelihood=1.0) -> Objective:
     """log_likelihood * E_q[log p(x|z)] - penalty(`Draw`, step), [B] or [], in nats: an objective; the rest as `elbo`.
 
     >>> tfvae.objectives.penalized(lambda drawn, step: drawn.kl**2, num_samples=5).num_samples
     5
     """
-    checks.count("num_samples", num_samples)
 
     def objective(vae, x, *, seed, step=None):
         drawn = draw(vae, x, seed, num_samples, exact_kl)

@@ -14,6 +14,7 @@ from tensorflow_probability import distributions as tfd
 from tfvae.objectives.terms import penalized
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
+from tfvae.support.rules import checked
 
 
 class Parts(NamedTuple):
@@ -24,7 +25,8 @@ class Parts(NamedTuple):
     dimension_wise_kl: tf.Tensor  # sum_j log q(z_j) - log p(z)
 
 
-def parts(qz_x, pz, z, num_data):
+@checked
+def parts(qz_x: tfd.Distribution, pz: tfd.Distribution, z, num_data):
     """The `Parts` for samples z of q(z|x); ValueError for a batch larger than the data set, or a q(z|x) not normal.
 
     q(z) is a weighted sum over the batch (minibatch-stratified sampling): the example that z came from has weight 1/N,
@@ -43,6 +45,9 @@ def parts(qz_x, pz, z, num_data):
     >>> np.allclose(sum(found), drawn.sampled_kl, atol=1e-4), found.total_correlation.shape
     (True, TensorShape([1, 3]))
     """
+    z, shape = checks.tensor("z", z), [None, *qz_x.batch_shape, *qz_x.event_shape]
+    if not z.shape.is_compatible_with(shape):
+        raise ValueError(f"z must have shape [{checks.joined(shape)}], got [{checks.joined(z.shape)}]")
     pairs = z[:, :, tf.newaxis]  # [S, B, 1, D] against [B, ...]: each sample under each example
     log_weights = _log_weights(z, num_data)
     log_qz = tf.reduce_logsumexp(qz_x.log_prob(pairs) + log_weights, axis=-1)
@@ -64,9 +69,6 @@ def tc_elbo(num_data, beta, *, mutual_information=1.0, dimension_wise_kl=1.0, nu
     >>> tfvae.objectives.tc_elbo(num_data=100, beta=6.0)(vae, np.zeros([3, 8, 8, 1]), seed=0).objective.shape
     TensorShape([3])
     """
-    checks.count("num_data", num_data)
-    checks.number("mutual_information", mutual_information, 0)
-    checks.number("dimension_wise_kl", dimension_wise_kl, 0)
 
     def penalty(drawn, step):
         found = parts(drawn.qz_x, drawn.pz, drawn.z, num_data)

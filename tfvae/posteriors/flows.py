@@ -5,10 +5,12 @@ import tensorflow as tf
 from tfvae.distributions import Coupling, InverseAutoregressive, Pushforward, stacked
 from tfvae.posteriors.normal import Posterior, loc_scale
 from tfvae.support.pieces import option, piece
+from tfvae.support.rules import FromTwo, checked
 
 _CONTEXT = 32  # features of x that each step's network takes
 
 
+@checked
 class PushforwardLayer(tf.Module):
     """Parameters [B, P] -> the `Pushforward` of a map with this context; holds the map's variables."""
 
@@ -26,7 +28,7 @@ class PushforwardLayer(tf.Module):
     num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
-def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", seed=None):
+def iaf(network, latent_size: FromTwo, *, num_steps=4, hidden_sizes=(128,), activation="relu", seed=None):
     """q(z|x) of a diagonal normal through inverse autoregressive flow steps, in alternating order of the latents.
 
     Kingma et al. (2016, arXiv 1606.04934, algorithm 1). A sample and its density take one pass of the steps; the
@@ -49,7 +51,7 @@ def iaf(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="r
     num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
-def coupling(network, latent_size, *, num_steps=4, hidden_sizes=(128,), activation="relu", seed=None):
+def coupling(network, latent_size: FromTwo, *, num_steps=4, hidden_sizes=(128,), activation="relu", seed=None):
     """q(z|x) of a diagonal normal through affine coupling steps; each changes half of the latents.
 
     RealNVP, Dinh et al. (2016, arXiv 1605.08803), conditional on x. A sample or any density takes one pass. No

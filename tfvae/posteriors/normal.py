@@ -5,17 +5,17 @@ import tf_keras as tfk
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import layers as tfpl
 
-from tfvae.support import checks
 from tfvae.support.pieces import piece
+from tfvae.support.rules import checked
 
 MIN_SCALE = 1e-5  # keeps log q(z|x) finite when softplus underflows; far below any scale that images can resolve
 
 
+@checked
 class Posterior(tfk.Model):
     """q(z|x), a `tfd.Distribution`: network, linear layer, distribution layer."""
 
     def __init__(self, network, latent_size: int, params_size: int, distribution_layer, seed=None):
-        checks.count("latent_size", latent_size)
         super().__init__(name="encoder")
         self.network, self.latent_size = network, latent_size
         initializer = tfk.initializers.GlorotUniform(seed=seed)
@@ -26,6 +26,7 @@ class Posterior(tfk.Model):
         return self.distribution(tf.cast(self.params(self.network(x)), tf.float32))
 
 
+@checked
 def loc_scale(params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """loc and scale of a diagonal normal from a linear layer's output: [..., 2 D] -> [..., D] each.
 

@@ -7,6 +7,7 @@ import tf_keras as tfk
 from tfvae.distributions import Coupling, Pushforward, Vamp, stacked
 from tfvae.support import checks
 from tfvae.support.pieces import option, piece
+from tfvae.support.rules import Array, FromTwo
 
 
 @piece(
@@ -15,7 +16,7 @@ from tfvae.support.pieces import option, piece
     num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
-def flow(latent_size: int, num_steps=4, hidden_sizes=(64,), activation="relu", *, seed=None) -> Pushforward:
+def flow(latent_size: FromTwo, num_steps=4, hidden_sizes=(64,), activation="relu", *, seed=None) -> Pushforward:
     """p(z) of a standard normal through affine coupling steps (RealNVP); trainable.
 
     Dinh et al. (2016, arXiv 1605.08803); one pass for a sample or a density. Its mean: see `pushforward.Pushforward`.
@@ -29,7 +30,7 @@ def flow(latent_size: int, num_steps=4, hidden_sizes=(64,), activation="relu", *
 
 
 @piece("prior", num_pseudo_inputs=option(500, "Pseudo-inputs", least=1))
-def vamp(encoder, num_pseudo_inputs: int = 500, *, initial=None, seed: int | None = None) -> Vamp:
+def vamp(encoder, num_pseudo_inputs: int = 500, *, initial: Array | None = None, seed: int | None = None) -> Vamp:
     """p(z) = 1/K sum_k q(z|u_k), with trainable pseudo-inputs u_k, in [0, 1] where they are images.
 
     The VampPrior, Tomczak and Welling (2018, arXiv 1705.07120, eq. 9). The encoder is shared with the model, so its
@@ -51,7 +52,7 @@ def vamp(encoder, num_pseudo_inputs: int = 500, *, initial=None, seed: int | Non
     initial = tf.convert_to_tensor(initial)
     if not initial.dtype.is_floating:
         raise ValueError(f"initial must hold floats, got {initial.dtype.name}: divide bytes by 255")
-    if len(initial) != num_pseudo_inputs or (len(shape) > 1 and list(initial.shape) != shape):
+    if initial.shape[:1] != [num_pseudo_inputs] or (len(shape) > 1 and list(initial.shape) != shape):
         wanted = f"num_pseudo_inputs, {num_pseudo_inputs}, of the encoder's input, shape {shape[1:]}"
         raise ValueError(f"initial must hold {wanted}, got {list(initial.shape)}")
     is_image = initial.shape.rank == 4

@@ -4,7 +4,6 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfvae.support import checks
 from tfvae.support.pieces import option, piece
 
 
@@ -15,7 +14,6 @@ def standard_normal(latent_size: int) -> tfd.MultivariateNormalDiag:
     >>> print(tfvae.priors.standard_normal(2).log_prob([0.0, 0.0]).numpy().round(3))  # -log(2 pi)
     -1.838
     """
-    checks.count("latent_size", latent_size)
     return tfd.MultivariateNormalDiag(tf.zeros(latent_size), tf.ones(latent_size), name="standard_normal")
 
 
@@ -29,7 +27,6 @@ def normal_mixture(latent_size: int, num_components: int = 10, *, seed: int | No
     >>> tfvae.priors.normal_mixture(2, num_components=5).components_distribution.mean().shape
     TensorShape([5, 2])
     """
-    checks.count("latent_size", latent_size)
     shape = [num_components, latent_size]
     locs = tf.random.normal(shape) if seed is None else tf.random.stateless_normal(shape, seed=[0, seed])
     positive = tfp.bijectors.Chain([tfp.bijectors.Shift(1e-3), tfp.bijectors.Softplus()])

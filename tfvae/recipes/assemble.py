@@ -14,9 +14,11 @@ from tfvae.conditional import ConditionalVAE
 from tfvae.objectives import Objective
 from tfvae.recipes.recipe import Recipe
 from tfvae.support import pieces
+from tfvae.support.rules import TestSet, checked
 from tfvae.train import VAE
 
 
+@checked
 def build(recipe: Recipe) -> VAE:
     """The untrained `VAE` of a complete recipe (ValueError for one that is not); equal recipes give equal weights.
 
@@ -53,6 +55,7 @@ def _latents(recipe, network, seed, prior_seed):
     return encoder, prior.build(recipe, encoder=encoder, seed=prior_seed)
 
 
+@checked
 @contextlib.contextmanager
 def within_memory(recipe: Recipe):
     """Raises ValueError inside, before they are made, for weights or outputs that this machine's memory cannot hold.
@@ -86,6 +89,7 @@ def within_memory(recipe: Recipe):
         yield
 
 
+@checked
 def compile(vae: VAE, recipe: Recipe, num_images: int) -> None:
     """Compiles `vae` with the recipe's optimizer, objective and schedule, as long as `epochs` of `num_images`.
 
@@ -100,6 +104,7 @@ def compile(vae: VAE, recipe: Recipe, num_images: int) -> None:
     vae.compile(optimizer, objective_of(recipe, num_images), jit_compile=recipe.jit)
 
 
+@checked
 def objective_of(recipe: Recipe, num_images: int | None = None) -> Objective:
     """The recipe's objective; only `tc_elbo` needs `num_images`, of the training set.
 
@@ -110,7 +115,8 @@ def objective_of(recipe: Recipe, num_images: int | None = None) -> Objective:
     return _piece("objective", recipe).build(recipe, **given)
 
 
-def start_at_mean(vae: VAE, data) -> None:
+@checked
+def start_at_mean(vae: VAE, data: TestSet) -> None:
     """Sets the decoder's last bias to that of the best model that ignores z: the training images' mean.
 
     For probabilities it is the logit of the mean, clipped to [0.001, 0.999], as in the code of Burda et al.

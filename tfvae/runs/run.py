@@ -8,7 +8,6 @@ Of several machines the chief alone reads and writes the directory; it broadcast
 
 import contextlib
 import sys
-from collections.abc import Sequence
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -20,6 +19,7 @@ from tfvae import diagnostics, plots, recipes
 from tfvae.runs import checkpoint
 from tfvae.runs.checkpoint import RECIPE, assign, to_arrays
 from tfvae.support import files, pieces
+from tfvae.support.rules import FromTwo, checked
 from tfvae.support.weights import model_variables
 from tfvae.train import AveragedWeights, strategies
 
@@ -27,6 +27,7 @@ CHECKPOINT, WEIGHTS = "checkpoint.npz", "weights.npz"
 HISTORY, CARD = "history.json", "evaluation_card.json"
 
 
+@checked
 def save(vae, directory):
     """Writes recipe and weights to a new directory; `load` is the inverse.
 
@@ -45,6 +46,7 @@ def save(vae, directory):
         checkpoint.write(staged / WEIGHTS, to_arrays(model_variables(vae)))
 
 
+@checked
 def load(directory):
     """The trained `VAE` of a run's or a saved model's directory, not compiled.
 
@@ -61,6 +63,7 @@ def load(directory):
     return vae
 
 
+@checked
 def read_recipe(path) -> recipes.Recipe:
     """The `Recipe` in a JSON file; raises OSError if it is missing, ValueError if it is corrupt or no recipe.
 
@@ -76,6 +79,7 @@ def read_recipe(path) -> recipes.Recipe:
         raise ValueError(f"{path} must hold a recipe: {error}") from None
 
 
+@checked
 def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = False, force: bool = False, **options):
     """Trains a recipe into a new directory; with `go_on`, resumes a run of this recipe there. The rest as `resume`.
 
@@ -105,6 +109,7 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
     return _run(recipe, data, directory, strategy, vae if strategy is None else None, **options)
 
 
+@checked
 def resume(directory, *, strategy=None, **options):
     """Resumes a run after its last finished epoch, and ends with the weights of an uninterrupted run.
 
@@ -141,7 +146,10 @@ def _existing(directory):
     return directory
 
 
-def _run(recipe, data, directory, strategy, vae=None, *, num_samples=None, verbose=True, callbacks: Sequence = ()):
+@checked
+def _run(
+    recipe, data, directory, strategy, vae=None, *, num_samples: FromTwo | None = None, verbose=True, callbacks=()
+):
     chief, result = strategies.is_chief(strategy), None
     is_trained = tf.Variable(int(chief and (directory / WEIGHTS).exists()))
     with strategies.losses_of_workers(strategy):

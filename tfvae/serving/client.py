@@ -10,8 +10,10 @@ import urllib3
 
 from tfvae.serving.transports import Grpc, Rest, ServingError, Spec
 from tfvae.support import checks
+from tfvae.support.rules import checked
 
 
+@checked
 class Client:
     """A model on a TF Serving, and a context manager that closes the connection; ValueError for a bad argument.
 
@@ -31,17 +33,13 @@ class Client:
     """
 
     def __init__(
-        self, address: str, model: str, *, version=None, timeout: float = 30.0, retries: int = 16, max_batch_size=None
+        self, address: Any, model: str, *, version=None, timeout=30.0, retries=16, max_batch_size: int | None = None
     ):
         self.address, self._timeout = address, timeout
         transport: Any = Rest if _scheme(address).startswith("http") else Grpc
         if not isinstance(model, str) or not model:
             raise checks.InputTypeError(f"model must be the name of a model, got {model!r}")
-        checks.above_zero("timeout", timeout)
-        self._retries = checks.count("retries", retries, 0)
-        for name, value, least in (("version", version, 0), ("max_batch_size", max_batch_size, 1)):
-            if value is not None:
-                checks.count(name, value, least)
+        self._retries = retries
         self._max_batch_size = max_batch_size
         self._transport = transport(address.rstrip("/"), model, version)
         self._signatures: dict[str, tuple[dict[str, Spec], dict[str, Spec]]] = {}
@@ -54,6 +52,7 @@ class Client:
         """{signature: (inputs, outputs)}, each {name: Spec}; requested once."""
         return self._stated(self._deadline())
 
+    @checked
     def predict(self, signature: str = "serving_default", *, rows: bool = False, **inputs) -> dict[str, np.ndarray]:
         """The answer of one of `signatures()`: {output: array}, the batch first. An empty batch is answered here.
 

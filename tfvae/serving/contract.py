@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfvae.serving.client import Client
 from tfvae.serving.transports import ServingError
+from tfvae.support.rules import checked
 
 TOLERANCE = 1e-5
 
@@ -20,7 +21,8 @@ class Finding(NamedTuple):
     detail: str
 
 
-def check(client: Client, export=None) -> Iterator[Finding]:
+@checked
+def check(client: Client, export: Any = None) -> Iterator[Finding]:
     """Checks a server against the contract of `serving.export`, by random black and white images (in every support).
 
     `export` is the directory of the version that is served; None: answers are not compared with the export's.

@@ -14,14 +14,16 @@ from tfvae import diagnostics, objectives
 from tfvae.serving import card as model_card
 from tfvae.serving.contract import TOLERANCE, largest_difference
 from tfvae.serving.signatures import bytes_to_images, inputs_of, prior_draws, signatures
-from tfvae.support import checks, files
+from tfvae.support import files
+from tfvae.support.rules import TestSet, checked
 from tfvae.support.weights import model_variables
 
 WARMUP = "tf_serving_warmup_requests"
 
 
+@checked
 def export(
-    vae, directory, data=None, *, num_samples: int = 100, evaluation=None, licence=None, keep: int | None = None
+    vae, directory, data: TestSet | None = None, *, num_samples: int = 100, evaluation=None, licence=None, keep=None
 ) -> pathlib.Path:
     """Writes the next version, `directory`/<integer>/, in one step, and gives its path.
 
@@ -59,9 +61,6 @@ def export(
         ValueError: num_samples or keep below 1, a model that does not compute in float32.
         OSError: the directory cannot be written.
     """
-    checks.count("num_samples", num_samples)
-    if keep is not None:
-        checks.count("keep", keep)
     directory = files.local("directory", directory)
     files.check_writable(directory)
     functions = signatures(vae, num_samples)
@@ -101,6 +100,7 @@ def _writing(directory):
         tf.get_logger().setLevel(level)
 
 
+@checked
 def versions(directory) -> list[int]:
     """The versions in a model's directory, as a server sees them: subdirectories named by integers, ascending.
 
@@ -115,6 +115,7 @@ def _numbered(directory):
     return {int(path.name): path for path in directory.glob("*") if re.fullmatch("[0-9]{1,18}", path.name)}
 
 
+@checked
 def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
     """Loads an export and compares it with the model in Python on images x: {signature: largest difference}.
 
@@ -143,6 +144,7 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
     return differences
 
 
+@checked
 def expected_answers(vae, x, num_samples: int) -> dict[str, tuple[dict, dict]]:
     """What the model in Python answers for images x: {signature: (inputs, outputs)}, each {name: array}.
 

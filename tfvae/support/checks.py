@@ -17,34 +17,48 @@ class InputTypeError(TypeError, ValueError):
     """A value of the wrong type; also a ValueError, for callers that catch all bad input as that."""
 
 
+def shown(value: Any) -> str:
+    """A value in a message, in a line: arrays by their dtype and shape."""
+    if isinstance(value, np.ndarray | tf.Tensor):
+        return f"an array of {np.dtype(getattr(value.dtype, 'as_numpy_dtype', value.dtype)).name}, shape {value.shape}"
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def check_name(argument: str, value: Any, names: Iterable):
     """Raises ValueError unless `value` is one of `names`; the message suggests the nearest."""
-    if value not in names:
-        near = difflib.get_close_matches(str(value), [n for n in names if n], n=2, cutoff=0.4)
+    if not isinstance(value, str | int | None) or value not in names:
+        near = difflib.get_close_matches(str(value), [n for n in names if isinstance(n, str)], n=2, cutoff=0.4)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {value!r}{hint}")
+        raise ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {shown(value)}{hint}")
 
 
-def count(argument: str, value: Any, least: float = 1) -> int:
-    """`value`; raises ValueError unless it is an integer of at least `least`."""
+def count(argument: str, value: Any, least: float = 1, most: int = 2**31 - 1) -> int:
+    """`value`; raises ValueError unless it is an integer of at least `least` and at most `most`."""
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_integer or value < least:
         error = ValueError if is_integer else InputTypeError
-        raise error(f"{argument} must be an integer of at least {least}, got {value!r}")
+        raise error(f"{argument} must be an integer of at least {least}, got {shown(value)}")
+    if value > most:  # by default the largest int32, which TensorFlow's sizes are
+        rule = f"at most {most}" if most < 2**31 - 1 else f"below 2^{most.bit_length()}"
+        raise ValueError(f"{argument} must be {rule}, got {value}")
     return value
 
 
-def sizes(argument: str, values: Any):
-    """Raises ValueError unless `values` is a list or tuple of integers of at least 1, and not empty."""
-    if not isinstance(values, list | tuple) or not values:
-        raise ValueError(f"{argument} must be a tuple of integers of at least 1, one or more, got {values!r}")
+def sizes(argument: str, values: Any, some: bool = True, least: float = 1):
+    """Raises ValueError unless `values` is a list or tuple of integers of at least `least`, with `some` not empty."""
+    if not isinstance(values, list | tuple) or (some and not values):
+        error = ValueError if isinstance(values, list | tuple) else InputTypeError
+        more = ", one or more" if some else ""
+        raise error(f"{argument} must be a tuple of integers of at least {least}{more}, got {shown(values)}")
     for value in values:
-        count(argument, value)
+        count(argument, value, least)
 
 
-def number(argument: str, value: Any, least: float):
-    """Raises ValueError unless `value` is a finite number of at least `least`."""
-    _check_number(f"{argument} must be a finite number of at least {least}", value, lambda found: found >= least)
+def number(argument: str, value: Any, least: float | None = None):
+    """Raises ValueError unless `value` is a finite number, of at least `least`."""
+    words = "" if least is None else f" of at least {least}"
+    _check_number(f"{argument} must be a finite number{words}", value, lambda found: least is None or found >= least)
 
 
 def above_zero(argument: str, value: Any, otherwise: str = ""):
@@ -55,10 +69,10 @@ def above_zero(argument: str, value: Any, otherwise: str = ""):
 def _check_number(rule, value, test):
     try:
         found = None if isinstance(value, str) else float(value)  # also of an array or a tensor
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = None
-    if found is None or not (test(found) and found < math.inf):
-        raise (InputTypeError if found is None else ValueError)(f"{rule}, got {value!r}")
+    if found is None or not (math.isfinite(found) and test(found)):
+        raise (InputTypeError if found is None else ValueError)(f"{rule}, got {shown(value)}")
 
 
 def argument(name: str, value: Any, option: Any):
@@ -66,13 +80,10 @@ def argument(name: str, value: Any, option: Any):
     if value is None and option.optional:
         return
     if option.one_of is not None:
-        if value not in option.one_of:
-            raise ValueError(f"{name} must be {' or '.join(map(str, option.one_of))}, got {value!r}")
+        if not isinstance(value, str | int) or value not in option.one_of:
+            raise ValueError(f"{name} must be {' or '.join(map(str, option.one_of))}, got {shown(value)}")
     elif option.of is tuple:
-        if option.some:
-            sizes(name, value)
-        for size in value if option.least is not None else ():
-            count(name, size, option.least)
+        sizes(name, value, option.some, -(2**31) if option.least is None else option.least)
     elif option.above == 0:
         above_zero(name, value, f", or None {option.if_none}" if option.if_none else "")
     elif option.least is not None:
@@ -88,10 +99,9 @@ def batch_size(value: Any, num_images: int | None = None):
         raise ValueError(f"batch_size must be below 2^24, got {value}")
 
 
-def seed(value: Any):
+def seed(argument: str, value: Any):
     """Raises ValueError unless `value` is an integer in [0, 2^63)."""
-    if count("seed", value, 0) >= 2**63:
-        raise ValueError(f"seed must be in [0, 2^63), got {value}")
+    count(argument, value, 0, 2**63 - 1)
 
 
 def array(argument: str, values: Any) -> np.ndarray:
@@ -168,6 +178,22 @@ def content(argument: str, x: tf.Tensor, rules: Rules):
         if not tf.reduce_all(good):
             where = tuple(tf.where(~good)[0].numpy())
             raise ValueError(f"{argument} must be {rule}, got {x[where].numpy()} at {[int(i) for i in where]}")
+
+
+def tensor(argument: str, value: Any, words: str = "an array or a tensor") -> tf.Tensor:
+    """`value` as a tensor; raises TypeError for what cannot be one."""
+    try:
+        return tf.convert_to_tensor(value)
+    except (TypeError, ValueError):  # None, an object, lists of unequal lengths, numbers beyond int64
+        raise InputTypeError(f"{argument} must be {words}, got {shown(value)}") from None
+
+
+def ending(argument: str, value: Any, size: int) -> tf.Tensor:
+    """`value` as a tensor; raises ValueError unless it is [..., size]."""
+    found = tensor(argument, value)
+    if not found.shape[-1:].is_compatible_with([size]):
+        raise ValueError(f"{argument} must have shape [..., {size}], got [{joined(found.shape)}]")
+    return found
 
 
 def levels(argument: str, values: np.ndarray, rules: Rules):

@@ -114,7 +114,7 @@ def piece(
     defaults: dict | None = None,
     **options: Option,
 ) -> Callable[[_Function], _Function]:
-    """Declares the function below as a piece, and checks its options at each call; ValueError for an unknown kind.
+    """Declares the function below as a piece, and checks its arguments at each call; ValueError for an unknown kind.
 
     Args:
         kind: one of `KINDS`.
@@ -130,19 +130,17 @@ def piece(
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
 
     def declare(function):
-        signature = inspect.signature(function)
+        function.options = options
 
         @functools.wraps(function)
         def checked(*args, **kwargs):
-            from tfvae.support import checks
+            from tfvae.support import rules  # which imports TensorFlow
 
-            for argument, value in signature.bind(*args, **kwargs).arguments.items():
-                if argument in options:
-                    checks.argument(argument, value, options[argument])
+            rules.check(function, args, kwargs)
             return function(*args, **kwargs)
 
         chosen, about = name or function.__name__, (function.__doc__ or "").strip().split("\n")[0]
-        parameters = {name: p.default is not p.empty for name, p in signature.parameters.items()}
+        parameters = {name: p.default is not p.empty for name, p in inspect.signature(function).parameters.items()}
         where = function.__module__
         asks = (least or {}, traits, defaults or {})
         of_kind(kind)[chosen] = Piece(kind, chosen, about, options, parameters, *asks, where, checked)

@@ -1,9 +1,14 @@
 """The mean of the weights of several epochs, as a Keras callback."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 import tf_keras as tfk
 
+from tfvae.support.rules import checked
 
+
+@checked
 class AveragedWeights(tfk.callbacks.Callback):
     """Sets the weights at the end of training to their mean over the ends of the last T epochs.
 
@@ -29,10 +34,8 @@ class AveragedWeights(tfk.callbacks.Callback):
         ValueError: first_epoch below 0.
     """
 
-    def __init__(self, variables, first_epoch):
+    def __init__(self, variables: Sequence, first_epoch):
         super().__init__()
-        if first_epoch < 0:
-            raise ValueError(f"first_epoch must be at least 0, got {first_epoch}")
         self.first_epoch, self._weights = first_epoch, list(variables)
         self._means = [tf.Variable(weight, trainable=False, name="mean") for weight in self._weights]
         self._count = tf.Variable(0, trainable=False, name="count")

@@ -5,12 +5,15 @@ import math
 import tensorflow as tf
 import tf_keras as tfk
 
+from tfvae.support.rules import checked
+
 # Bounds for XLA, by benchmarks/throughput.py and benchmarks/growth.py: on two cores it shortens a step of 128 images by
 # a fifth, lengthens one of 1024 images or of many samples of z, and takes forty times as long for convolutions.
 # Compilation costs two seconds more than tracing alone, which 5,000 steps pay back.
 _MOST_ROWS, _LEAST_STEPS = 256, 5000
 
 
+@checked
 def xla_pays(vae, batch_size, num_steps):
     """Whether XLA was measured to be faster for such a training, compilation included.
 

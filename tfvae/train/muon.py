@@ -3,8 +3,8 @@
 import tensorflow as tf
 import tf_keras as tfk
 
-from tfvae.support import checks
 from tfvae.support.pieces import piece
+from tfvae.support.rules import checked
 from tfvae.train.adam import apply_adam
 
 # x -> a x + b x^3 + c x^5 of the singular values, as Jordan et al. (2024) chose it: steep at 0, so that four iterations
@@ -12,6 +12,7 @@ from tfvae.train.adam import apply_adam
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
+@checked
 class Muon(tfk.optimizers.Optimizer):
     """Steps of equal size in every direction of a weight matrix; Adam for other variables.
 
@@ -47,7 +48,6 @@ class Muon(tfk.optimizers.Optimizer):
     ):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-        checks.count("num_iterations", num_iterations)
         super().__init__(**{"name": "Muon"} | kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum, self.num_iterations = momentum, num_iterations
@@ -78,7 +78,8 @@ class Muon(tfk.optimizers.Optimizer):
         return super().get_config() | rate | {name: getattr(self, name) for name in names}
 
 
-def orthogonal(matrix, num_iterations=4):
+@checked
+def orthogonal(matrix: tf.Tensor, num_iterations=4):
     """U V^T of a matrix U S V^T [rows, columns], roughly: singular values from 0.01 |matrix| on end in [0.6, 1.3].
 
     Each iteration is x -> x (a + b x^T x + c (x^T x)^2), which acts on the singular values alone. The factors commute

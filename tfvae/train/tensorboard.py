@@ -9,8 +9,10 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from tfvae import plots
+from tfvae.support.rules import Count, checked
 
 
+@checked
 class Curves(tfk.callbacks.Callback):
     """Logs every metric of every epoch, and samples from the prior every `every` epochs, to files in `directory`.
 
@@ -20,7 +22,7 @@ class Curves(tfk.callbacks.Callback):
         ValueError: tensorboard is not installed.
     """
 
-    def __init__(self, directory, every=10):
+    def __init__(self, directory: Any, every: Count = 10):
         super().__init__()
         if importlib.util.find_spec("tensorboard") is None:
             raise ValueError("tensorboard must be installed for its logs, got none: pip install tensorboard")

@@ -7,6 +7,7 @@ import importlib
 import itertools
 import pathlib
 import runpy
+import signal
 from typing import Any
 
 import click
@@ -30,6 +31,7 @@ class _Command(click.Command):
 
     def invoke(self, ctx):
         try:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # by default it would leave what is half written
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.ClickException("interrupted: `resume RUN` goes on from the last finished epoch") from None

@@ -164,14 +164,14 @@ class VAE(tfk.Model):
         x, y = self._accepted(x, y, batch_size)
         callbacks = [StopWhenNotFinite(self._guard), *tf.nest.flatten(callbacks or [])]
         self._guard.bad_step.assign(-1)
-        with checks.graph_errors():
+        with checks.graph_errors(), checks.reading_errors():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
         refuse_weights(kwargs.get("sample_weight"))
         checks.steps(kwargs.get("steps"))
-        with checks.graph_errors():
+        with checks.graph_errors(), checks.reading_errors():
             if "_use_cached_eval_dataset" not in kwargs:  # else within fit, which has checked
                 x, y = self._accepted(x, y, batch_size)
             return super().evaluate(x, y, batch_size, **kwargs)

@@ -277,6 +277,19 @@ def test_a_file_of_no_such_records_is_named(pattern, tmp_path):
         data.from_tfrecords(pattern, SHAPE, validation=[pattern, tmp_path / "text"], count=True)
 
 
+def test_fit_says_where_an_uncounted_file_is_broken(tmp_path):
+    """Behind the first hundred records, which are read before."""
+    (path,) = data.to_tfrecords(np.tile(IMAGES, (200 // len(IMAGES) + 1, 1, 1, 1)), tmp_path / "written")
+    content = bytearray(path.read_bytes())
+    content[-30] ^= 255
+    path.write_bytes(content)
+    stream = data.from_tfrecords(path, SHAPE)
+    with pytest.raises(ValueError, match=r"whole, got a corrupted record at \d+: from_tfrecords.*count=True.* names"):
+        vae_of(stream).fit(stream.train(50), verbose=0)
+    with pytest.raises(ValueError, match=r"pattern must match TFRecord files, got '.*tfrecord': corrupted record"):
+        data.from_tfrecords(path, SHAPE, count=True)
+
+
 def test_records_of_0_and_1_are_no_grey_levels(tmp_path):
     with pytest.raises(ValueError, match="images must be bytes up to 255, which means 1, got 0 and 1 alone"):
         data.to_tfrecords(IMAGES % 2, tmp_path / "written")

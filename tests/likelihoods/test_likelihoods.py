@@ -190,8 +190,14 @@ def test_bytes_are_in_the_support_of_255_trials():
             lambda: decoder(likelihoods.normal, None, min_scale=0.0),
             "min_scale must be a finite number above 0, got 0.0",
         ),
-        (lambda: decoder(likelihoods.logistic_mixture, shape=()), r"event_shape must be integers of at least 1, got \(\)"),
-        (lambda: decoder(likelihoods.bernoulli, shape=(0, 2)), r"event_shape must be integers of at least 1, got \(0, 2\)"),
+        (
+            lambda: decoder(likelihoods.logistic_mixture, shape=()),
+            r"event_shape must be integers of at least 1, got \(\)",
+        ),
+        (
+            lambda: decoder(likelihoods.bernoulli, shape=(0, 2)),
+            r"event_shape must be integers of at least 1, got \(0, 2\)",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(build, message):

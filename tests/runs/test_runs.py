@@ -311,6 +311,28 @@ def test_ten_kills_of_a_training_and_its_export(tmp_path):
         assert_only_whole_versions(models)
 
 
+@pytest.mark.kill
+def test_sigterm_leaves_nothing_half_written_and_two_may_resume_at_once(tmp_path):
+    whole, models = tmp_path / "whole", tmp_path / "models"
+    subprocess.run(train_command(whole, models), check=True, capture_output=True)
+    for i, (name, seconds) in enumerate(
+        [(runs.RECIPE, 0.5), (runs.CHECKPOINT, 0.5), (runs.WEIGHTS, 0), (runs.CARD, 2)]
+    ):
+        path = tmp_path / f"run{i}"
+        process = start(train_command(path, models))
+        seconds_until(process, path / name)
+        time.sleep(seconds)
+        process.terminate()
+        assert process.wait() == 1, name
+        assert not [*path.rglob(".*"), *models.rglob(".*")]
+        command = [*COMMAND, "resume", str(path), "--export-to", str(models), "--evaluation-samples", "20"]
+        both = [start(command), start(command)]
+        assert [one.wait() for one in both] == [0, 0]
+        assert_equal_runs(path, whole)
+        assert_only_whole_versions(models)
+    assert serving.versions(models) == list(range(1, 10))
+
+
 def test_a_killed_process_is_resumed(tmp_path, whole_run):
     """Kill -9 as soon as there is a checkpoint; the recipe is the whole run's."""
     path, config = tmp_path / "run", tmp_path / "recipe.json"

@@ -229,3 +229,14 @@ def graph_errors() -> Iterator[None]:
         if found is None:
             raise
         raise ValueError(" ".join(filter(None, found.groups()))) from None
+
+
+@contextlib.contextmanager
+def reading_errors() -> Iterator[None]:
+    """Turns a reader's error, which does not say the file, into a ValueError that says how to find it."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        found = re.search(r"corrupted record at \d+", error.message)
+        rule, got = "x must be read from TFRecord files that are whole", found[0] if found else error.message
+        raise ValueError(f"{rule}, got a {got}: from_tfrecords(..., count=True) names the file") from None

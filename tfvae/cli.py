@@ -15,7 +15,7 @@ import click
 from tfvae import __version__
 from tfvae.support import files
 from tfvae.support.fields import FILLED_IN, help_of, options
-from tfvae.support.pieces import of_kind
+from tfvae.support.pieces import data_piece, of_kind, stem
 from tfvae.support.quiet import quiet
 
 
@@ -124,9 +124,10 @@ def train(
     values = runs.read_recipe(config).to_dict() if config else {}
     values |= {name: None if value == "none" else value for name, value in choices.items() if value is not None}
     recipe = recipes.Recipe(**values | dict.fromkeys(FILLED_IN))  # from the data, which an option may have changed
-    new = (pathlib.Path(f"runs/{recipe.data}-{number}") for number in itertools.count(1))
+    name = _name(recipe.data)
+    new = (pathlib.Path(f"runs/{name}-{number}") for number in itertools.count(1))
     output = files.local("output", output) if output else next(path for path in new if not path.exists())
-    export_to = None if no_export else files.local("export_to", export_to or f"saved_models/{recipe.data}")
+    export_to = None if no_export else files.local("export_to", export_to or f"saved_models/{name}")
     callbacks = []
     if strategies.is_chief(strategy):
         if export_to is not None:
@@ -161,8 +162,8 @@ def resume(run, export_to, no_export, evaluation_samples, distribute, devices):
 def evaluate(run, num_samples, seed):
     """Measure a finished RUN on its test set and print the card."""
     diagnostics, runs = _modules("diagnostics", "runs")
-    vae = runs.load(run)
-    card = diagnostics.evaluation_card(vae, vae.recipe.load_data(), num_samples, seed, progress=True)
+    vae, data = runs.load(run), runs.load_data(run)
+    card = diagnostics.evaluation_card(vae, data, num_samples, seed, progress=True)
     click.echo(diagnostics.format_card(card))
 
 
@@ -175,10 +176,25 @@ def evaluate(run, num_samples, seed):
 def export(run, to, num_samples, keep, licence):
     """Write a finished RUN as the next version of a SavedModel, with its card."""
     (runs,) = _modules("runs")
-    vae, card = runs.load(run), files.local("run", run) / runs.CARD
+    vae, data, card = runs.load(run), runs.load_data(run), files.local("run", run) / runs.CARD
     evaluation = files.read_json(card) if card.exists() else None
-    to = to or f"saved_models/{vae.recipe.data}"
-    _export(vae, vae.recipe.load_data(), evaluation, to, num_samples, licence=licence, keep=keep)
+    _export(vae, data, evaluation, to or f"saved_models/{data.name}", num_samples, licence=licence, keep=keep)
+
+
+@main.command()
+@_RUN
+@click.option("--to", type=click.Path(dir_okay=False), required=True, help="The new file: .csv or .npz.")
+@click.option("--data", help="Other data than the run's: folder:PATH, npz:FILE, ... [default: the run's].")
+@click.option("--split", type=click.Choice(["train", "validation", "test", "all"]), default="test", show_default=True)
+def encode(run, to, data, split):
+    """Write where a RUN's encoder puts each example: means and scales of q(z|x), its label, its bound on log p(x)."""
+    (runs,) = _modules("runs")
+    path = files.local("to", to)
+    if path.suffix not in (".csv", ".npz"):
+        raise ValueError(f"to must end in .csv or .npz, got {to!r}")
+    files.check_writable(path.parent)
+    number = runs.encode(run, path, data, split)
+    click.echo(f"{path}: {number} examples, a row each")
 
 
 @main.command("serve-check")
@@ -232,6 +248,11 @@ def _export(vae, data, evaluation, directory, num_samples=100, **options):
     path = serving.export(vae, directory, data, evaluation=evaluation, num_samples=num_samples, **options)
     differences = serving.verify(path, vae.for_labels(data.y_test).rows(slice(10)), data.x_test[:10])
     click.echo(f"SavedModel: {path}  (loaded again: largest difference {max(differences.values()):.1e})")
+
+
+def _name(data):
+    _, path = data_piece(data)
+    return stem(path) if path else data.replace(":", "-")
 
 
 def _strategy(name, num_devices):

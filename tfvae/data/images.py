@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import zlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +31,7 @@ class ImageData:
         x_train, x_validation, x_test: float32 [N, H, W, C]; binarized once, by the seed, also where `train` draws anew.
         y_train, y_validation, y_test: labels, or None.
         num_images, train_size: of the training set.
+        label_names: what the labels 0, 1, ... mean, where it is known: the folders' names.
     """
 
     name: str
@@ -39,6 +42,7 @@ class ImageData:
     images: dict[str, np.ndarray | Source] = dataclasses.field(repr=False)  # [N, H, W, C], up to max_level
     labels: dict[str, np.ndarray | None] = dataclasses.field(repr=False)
     max_level: int = 1
+    label_names: tuple[str, ...] = ()
 
     x_train = functools.cached_property(lambda self: self._split("train"))
     x_validation = functools.cached_property(lambda self: self._split("validation"))
@@ -58,6 +62,16 @@ class ImageData:
         blocks = tf.data.Dataset.range(self.num_images).batch(10_000)  # sprites do not fit into memory
         sums = [np.sum(self._train_source.gather(block), axis=0, dtype=np.float64) for block in blocks]
         return np.sum(sums, axis=0) / self.num_images / self.max_level
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, number of images a split, and a checksum of what is stored: equal for equal data."""
+        sizes = {split: len(images) for split, images in self.images.items()}
+        stored = [*self.images.values(), *self.labels.values()]
+        checksum = 0
+        for array in stored:
+            if isinstance(array, np.ndarray):
+                checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
+        return {"name": self.name, **sizes, "crc32": f"{checksum:08x}"}
 
     @rules.checked
     def train(self, batch_size: int, *, first_epoch: int = 0, labels: bool = False):

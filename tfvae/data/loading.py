@@ -36,8 +36,8 @@ def load(
 
     Args:
         name: "mnist10k" or "digits" (no download); "sprites" (drawn as they are read: a `FactorData`); "mnist",
-            "fashion_mnist" or "cifar10"; one that `pieces.piece` declares; "tfds:<name>" of tensorflow_datasets, a
-            `Stream`.
+            "fashion_mnist" or "cifar10"; your own: "folder:PATH", "npz:FILE", "csv:FILE" or "tfrecords:PATTERN"
+            (docs/own_data.md); one that `pieces.piece` declares; "tfds:<name>" of tensorflow_datasets, a `Stream`.
         binarize: None for grey levels; "static" for one draw of x ~ Bernoulli(grey), by the seed; "stochastic" for a
             fresh draw each time a training image is read (validation and test are drawn once, by the seed).
         seed: of binarization and shuffling; the split into training and validation does not depend on it.
@@ -45,7 +45,8 @@ def load(
             0 for none. Of the sprites, default: as many as for the test, 1000 or at most a tenth.
         path: of "mnist", Keras' `mnist.npz` or its folder; default: TFVAE_DATA, then Keras' download. Of
             tensorflow_datasets, its data_dir.
-        **options: of the data set: `image_size` and `factor_sizes` of the sprites.
+        **options: of the data set: `image_size` and `factor_sizes` of the sprites; `image_size` and `channels` of a
+            folder.
 
     Raises:
         ImportError: tensorflow_datasets is not installed.
@@ -57,19 +58,19 @@ def load(
         raise ValueError(f"{rule}: data.dsprites(path) reads its published file, with the factors")
     if str(name).startswith("tfds:"):
         return readers.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
-    found = pieces.of_kind("data")
-    if name not in found and name and (os.sep in str(name) or os.path.exists(str(name))):
+    found, (chosen, place) = pieces.of_kind("data"), pieces.data_piece(name)
+    if chosen is None and name and (os.sep in str(name) or os.path.exists(str(name))):
         rule = f"name must be one of {', '.join(found)}"
         raise ValueError(f"{rule}, got {str(name)!r}: `tfvae.load` reads a run's folder")
-    checks.check_name("name", name, list(found))
-    chosen = found[name]
+    if chosen is None:
+        checks.check_name("name", name, list(found))
     for argument, value in options.items():
         users = [one.name for one in pieces.users(argument).get("data", ())]
         if not users:
             raise checks.InputTypeError(f"load must get options of a data set, got {argument!r}, which none has")
-        if value is not None and name not in users:
+        if value is not None and chosen.name not in users:
             raise ValueError(f"{argument} must be None unless name is {' or '.join(users)}, got {value}")
-    given = {"binarize": binarize, "seed": seed, "validation_size": validation_size, "path": path, **options}
+    given = {"binarize": binarize, "seed": seed, "validation_size": validation_size, "path": place or path, **options}
     return chosen.function(**{argument: value for argument, value in given.items() if argument in chosen.parameters})
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import message
 
 from tfvae.data.epochs import bounds
 from tfvae.data.factors import held_out_size
@@ -131,17 +132,13 @@ def from_image_folder(
     summary = {}
 
     def find(argument, folder):
-        paths, summary[argument] = _image_files(argument, folder)
-        _check_readable(argument, paths, lambda path: picture(argument, path))
+        paths, summary[argument] = image_files(argument, folder)
+        _of_each(argument, paths, lambda path: tf.reduce_max(_picture(argument, path, shape[2])))
         return paths
-
-    def picture(argument, path):
-        return pictures.decode(argument, tf.io.read_file(path), shape[2], where=[tf.strings.join(["in ", path])])
 
     def files_at(argument, paths):
         def decode(file, place, record):
-            resized = tf.image.resize(picture(argument, paths[file]), shape[:2], antialias=True)
-            return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+            return _resized(_picture(argument, paths[file], shape[2]), shape[:2])
 
         return Files(len(paths), None, decode, (1,) * len(paths))
 
@@ -258,7 +255,7 @@ def _num_records(argument, path):
         raise ValueError(f"{argument} must match TFRecord files, got {path!r}: {_reason(error)}") from None
 
 
-def _image_files(argument, folder):
+def image_files(argument, folder):
     """The paths of the pictures to read, sorted; and in words what was taken and what was left out."""
     taken, seen, left_out = [], set(), collections.Counter[str]()
     for place, folders, names in os.walk(files.local(argument, folder), followlinks=True):
@@ -281,20 +278,56 @@ def _image_files(argument, folder):
     return sorted(taken), f"{len(taken)} files taken ({', '.join(_READ)}); left out: {left}"
 
 
-def _check_readable(argument, paths, picture):
-    """Decodes every file once, in parallel; ValueError names the first that cannot be."""
+def _of_each(argument, paths, function):
+    """A function of every file, in order, [N, ...]; ValueError names the first for which it fails."""
     numbered = tf.data.Dataset.from_tensor_slices(paths).enumerate()
-    read = numbered.map(lambda i, path: (i, tf.reduce_max(picture(path))), num_parallel_calls=tf.data.AUTOTUNE)
-    good = {int(i) for numbers, _ in read.ignore_errors().batch(1000) for i in numbers}
-    bad = [path for i, path in enumerate(paths) if i not in good]
-    if bad:
+    read = numbered.map(lambda i, path: (i, function(path)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    blocks = [(numbers.numpy(), values.numpy()) for numbers, values in read.ignore_errors().batch(1000)]
+    numbers, values = zip(*blocks, strict=True) if blocks else ([()], [()])
+    if bad := sorted(set(range(len(paths))) - set(np.concatenate(numbers))):
+        path = paths[bad[0]]
         try:
             with checks.graph_errors():
-                tf.function(picture)(tf.constant(bad[0]))
+                tf.function(function)(tf.constant(path))
         except tf.errors.OpError as error:
             raise ValueError(
-                f"{argument} must hold pictures that can be read, got {bad[0]!r}: {_reason(error)}"
+                f"{argument} must hold pictures that can be read, got {path!r}: {_reason(error)}"
             ) from None
+    return np.concatenate(values)
+
+
+def _picture(argument, path, channels):
+    return pictures.decode(argument, tf.io.read_file(path), channels, where=[tf.strings.join(["in ", path])])
+
+
+def _resized(picture, size):
+    """Bilinear, antialiased, rounded to bytes."""
+    return tf.cast(tf.clip_by_value(tf.round(tf.image.resize(picture, size, antialias=True)), 0, 255), tf.uint8)
+
+
+def pictures_in(argument: str, paths: Sequence[str], shape: Sequence[int]) -> np.ndarray:
+    """Picture files by the rule of `from_image_folder`: uint8 [N, H, W, C]; ValueError names a bad one."""
+    return _of_each(argument, paths, lambda path: _resized(_picture(argument, path, shape[2]), shape[:2]))
+
+
+def form_of_records(pattern: Patterns) -> tuple[tuple[int, int, int], str]:
+    """Shape and encoding of the square images of 1 or 3 channels in TFRecord files, by the first of them."""
+    first = _matched("path", pattern)[0]
+    try:
+        (record,) = tf.data.TFRecordDataset(first).take(1).as_numpy_iterator()
+        content = tf.train.Example.FromString(record).features.feature["image"].bytes_list.value[0]
+    except (tf.errors.OpError, ValueError, IndexError, message.DecodeError) as error:
+        rule = "path must match TFRecord files of examples with a feature image"
+        raise ValueError(f"{rule}, got {first!r}: {error}") from None
+    if content.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+        return tuple(tf.io.decode_image(content).shape), "image"
+    for channels in (1, 3):
+        side = math.isqrt(len(content) // channels)
+        if channels * side * side == len(content) > 0:
+            return (side, side, channels), "raw"
+    raise ValueError(
+        f"path must match files of square images of 1 or 3 channels, got {len(content)} bytes in {first!r}"
+    )
 
 
 def _reason(error):

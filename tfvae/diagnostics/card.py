@@ -102,6 +102,7 @@ def evaluation_card(
             "bits_per_dim": f"-log_evidence / (dimensions * log 2), of a {_measure_of(vae)}",
             **({"disentanglement": _SCORE_SIZES | {"draws": _SCORE_SEEDS}} if known else {}),
             **({"given": list(given.condition)} if given.condition else {}),
+            **({"labels": list(data.label_names)} if data.label_names else {}),
         },
     }
     return files.finite(card)

@@ -70,7 +70,8 @@ class Recipe(types.SimpleNamespace):
 
     def load_data(self):
         """The `ImageData` or `FactorData` that the recipe names; ValueError for a `Stream`: runs measure on arrays."""
-        checks.check_name("data", self.data, list(pieces.of_kind("data")))
+        if pieces.data_piece(self.data)[0] is None:
+            checks.check_name("data", self.data, list(pieces.of_kind("data")))
         chosen = {name: getattr(self, name) for name in ("validation_size", *pieces.fields_of("data"))}
         return data_room.load(self.data, self.binarize, self.seed, **chosen)
 
@@ -89,8 +90,11 @@ class Recipe(types.SimpleNamespace):
 def _defaults_with(fields):
     """{field: default} of the data set; no bias at the mean image for a likelihood that has none."""
     chosen = fields.get("data", options()["data"].default)
-    found = next((one.defaults for name, one in pieces.of_kind("data").items() if name == chosen), {})
+    piece, _ = pieces.data_piece(chosen)
+    found = piece.defaults if piece else {}
     without = {"mean_bias"} if fields.get("likelihood") not in (None, *_likelihoods_with_bias()) else set()
+    if fields.get("binarize") is not None:
+        without.add("likelihood")  # of grey levels
     return {field: value for field, value in found.items() if field not in without}
 
 

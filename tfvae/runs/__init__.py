@@ -1,8 +1,23 @@
 """Training runs on disk: start, resume after any interruption, save, load."""
 
-from tfvae.runs.run import CARD, CHECKPOINT, HISTORY, RECIPE, WEIGHTS, load, read_recipe, resume, save, start
+from tfvae.runs.latents import encode
+from tfvae.runs.run import (
+    CARD,
+    CHECKPOINT,
+    DATA,
+    HISTORY,
+    RECIPE,
+    WEIGHTS,
+    load,
+    load_data,
+    read_recipe,
+    resume,
+    save,
+    start,
+)
 
-__all__ = ["CARD", "CHECKPOINT", "HISTORY", "RECIPE", "WEIGHTS", "load", "read_recipe", "resume", "save", "start"]
+__all__ = ["CARD", "CHECKPOINT", "DATA", "HISTORY", "RECIPE", "WEIGHTS"]
+__all__ += ["encode", "load", "load_data", "read_recipe", "resume", "save", "start"]
 
 
 def __dir__():

@@ -1,7 +1,8 @@
 """Runs on disk: start, resume, save, load. Every file appears whole or not at all; loading one cannot execute code.
 
-A run's directory holds `recipe.json`; during training `checkpoint.npz`, the state after the last finished epoch; and at
-the end `weights.npz`, `history.json`, `evaluation_card.json` and pictures.
+A run's directory holds `recipe.json` and `data.json`, by which its data are known again; during training
+`checkpoint.npz`, the state after the last finished epoch; and at the end `weights.npz`, `history.json`,
+`evaluation_card.json` and pictures.
 
 Of several machines the chief alone reads and writes the directory; it broadcasts the state, and all return together.
 """
@@ -24,7 +25,7 @@ from tfvae.support.weights import model_variables
 from tfvae.train import AveragedWeights, strategies
 
 CHECKPOINT, WEIGHTS = "checkpoint.npz", "weights.npz"
-HISTORY, CARD = "history.json", "evaluation_card.json"
+HISTORY, CARD, DATA = "history.json", "evaluation_card.json", "data.json"
 
 
 @checked
@@ -105,6 +106,7 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
         else:
             files.check_new(directory)
             with files.staged_directory(directory) as staged:
+                files.write_json(staged / DATA, data.fingerprint())
                 files.write_json(staged / RECIPE, recipe.to_dict())
     return _run(recipe, data, directory, strategy, vae if strategy is None else None, **options)
 
@@ -134,7 +136,24 @@ def resume(directory, *, strategy=None, **options):
     directory = _existing(directory)
     recipe = read_recipe(directory / RECIPE)
     strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
-    return _run(recipe, recipe.load_data(), directory, strategy, **options)
+    return _run(recipe, load_data(directory), directory, strategy, **options)
+
+
+@checked
+def load_data(directory):
+    """The data of a run, the same as when it was started.
+
+    >>> tfvae.runs.load_data("run")
+    Traceback (most recent call last):
+    FileNotFoundError: run must be a directory of a training run, got run, which does not exist
+
+    OSError if they are not there; ValueError if they have changed since, as a folder's pictures may.
+    """
+    directory = _existing(directory)
+    data = read_recipe(directory / RECIPE).load_data()
+    if (directory / DATA).exists() and (known := files.read_json(directory / DATA)) != (found := data.fingerprint()):
+        raise ValueError(f"data must be those that the run was started with, {known}, got {found}")
+    return data
 
 
 def _existing(directory):
@@ -148,7 +167,15 @@ def _existing(directory):
 
 @checked
 def _run(
-    recipe, data, directory, strategy, vae=None, *, num_samples: FromTwo | None = None, verbose=True, callbacks=()
+    recipe,
+    data,
+    directory,
+    strategy: tf.distribute.Strategy | None,
+    vae=None,
+    *,
+    num_samples: FromTwo | None = None,
+    verbose=True,
+    callbacks=(),
 ):
     chief, result = strategies.is_chief(strategy), None
     is_trained = tf.Variable(int(chief and (directory / WEIGHTS).exists()))
@@ -209,16 +236,17 @@ def _train(recipe, data, directory, strategy, vae, verbose, callbacks):
 def _draw(vae, data, history, directory):
     given = vae.for_labels(data.y_test)
     with matplotlib.rc_context(plots.STYLE):
-        figures = {
-            "reconstructions": plots.reconstructions(given.rows(slice(12)), data.x_test[:12], num=12),
-            "samples": plots.samples(vae, num=60, columns=12),
-            "traversals": plots.traversals(given.rows(0), data.x_test[0]),
-            "training_curves": plots.training_curves(history),
-        }
+        figures = {"training_curves": plots.training_curves(history)}
+        if len(vae.event_shape) == 3:
+            figures |= {
+                "reconstructions": plots.reconstructions(given.rows(slice(12)), data.x_test[:12], num=12),
+                "samples": plots.samples(vae, num=60, columns=12),
+                "traversals": plots.traversals(given.rows(0), data.x_test[0]),
+            }
         if vae.latent_size >= 2:
             labels = None if data.y_test is None else data.y_test[:2000]
             figures["latent_scatter"] = plots.latent_scatter(given.rows(slice(2000)), data.x_test[:2000], labels)
-        if vae.latent_size == 2:
+        if vae.latent_size == 2 and len(vae.event_shape) == 3:
             figures["manifold"] = plots.manifold(given.rows(0))
         for name, figure in figures.items():
             figure.savefig(directory / f"{name}.png", dpi=120, bbox_inches="tight")

@@ -17,6 +17,7 @@ from tfvae.support.weights import model_variables
 CARD, PAGE = "model_card.json", "model_card.md"
 
 _SOURCES = {
+    "mnist10k": "12,000 images of MNIST (LeCun, Cortes and Burges 1998, CC BY-SA 3.0)",
     "digits": "the digits of scikit-learn: 1,797 pictures of 8 x 8 pixels, ink counted from 0 to 16 (UCI, Optical "
     "Recognition of Handwritten Digits, Alpaydin and Kaynak 1998, CC BY 4.0)",
     "mnist": "MNIST (LeCun, Cortes and Burges 1998)",

@@ -18,13 +18,14 @@ import importlib
 import inspect
 import itertools
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 KINDS = ("data", "likelihood", "posterior", "prior", "network", "objective", "optimizer")
 # Where the package's own pieces are declared, {room: modules}, in the order in which they are listed.
 _DECLARED_IN = {
-    "data": ("loading",),
+    "data": ("loading", "own"),
     "likelihoods": ("discrete", "continuous", "logistic"),
     "posteriors": ("normal", "flows"),
     "priors": ("simple", "learned"),
@@ -147,6 +148,19 @@ def piece(
         return checked
 
     return declare
+
+
+def data_piece(name: Any) -> tuple[Piece | None, str]:
+    """The data set of this name, or None, and its path: of "folder:photos", that of `folder:PATH` and "photos"."""
+    found, (start, colon, path) = of_kind("data"), str(name).partition(":")
+    own = next((one for known, one in found.items() if colon and path and known.startswith(f"{start}:")), None)
+    return (own, path) if own else (found.get(str(name)), "")
+
+
+def stem(path: Any) -> str:
+    """What data at a path are called: "photos" for "a/my photos/", "faces" for "faces.npz"."""
+    name = pathlib.Path(path).resolve().name.removesuffix(pathlib.Path(path).suffix)
+    return re.sub(r"[^\w.]+", "-", name).strip("-.") or "data"
 
 
 def fields_of(kind: str) -> dict[str, Option]:

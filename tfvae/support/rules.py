@@ -70,7 +70,8 @@ def rules_of(function: Callable) -> dict[str, Callable | None]:
             kind = NAMES.get(name) or (Count if name.startswith("num_") else kind)
         some = [part for part in _parts(kind) or (kind,) if part is not types.NoneType]
         test = None if kind is None else _test(typing.Union[tuple(some)])  # noqa: UP007
-        absent = parameter.default is None or (parameter.default is parameter.empty and types.NoneType in _parts(kind))
+        may_be_none = types.NoneType in (*_parts(kind), *_parts(kinds.get(name)))
+        absent = parameter.default is None or (parameter.default is parameter.empty and may_be_none)
         found[name] = _optional(test) if absent else test
     return found
 

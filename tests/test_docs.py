@@ -31,10 +31,10 @@ def tables():
         rows = []
         for one in pieces.of_kind(kind).values():
             of_pieces |= set(one.fields())
-            options = "; ".join(f"`{name}`{default(o)}: {o.text}" for name, o in one.fields().items())
+            options = [f"`{name}`{default(o)}: {o.text}" for name, o in one.fields().items()]
             if one.defaults:
-                options += "a recipe's defaults with it: " + ", ".join(f"{k} {v}" for k, v in one.defaults.items())
-            rows.append((f"`{one.name}`", one.about, options))
+                options.append("a recipe's defaults: " + ", ".join(f"{k} {v}" for k, v in one.defaults.items()))
+            rows.append((f"`{one.name}`", one.about, "; ".join(options)))
         title = kind.capitalize() + default(fields.options()[kind])
         sections.append(section(title, (f"`{kind}`", "what it is", "options"), rows))
     elsewhere = {*of_pieces, *fields.FILLED_IN, *pieces.KINDS}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from scipy.stats import norm
 
-from tfvae.support.rules import FromZero, Positive, Rows, checked
+from tfvae.support.rules import Array, FromZero, Positive, Rows, checked
 
 __all__ = ["STYLE", "blocks", "images", "latent_scatter", "manifold", "mutual_information", "rate_distortion"]
 __all__ += ["reconstructions", "samples", "training_curves", "traversals"]
@@ -35,7 +35,7 @@ STYLE: Any = {
 
 @checked
 def images(
-    x: Any,
+    x: Array,
     *,
     columns: int = 10,
     titles: Sequence | None = None,
@@ -75,7 +75,7 @@ def images(
 
 
 @checked
-def blocks(x: Any, row_labels: Sequence, column_labels: Sequence, *, scale: Positive = 1.6) -> Figure:
+def blocks(x: Array, row_labels: Sequence, column_labels: Sequence, *, scale: Positive = 1.6) -> Figure:
     """A table of small mosaics, each nearly square, say of models by their settings.
 
     >>> len(tfvae.plots.blocks(np.zeros([1, 2, 9, 8, 8, 1]), ["row"], ["first", "second"]).axes)
@@ -131,7 +131,7 @@ def samples(vae, *, num: int = 100, columns: int = 10, seed: int = 0) -> Figure:
 
 
 @checked
-def traversals(vae, x: Any, *, dimensions: Sequence[int] | None = None, reach: float = 3.0, num: int = 9) -> Figure:
+def traversals(vae, x: Array, *, dimensions: Sequence[int] | None = None, reach: float = 3.0, num: int = 9) -> Figure:
     """One row a latent: the mean of p(x|z) for values from -reach to reach, the other latents at the mean of q(z|x).
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
@@ -187,7 +187,7 @@ def manifold(vae, *, num: int = 15, dimensions: tuple[int, int] = (0, 1), tail: 
 @checked
 def latent_scatter(
     vae,
-    x: Any,
+    x: Array,
     labels: np.ndarray | None = None,
     *,
     dimensions: tuple[int, int] = (0, 1),
@@ -309,7 +309,7 @@ def _visible(x, rank):
     x = np.asarray(x)
     if x.ndim != rank or not x.size:
         raise ValueError(f"x must be images of {rank} axes, one or more, got shape {list(x.shape)}")
-    if not (np.min(x) >= -1 and np.max(x) <= 2):  # means of a normal likelihood may leave [0, 1], a little
+    if not (np.min(x) >= -10 and np.max(x) <= 10):  # means of a normal likelihood may leave [0, 1]
         raise ValueError(f"x must be images in [0, 1], got {x.min()} to {x.max()}: divide bytes by 255")
     return x
 

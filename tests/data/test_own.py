@@ -110,7 +110,7 @@ def test_tfrecords_say_their_own_shape(tmp_path):
         ),
         (lambda p: np.savez(p / "a.npz", x=IMAGES, y=[1, 2]), "npz:{}/a.npz", r"a label for each image, got y \[2\]"),
         (lambda p: np.savez(p / "a.npz", x=IMAGES[:5]), "npz:{}/a.npz", "at least 10 training examples, got 5"),
-        (lambda p: (p / "a.csv").write_text("a,b\n1,2\n3,x\n"), "csv:{}/a.csv", "'.*a.csv': could not convert string 'x'"),
+        (lambda p: (p / "a.csv").write_text("1,2\n3,x\n"), "csv:{}/a.csv", "a.csv': could not convert string 'x'"),
         (lambda p: (p / "a.csv").write_text("1,2\n3,nan\n"), "csv:{}/a.csv", "path must hold finite numbers, got"),
         (lambda p: (p / "a.csv").write_text("a,label\n1,0.5\n"), "csv:{}/a.csv", "integers from 0 in its column label"),
         (lambda p: None, "tfrecords:{}/*", "path must match at least one file, got"),

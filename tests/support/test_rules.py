@@ -22,6 +22,7 @@ RESULTS = {
     "Loop", "LossAudit", "Measurement", "Objective", "OptimalNormal", "Parts", "RateDistortion", "Recipe", "Spread",
     "Stateful", "Stream", "Terms", "Unmerged", "VAE",
     "unwrapped",  # takes anything
+    "fold_in", "stateless_seed",  # rules are made of them
 }  # fmt: skip
 # Arguments that may be anything, or whose own words say more than a rule could: checked where they are used.
 FREE = {

@@ -63,7 +63,7 @@ def load(
         rule = f"name must be one of {', '.join(found)}"
         raise ValueError(f"{rule}, got {str(name)!r}: `tfvae.load` reads a run's folder")
     if chosen is None:
-        checks.check_name("name", name, list(found))
+        raise checks.no_such_name("name", name, found)
     for argument, value in options.items():
         users = [one.name for one in pieces.users(argument).get("data", ())]
         if not users:

@@ -310,7 +310,7 @@ def pictures_in(argument: str, paths: Sequence[str], shape: Sequence[int]) -> np
     return _of_each(argument, paths, lambda path: _resized(_picture(argument, path, shape[2]), shape[:2]))
 
 
-def form_of_records(pattern: Patterns) -> tuple[tuple[int, int, int], str]:
+def form_of_records(pattern: Patterns) -> tuple[tuple[int, ...], Literal["raw", "image"]]:
     """Shape and encoding of the square images of 1 or 3 channels in TFRecord files, by the first of them."""
     first = _matched("path", pattern)[0]
     try:

@@ -5,8 +5,7 @@ All results are reproducible from their seeds. Scores against known factors are 
 
 from tfvae.audit import LossAudit, audit_loss
 from tfvae.diagnostics.annealing import annealed_log_evidence
-from tfvae.diagnostics.blocks import error_of_mean
-from tfvae.diagnostics.card import evaluation_card, format_card
+from tfvae.diagnostics.card import error_of_mean, evaluation_card, format_card
 from tfvae.diagnostics.evidence import Measurement, log_evidence, measure
 from tfvae.diagnostics.gaps import InferenceGap, inference_gap
 from tfvae.diagnostics.importance import RELIABLE_K, Evidence, evidence_of

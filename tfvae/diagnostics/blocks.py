@@ -3,11 +3,8 @@
 import functools
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
-
-from tfvae.support.rules import checked
 
 # Floats in one decoded chunk. A few such arrays are alive at a time: 50 MB, for any sizes of images and samples.
 CHUNK = 2_000_000
@@ -49,13 +46,3 @@ def compiled(vae, function: Callable) -> Callable:
         graph = tf.function(functools.partial(function), reduce_retracing=True)
         kept[function] = (pieces, graph)
     return graph
-
-
-@checked
-def error_of_mean(errors: np.ndarray) -> float:
-    """The standard error of the mean of independent estimates with these standard errors [N].
-
-    >>> tfvae.diagnostics.error_of_mean(np.array([3.0, 4.0]))
-    2.5
-    """
-    return float(np.sqrt(np.sum(errors**2)) / len(errors))

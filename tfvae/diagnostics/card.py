@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfvae import disentanglement
-from tfvae.diagnostics.blocks import error_of_mean
 from tfvae.diagnostics.evidence import measure
 from tfvae.diagnostics.importance import RELIABLE_K
 from tfvae.diagnostics.laplace import laplace_log_evidence
@@ -106,6 +105,16 @@ def evaluation_card(
         },
     }
     return files.finite(card)
+
+
+@checked
+def error_of_mean(errors: np.ndarray) -> float:
+    """The standard error of the mean of independent estimates with these standard errors [N].
+
+    >>> tfvae.diagnostics.error_of_mean(np.array([3.0, 4.0]))
+    2.5
+    """
+    return float(np.sqrt(np.sum(errors**2)) / len(errors))
 
 
 def _median_and(worst, values):

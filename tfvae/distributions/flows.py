@@ -30,9 +30,10 @@ class Flow(tf.Module):
     True
     """
 
-    def __init__(self, steps: Sequence, latent_size: int, loc_scale: Any = None):
+    def __init__(self, steps: Sequence, latent_size: int, loc_scale: Callable | None = None):
         super().__init__()
-        self.steps, self.latent_size, self._loc_scale = steps, latent_size, loc_scale
+        self.steps, self.latent_size = steps, latent_size
+        self._loc_scale: Any = loc_scale
 
     def base(self, context: tf.Tensor | None) -> tfd.MultivariateNormalDiag:
         """N(loc, diag(scale^2)): batch shape [B]."""
@@ -163,7 +164,14 @@ class Coupling(tf.Module):
 
 @checked
 def stacked(
-    step: Callable, latent_size: FromTwo, context_size, num_steps, hidden_sizes: Sizes, activation, seed, loc_scale=None
+    step: Callable,
+    latent_size: FromTwo,
+    context_size,
+    num_steps,
+    hidden_sizes: Sizes,
+    activation,
+    seed,
+    loc_scale: Callable | None = None,
 ):
     """A `Flow` of num_steps steps of one class, in alternating order of the latents.
 

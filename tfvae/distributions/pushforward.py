@@ -1,7 +1,5 @@
 """The pushforward of a normal through a map: the distribution behind flows and hierarchies of latents."""
 
-from typing import Any
-
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
@@ -29,7 +27,7 @@ class Pushforward(tfd.Distribution):
     [-1.838]
     """
 
-    def __init__(self, transform: Any, latent_size: int, context=None, dtype=tf.float32, name: str = "Pushforward"):
+    def __init__(self, transform, latent_size: int, context=None, dtype=tf.float32, name: str = "Pushforward"):
         parameters = dict(locals())
         self.transform, self.context, self._latent_size = transform, context, latent_size
         self._drawn: tuple[tf.Tensor, tf.Tensor] | None = None

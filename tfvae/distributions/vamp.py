@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfvae.distributions.unmerged import unwrapped
-from tfvae.support.rules import checked
+from tfvae.support.rules import Array, checked
 
 
 @checked
@@ -21,7 +20,7 @@ class Vamp(tfd.Distribution):
     `encoder` maps pseudo-inputs [K, *event_shape], a variable or a `tfp.util.TransformedVariable`, to q(z|u).
     """
 
-    def __init__(self, encoder: Callable, pseudo_inputs: Any):
+    def __init__(self, encoder: Callable, pseudo_inputs: Array):
         def posterior(u):
             qz_u = unwrapped(encoder(u))
             return getattr(qz_u, "base", qz_u)  # of a flow: its own density of an arbitrary z would take D passes

@@ -81,9 +81,7 @@ def beta_elbo(beta, *, warmup_steps=0, free_bits=0.0, num_samples=1, exact_kl=No
     return penalized(penalty, num_samples, exact_kl)
 
 
-@piece(
-    "objective", traits=("growing",), warmup_steps=option(0, "Updates over which the number of samples grows", least=0)
-)
+@piece("objective", traits=("growing",), warmup_steps=option(0, "Updates over which samples grow", least=0))
 def iwae(num_samples: int, *, warmup_steps: int = 0) -> Objective:
     """log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x), z_s ~ q(z|x): an objective; a bound that grows with S.
 

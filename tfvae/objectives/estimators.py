@@ -45,9 +45,7 @@ def stl_iwae(num_samples):
     return _along_paths(num_samples, log_mean_exp, tf.ones_like)
 
 
-@piece(
-    "objective", traits=("growing",), warmup_steps=option(0, "Updates over which the number of samples grows", least=0)
-)
+@piece("objective", traits=("growing",), warmup_steps=option(0, "Updates over which samples grow", least=0))
 def dreg_iwae(num_samples, *, warmup_steps=0):
     """`objectives.iwae` with the gradient sum_s w_s^2 d/dz log w_s dz_s/dphi, w normalised: an objective.
 

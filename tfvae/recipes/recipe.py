@@ -71,7 +71,7 @@ class Recipe(types.SimpleNamespace):
     def load_data(self):
         """The `ImageData` or `FactorData` that the recipe names; ValueError for a `Stream`: runs measure on arrays."""
         if pieces.data_piece(self.data)[0] is None:
-            checks.check_name("data", self.data, list(pieces.of_kind("data")))
+            raise checks.no_such_name("data", self.data, pieces.of_kind("data"))
         chosen = {name: getattr(self, name) for name in ("validation_size", *pieces.fields_of("data"))}
         return data_room.load(self.data, self.binarize, self.seed, **chosen)
 

@@ -16,8 +16,21 @@ from tfvae.runs.run import (
     start,
 )
 
-__all__ = ["CARD", "CHECKPOINT", "DATA", "HISTORY", "RECIPE", "WEIGHTS"]
-__all__ += ["encode", "load", "load_data", "read_recipe", "resume", "save", "start"]
+__all__ = [
+    "CARD",
+    "CHECKPOINT",
+    "DATA",
+    "HISTORY",
+    "RECIPE",
+    "WEIGHTS",
+    "encode",
+    "load",
+    "load_data",
+    "read_recipe",
+    "resume",
+    "save",
+    "start",
+]
 
 
 def __dir__():

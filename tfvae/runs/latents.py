@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 
 from tfvae import diagnostics
-from tfvae.data.images import SPLITS
 from tfvae.runs.run import load, load_data
 from tfvae.support import files, pieces
 from tfvae.support.rules import checked
@@ -42,7 +41,8 @@ def encode(
     found = load_data(directory) if data is None else _other(vae, data)
     if found.event_shape != vae.event_shape:
         raise ValueError(f"data must be of shape {vae.event_shape}, got {found.event_shape} of {found.name}")
-    tables = [_table(vae, found, s) for s in (SPLITS if split == "all" else [split])]
+    splits = ("train", "validation", "test") if split == "all" else (split,)
+    tables = [_table(vae, found, one) for one in splits]
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     if path.suffix == ".npz":
         files.write_arrays(path, columns)
@@ -79,7 +79,7 @@ def _table(vae, data, split):
 
 def _csv(columns):
     """A column for each number."""
-    flat = {}
+    flat: dict[str, np.ndarray] = {}
     for name, values in columns.items():
         flat |= {name: values} if values.ndim == 1 else {f"{name}_{i}": one for i, one in enumerate(values.T)}
     file = io.StringIO()

@@ -28,14 +28,20 @@ def shown(value: Any) -> str:
 def check_name(argument: str, value: Any, names: Iterable):
     """Raises ValueError unless `value` is one of `names`; the message suggests the nearest."""
     if not isinstance(value, str | int | None) or value not in names:
-        near = difflib.get_close_matches(str(value), [n for n in names if isinstance(n, str)], n=2, cutoff=0.4)
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {shown(value)}{hint}")
+        raise no_such_name(argument, value, names)
+
+
+def no_such_name(argument: str, value: Any, names: Iterable) -> ValueError:
+    """The error for a value that is none of `names`."""
+    near = difflib.get_close_matches(str(value), [n for n in names if isinstance(n, str)], n=2, cutoff=0.4)
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    return ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {shown(value)}{hint}")
 
 
 def count(argument: str, value: Any, least: float = 1, most: int = 2**31 - 1) -> int:
     """`value`; raises ValueError unless it is an integer of at least `least` and at most `most`."""
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    is_integer |= isinstance(value, tf.Tensor) and value.dtype.is_integer and value.shape.rank == 0
     if not is_integer or value < least:
         error = ValueError if is_integer else InputTypeError
         raise error(f"{argument} must be an integer of at least {least}, got {shown(value)}")

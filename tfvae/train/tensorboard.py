@@ -22,7 +22,7 @@ class Curves(tfk.callbacks.Callback):
         ValueError: tensorboard is not installed.
     """
 
-    def __init__(self, directory: Any, every: Count = 10):
+    def __init__(self, directory, every: Count = 10):
         super().__init__()
         if importlib.util.find_spec("tensorboard") is None:
             raise ValueError("tensorboard must be installed for its logs, got none: pip install tensorboard")

@@ -49,9 +49,10 @@ ROOMS = {
         "train",
     },
     "runs": {"diagnostics", "objectives", "plots", "recipes", "train"},
+    "explore": {"diagnostics", "likelihoods"},
     "serving": {"diagnostics", "objectives"},
     "notebooks": {"plots"},
-    "cli": {"diagnostics", "notebooks", "recipes", "runs", "serving", "train"},
+    "cli": {"diagnostics", "explore", "notebooks", "recipes", "runs", "serving", "train"},
     "__main__": {"cli"},
     "__init__": set(),
 }

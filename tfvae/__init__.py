@@ -10,6 +10,7 @@ _MODULES = (
     "diagnostics",
     "disentanglement",
     "distributions",
+    "explore",
     "hierarchical",
     "likelihoods",
     "linear",

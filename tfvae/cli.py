@@ -1,4 +1,4 @@
-"""The command line: `python -m tfvae train`, `resume`, `evaluate`, `export`, `serve-check`, `notebooks`.
+"""The command line: `python -m tfvae train`, `resume`, `evaluate`, `encode`, `explore`, `export`, `serve-check`, ...
 
 The commands import TensorFlow when they run, so that `--help` does not wait for it.
 """
@@ -195,6 +195,17 @@ def encode(run, to, data, split):
     files.check_writable(path.parent)
     number = runs.encode(run, path, data, split)
     click.echo(f"{path}: {number} examples, a row each")
+
+
+@main.command()
+@_RUN
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="The page [default: RUN/explore.html].")
+def explore(run, output):
+    """Write a RUN's latent space as one HTML page to walk on, without a network or a kernel."""
+    page, runs = _modules("explore", "runs")
+    vae, data = runs.load(run), runs.load_data(run)
+    path = page.write(vae, output or files.local("run", run) / "explore.html", data, title=data.name)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
 @main.command("serve-check")

@@ -30,13 +30,16 @@ class _Command(click.Command):
     """Turns expected errors and interruptions into one line on stderr and an exit code, without a traceback."""
 
     def invoke(self, ctx):
+        # By default the signal would leave what is half written.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # by default it would leave what is half written
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.ClickException("interrupted: `resume RUN` goes on from the last finished epoch") from None
         except (ValueError, OSError, FloatingPointError) as error:
             raise click.ClickException(" ".join(str(error).split())) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Train(_Command):

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PIECES = ROOT / "docs" / "pieces.md"
 START, END = "<!-- pieces -->\n", "<!-- end -->"
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = [*DOCS, *(ROOT / folder / "README.md" for folder in ("benchmarks", "saved_models"))]
+PAGES = [*DOCS, *(ROOT / folder / "README.md" for folder in ("benchmarks", "deploy", "saved_models"))]
 
 
 def with_table(text):

@@ -119,7 +119,7 @@ def test_leading_axes_pass_through(family, body):
 
 @pytest.mark.parametrize("family", [likelihoods.normal, likelihoods.laplace])
 def test_a_learned_scale_has_a_gradient_and_a_floor(family):
-    likelihood = decoder(family, scale=None, min_scale=1e-2)
+    likelihood = decoder(family, min_scale=1e-2)
     x = some_x("normal")
     with tf.GradientTape() as tape:
         log_px_z = tf.reduce_sum(likelihood(Z).log_prob(x))

@@ -42,14 +42,14 @@ def assert_equal_runs(first, second):
     assert weights[0].keys() == weights[1].keys()
     for name in weights[0]:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
-    for name in (runs.HISTORY, runs.CARD, runs.RECIPE):
+    for name in (runs.HISTORY, runs.CARD, runs.RECIPE, runs.DATA):
         assert files.read_json(first / name) == files.read_json(second / name)
 
 
 def test_a_run_holds_what_it_should(whole_run):
     names = {path.name for path in whole_run.iterdir()}
     pictures = {"reconstructions", "samples", "traversals", "training_curves", "latent_scatter", "manifold"}
-    assert names == {runs.RECIPE, runs.WEIGHTS, runs.HISTORY, runs.CARD} | {f"{p}.png" for p in pictures}
+    assert names == {runs.RECIPE, runs.DATA, runs.WEIGHTS, runs.HISTORY, runs.CARD} | {f"{p}.png" for p in pictures}
     history = files.read_json(whole_run / runs.HISTORY)
     assert {len(values) for values in history.values()} == {6}
     assert {"loss", "elbo", "log_likelihood", "kl", "val_elbo"} <= history.keys()

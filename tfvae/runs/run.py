@@ -103,6 +103,7 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
         if go_on and (directory / RECIPE).exists():
             if (found := read_recipe(directory / RECIPE)) != recipe:
                 raise ValueError(f"recipe must be that of the run in {directory}, {found}, got {recipe}")
+            _checked_data(directory, data)
         else:
             files.check_new(directory)
             with files.staged_directory(directory) as staged:
@@ -150,7 +151,10 @@ def load_data(directory):
     OSError if they are not there; ValueError if they have changed since, as a folder's pictures may.
     """
     directory = _existing(directory)
-    data = read_recipe(directory / RECIPE).load_data()
+    return _checked_data(directory, read_recipe(directory / RECIPE).load_data())
+
+
+def _checked_data(directory, data):
     if (directory / DATA).exists() and (known := files.read_json(directory / DATA)) != (found := data.fingerprint()):
         raise ValueError(f"data must be those that the run was started with, {known}, got {found}")
     return data

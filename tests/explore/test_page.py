@@ -8,8 +8,9 @@ import subprocess
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
-from conftest import small_recipe
+from conftest import ROOT, small_recipe
 
 import tfvae
 from tfvae import data, explore, recipes
@@ -108,3 +109,12 @@ def test_the_command_line_writes_the_page_beside_the_run(digits, tmp_path):
     told = CliRunner().invoke(main, ["explore", str(tmp_path / "run")])
     assert told.exit_code == 0 and "explore.html: 0." in told.output, told.output
     assert content(tmp_path / "run/explore.html")["title"] == "digits"
+
+
+def test_the_page_in_docs_is_of_the_exported_model():
+    """Of its weights: the decoder that is served gives the page's own answers."""
+    found = content(ROOT / "docs/explore.html")
+    assert (ROOT / "docs/explore.html").stat().st_size < 3_000_000
+    served = tf.saved_model.load(str(ROOT / "saved_models/mnist10k/1")).signatures["decode"]
+    image = served(latent=tf.constant(found["places"], tf.float32))["image"]
+    np.testing.assert_allclose(np.reshape(image, [3, -1]), found["answers"], atol=1e-5)

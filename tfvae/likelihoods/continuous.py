@@ -38,7 +38,9 @@ def normal(network, event_shape: Sequence[int], scale: float | None = None, *, m
     traits=("loc_bias",),
     scale=option(None, "Scale, kept fixed; default: learned", of=float, above=0, if_none="to learn it"),
 )
-def laplace(network, event_shape: Sequence[int], scale: float | None = None, *, min_scale=1e-3, seed=None) -> Likelihood:
+def laplace(
+    network, event_shape: Sequence[int], scale: float | None = None, *, min_scale=1e-3, seed=None
+) -> Likelihood:
     """p(x|z) = prod_i exp(-|x_i - loc_i| / scale) / (2 scale): a density; absolute error, weighted by 1 / scale.
 
     `scale`, the mean absolute deviation, as for `normal`.

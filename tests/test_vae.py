@@ -441,3 +441,8 @@ def test_bad_arguments_are_refused(digits, call, message):
 def test_keras_own_files_are_refused_with_what_to_use(digits, tmp_path):
     with pytest.raises(NotImplementedError, match=r"tfvae.save\(vae, directory\)"):
         small_vae(digits).save(tmp_path / "model.keras")
+
+
+def test_a_model_says_what_it_is(digits):
+    vae = tfvae.build(tfvae.Recipe(data="digits", hidden_sizes=(8,), latent_size=2).complete(digits))
+    assert repr(vae) == "<VAE 'vae': 8 x 8 x 1, 2 latents, 1,156 parameters>"

@@ -254,7 +254,8 @@ def _finish(result, run, export_to):
     click.echo("next:")
     click.echo(f"  python -m tfvae evaluate {run} --seed 1    measure again with other noise")
     click.echo("  python -m tfvae train --latent-size 2    change one thing; --help lists them all")
-    click.echo("  jupyter lab notebooks    read why it works")
+    if pathlib.Path("notebooks").is_dir():
+        click.echo("  jupyter lab notebooks    read why it works")
 
 
 def _export(vae, data, evaluation, directory, num_samples=100, **options):

@@ -45,6 +45,11 @@ class VAE(core.VAE):
         self._has_strategy = tf.distribute.has_strategy()
         self._guard.apply_if = self._apply_if
 
+    def __repr__(self):
+        parameters = sum(variable.shape.num_elements() for variable in self.trainable_variables)
+        shape = " x ".join(map(str, self.event_shape))
+        return f"<{type(self).__name__} {self.name!r}: {shape}, {self.latent_size} latents, {parameters:,} parameters>"
+
     def compile(self, optimizer="adam", objective: Objective = elbo, **kwargs):
         """As `tf_keras.Model.compile`, with an objective in place of a loss.
 

@@ -377,7 +377,7 @@ BAD = {
     ),
     "floats": (lambda vae, x, y: vae.fit(x, y.astype(float)), "labels of x must be integers, got float64"),
     "words": (lambda vae, x, y: vae.given(["seven"]), "labels must be integers, got"),
-    "nothing": (lambda vae, x, y: vae.given(None), "labels must be integers, got"),
+    "nothing": (lambda vae, x, y: vae.given(None), "labels must be an array of integers or of words, got None"),
     "one-hot": (lambda vae, x, y: vae.fit(x, np.eye(10, dtype=int)[y]), r"must have shape \[batch\], got \[20, 10\]"),
     "one-hot given": (lambda vae, x, y: vae.given(np.eye(10, dtype=int)), r"labels must have shape \[batch\] or \[\]"),
     "other images": (

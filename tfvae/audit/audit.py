@@ -23,7 +23,7 @@ from tfvae.audit.terms import depends_on_latents, known, latent_size, modes, ter
 from tfvae.audit.words import OWN, LossAudit, describe
 from tfvae.seeds import fold_in
 from tfvae.support import checks
-from tfvae.support.rules import checked
+from tfvae.support.rules import AnySeed, checked
 
 tfd = tfp.distributions
 
@@ -33,7 +33,17 @@ _Points = Annotated[int, functools.partial(checks.count, least=12, most=10_000)]
 
 @checked
 def audit_loss(
-    loss, encoder, decoder, x, *, prior=None, beta=1.0, variables=None, num_points: _Points = 24, num_seeds=32, seed=0
+    loss,
+    encoder,
+    decoder,
+    x,
+    *,
+    prior=None,
+    beta=1.0,
+    variables=None,
+    num_points: _Points = 24,
+    num_seeds=32,
+    seed: AnySeed = 0,
 ) -> LossAudit:
     """Measures the weights of log-likelihood and KL in a loss; `findings` lists the mistakes.
 

@@ -15,7 +15,7 @@ from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
 from tfvae.data.streams import Stream
 from tfvae.support import checks, pieces
 from tfvae.support.pieces import option, piece
-from tfvae.support.rules import checked
+from tfvae.support.rules import Labels, checked
 
 
 @checked
@@ -138,8 +138,8 @@ def cifar10(binarize=None, seed=0, validation_size=None):
 def from_arrays(
     x_train: np.ndarray,
     x_test: np.ndarray,
-    y_train: np.ndarray | None = None,
-    y_test: np.ndarray | None = None,
+    y_train: Labels | None = None,
+    y_test: Labels | None = None,
     *,
     validation_size: int | None = None,
     binarize: str | None = None,

@@ -124,9 +124,9 @@ def _has(words, *names):
     return _is(words, lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names))
 
 
-def _is_array(value):
+def _is_array(value, kinds="biuf"):
     try:
-        return tf.is_tensor(value) or np.asarray(value).dtype.kind in "biuf"
+        return tf.is_tensor(value) or np.asarray(value).dtype.kind in kinds
     except (TypeError, ValueError):  # lists of unequal lengths
         return False
 
@@ -180,6 +180,7 @@ _PLAIN: dict[Any, Callable] = {
     tf.Tensor: _is("a tensor", tf.is_tensor),
 }
 Array = Annotated[Any, _PLAIN[np.ndarray]]
+Labels = Annotated[Any, _is("an array of integers or of words", functools.partial(_is_array, kinds="biufUS"))]
 Rows = Annotated[Any, _is("an array [N, ...], N at least 1", lambda v: _is_array(v) and any(np.shape(v)[:1]))]
 Count = Annotated[int, checks.count]
 FromZero = Annotated[int, functools.partial(checks.count, least=0)]
@@ -224,12 +225,13 @@ _MEANS: list[tuple[Any, str]] = [
     (Annotated[Any, _activation], "activation"),
     (Annotated[Any, files.local], "directory folder path"),
     (Annotated[Any, _is("a tensor [..., 2 D]", _ends_even)], "params"),
-    (np.ndarray, "factors labels latents x z"),
+    (np.ndarray, "factors latents x z"),
+    (Labels, "labels"),
     (Callable, "distribution_layer encode in_support make_distribution"),
     (Annotated[Any, _is("a callable such as objectives.elbo", callable)], "objective loss"),
     (FromTwo, "num_seeds"),
     (Sequence, "callbacks variables"),
-    (tfd.Distribution, "prior"),
+    (Annotated[Any, _is("a tfd.Distribution", lambda value: isinstance(value, tfd.Distribution))], "prior"),
     (tf.distribute.Strategy, "strategy"),
     (_Network, "decoder encoder network"),
     (Sequence[_Network], "networks"),

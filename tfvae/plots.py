@@ -317,9 +317,9 @@ def _visible(x, rank):
 def _check_latents(vae, dimensions, least=1):
     if vae.latent_size < least:
         raise ValueError(f"vae must have at least {least} latents, got {vae.latent_size}")
-    if dimensions is not None and (not dimensions or len(dimensions) < least):
+    if dimensions is not None and len(dimensions) < least:
         raise ValueError(f"dimensions must be {least} or more, got {dimensions}")
-    for dimension in dimensions or ():
+    for dimension in () if dimensions is None else dimensions:
         if not 0 <= dimension < vae.latent_size:
             raise ValueError(f"dimensions must be in [0, {vae.latent_size - 1}], got {dimension}")
 

@@ -227,7 +227,10 @@ BINARY = np.arange(9 * 16, dtype=np.uint8).reshape(9, 4, 4) % 2
             arrays(np.concatenate([GREY, GREY]), y_train=np.arange(18) // 2, validation_size=8),
             "validation_size must hold and leave an image for each of the 9 classes, of 18, got 8",
         ),
-        (arrays(GREY, y_train=[None, 1, 2] * 3, validation_size=3), "y_train must hold labels of one type"),
+        (
+            arrays(GREY, y_train=[None, 1, 2] * 3, validation_size=3),
+            "y_train must be an array of integers or of words, got",
+        ),
         (
             lambda: arrays(GREY, y_train=np.full(9, 2**64 - 1, np.uint64), validation_size=3)().num_classes,
             r"labels of arrays must be below 2\^63, got 18446744073709551615",
@@ -235,7 +238,7 @@ BINARY = np.arange(9 * 16, dtype=np.uint8).reshape(9, 4, 4) % 2
         (lambda: data.load("digits", seed=None), "seed must be an integer of at least 0, got None"),
         (lambda: data.load("digits", seed="abc"), "seed must be an integer of at least 0, got 'abc'"),
         (lambda: data.load("digits", seed=np.nan), "seed must be an integer of at least 0, got nan"),
-        (lambda: data.load("digits", seed=2**63), r"seed must be in \[0, 2\^63\), got 9223372036854775808"),
+        (lambda: data.load("digits", seed=2**63), r"seed must be below 2\^63, got 9223372036854775808"),
         (
             lambda: data.load("digits", validation_size=0.5),
             r"validation_size must be an integer in \[0, 1436\], got 0.5",

@@ -141,7 +141,10 @@ IMAGES, FACTORS = np.zeros((4, 2, 2), np.uint8), np.array([[0], [1], [2], [3]])
     [
         (lambda: data.load("sprites", binarize="static"), "binarize must be None for sprites, .* got 'static'"),
         (lambda: data.load("tfds:dsprites"), r"got 'tfds:dsprites', which has 0 and 1: data.dsprites\(path\) reads"),
-        (lambda: data.load("digits", image_size=32), "image_size must be None unless name is sprites, got 32"),
+        (
+            lambda: data.load("digits", image_size=32),
+            "image_size must be None unless name is sprites or folder:PATH, got 32",
+        ),
         (lambda: data.load("digits", factor_sizes=GRID), "factor_sizes must be None unless name is sprites"),
         (
             lambda: data.load("sprites", image_size=32, factor_sizes=GRID, validation_size=346),

@@ -238,7 +238,7 @@ Z, V = random_points(400)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: disentanglement.mig(Z, None), r"factors must be known, an array \[N, F\], got None"),
+        (lambda: disentanglement.mig(Z, None), "factors must be an array of numbers, got None"),
         (lambda: disentanglement.mig(Z[:, 0], V), r"latents must have shape \[N, D\], got \[400\]"),
         (lambda: disentanglement.mig(Z, V[:9]), r"factors must have shape \[N, F\] with N 400, got \[9, 3\]"),
         (lambda: disentanglement.mig(Z, V * 0.5), "factors must hold integers, got float64"),
@@ -259,7 +259,7 @@ Z, V = random_points(400)
         (lambda: disentanglement.beta_vae_score(read, GRID, num_train=29), "num_train must be at least 10 for each of"),
         (lambda: disentanglement.factor_vae_score(read, GRID, set_size=0), "set_size must be an integer of at least 1"),
         (lambda: disentanglement.draw(read, Grid(1, 1)), "data must have a factor of at least 2 values"),
-        (lambda: disentanglement.spread(float, [1]), "seeds must be at least 2, got 1"),
+        (lambda: disentanglement.spread(float, [1]), r"seeds must be at least 2, each once, got \[1\]"),
     ],
 )
 def test_bad_input_is_refused(call, message):

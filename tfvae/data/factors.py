@@ -41,7 +41,9 @@ class FactorData:
 
     y_train = y_validation = y_test = None
 
-    def __init__(self, name, source: Any, numbers, sizes, names, num_levels, validation_size, seed, categorical=()):
+    def __init__(
+        self, name, source: Any, numbers, sizes, names, num_levels: int | None, validation_size, seed, categorical=()
+    ):
         # `source` holds all images, in the order of `numbers`: which combinations there are, ascending, [N].
         self._source, self._numbers, self.num_images = source, numbers, len(numbers)
         self.factor_sizes, self.factor_names, self.categorical = tuple(sizes), tuple(names), categorical
@@ -56,6 +58,7 @@ class FactorData:
         self.name, self.seed, self.num_levels, self.binarize = name, seed, num_levels, None
         self.train, self.validation, self.test = splits.train, splits.validation, splits.test
         self.mean_image, self.train_size = splits.mean_image, splits.train_size
+        self.fingerprint, self.label_names = splits.fingerprint, splits.label_names
         self.x_validation, self.x_test = splits.x_validation, splits.x_test
         factors = (self._factors(numbers[places[split]]) for split in SPLITS)
         self.factors_train, self.factors_validation, self.factors_test = factors

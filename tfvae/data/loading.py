@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -20,7 +20,7 @@ from tfvae.support.rules import Labels, checked
 
 @checked
 def load(
-    name: str,
+    name: Annotated[str, lambda argument, value: None],  # a path gets a hint below
     binarize: str | None = None,
     seed: int = 0,
     *,

@@ -146,9 +146,13 @@ def _shape(name, value, rank=None):
 
 
 def _latent_sizes(name, value):
-    if not isinstance(value, list | tuple) or len(value) < 2:
+    try:
+        checks.sizes(name, value)
+        good = len(value) >= 2
+    except ValueError:
+        good = False
+    if not good:
         raise checks.InputTypeError(f"{name} must hold at least two sizes of at least 1, got {checks.shown(value)}")
-    checks.sizes(name, value)
 
 
 def _activation(name, value):

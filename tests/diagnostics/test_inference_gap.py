@@ -96,7 +96,7 @@ def test_bad_arguments_are_refused(options, message, linear_vae, linear_x):
 @pytest.mark.parametrize(
     ("evidence", "message"),
     [
-        (np.zeros(7), "evidence must be an Evidence, got ndarray"),
+        (np.zeros(7), "evidence must be of type Evidence, got an array"),
         (diagnostics.Evidence(np.zeros(7), np.zeros((7, 7))), r"evidence must be of 7 examples, got shape \(7, 7\)"),
     ],
 )

@@ -43,5 +43,5 @@ def test_fit_ends_with_the_mean_of_what_each_epoch_ended_with(digits):
 
 
 def test_a_negative_epoch_is_refused():
-    with pytest.raises(ValueError, match="first_epoch must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="first_epoch must be an integer of at least 0, got -1"):
         AveragedWeights([], -1)

@@ -74,7 +74,7 @@ class ImageData:
         return {"name": self.name, **sizes, "crc32": f"{checksum:08x}"}
 
     @rules.checked
-    def train(self, batch_size: int, *, first_epoch: int = 0, labels: bool = False):
+    def train(self, batch_size: int, *, first_epoch: int = 0, labels: rules.Flag = False):
         """`Batches` of [B, H, W, C], the last of an epoch smaller; each iteration is one epoch, in a new order.
 
         Order and stochastic binarization are functions of (seed, epoch); the next iteration is epoch `first_epoch + 1`.
@@ -90,14 +90,14 @@ class ImageData:
         return (self._epochs_with_labels if labels else self._epochs).batches(batch_size, first_epoch)
 
     @rules.checked
-    def validation(self, batch_size: int, *, labels: bool = False) -> tf.data.Dataset:
+    def validation(self, batch_size: int, *, labels: rules.Flag = False) -> tf.data.Dataset:
         """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
         if len(self.x_validation) == 0:
             raise ValueError("validation_size must be at least 1 to have a validation set, got 0")
         return self._fixed("validation", self.x_validation, batch_size, labels)
 
     @rules.checked
-    def test(self, batch_size: int, *, labels: bool = False) -> tf.data.Dataset:
+    def test(self, batch_size: int, *, labels: rules.Flag = False) -> tf.data.Dataset:
         """A `tf.data.Dataset` of [B, H, W, C], in a fixed order; `labels` as for `train`."""
         return self._fixed("test", self.x_test, batch_size, labels)
 

@@ -20,7 +20,7 @@ from tfvae.support.rules import Labels, checked
 
 @checked
 def load(
-    name: Annotated[str, lambda argument, value: None],  # a path gets a hint below
+    name: Annotated[str, checks.text_or_path],  # a path gets a hint below
     binarize: str | None = None,
     seed: int = 0,
     *,

@@ -22,7 +22,7 @@ from tfvae.support import checks, files, pictures
 from tfvae.support.rules import checked
 
 Path = str | pathlib.Path
-Patterns = Path | Sequence[Path]
+Patterns = Annotated[Path | Sequence[Path], checks.texts_or_paths]
 _READ, _UNREAD = (".png", ".jpg", ".jpeg"), (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
 Shuffled = Annotated[int, functools.partial(checks.count, most=10**7)]
 
@@ -199,6 +199,7 @@ def to_tfrecords(
         ValueError: other images, such as bytes of 0 and 1 alone; num_shards out of range; no local directory.
         FileExistsError: the directory holds something.
     """
+    images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images must be uint8 [N, H, W, C], N at least 1, got {images.dtype} {images.shape}")
     checks.bytes_up_to("images", images, 255)

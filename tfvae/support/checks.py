@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -36,6 +37,20 @@ def no_such_name(argument: str, value: Any, names: Iterable) -> ValueError:
     near = difflib.get_close_matches(str(value), [n for n in names if isinstance(n, str)], n=2, cutoff=0.4)
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""
     return ValueError(f"{argument} must be one of {', '.join(str(n) for n in names)}, got {shown(value)}{hint}")
+
+
+def text_or_path(argument: str, value: Any):
+    """Raises TypeError unless `value` is a string or a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise InputTypeError(f"{argument} must be a string or a path, got {shown(value)}")
+
+
+def texts_or_paths(argument: str, value: Any):
+    """Raises ValueError unless `value` is a string, a path, or a list of these, not empty."""
+    for one in value if isinstance(value, list | tuple) else [value]:
+        text_or_path(argument, one)
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError(f"{argument} must hold at least one pattern, got {value}")
 
 
 def count(argument: str, value: Any, least: float = 1, most: int = 2**31 - 1) -> int:

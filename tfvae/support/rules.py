@@ -186,6 +186,7 @@ _PLAIN: dict[Any, Callable] = {
 Array = Annotated[Any, _PLAIN[np.ndarray]]
 Labels = Annotated[Any, _is("an array of integers or of words", functools.partial(_is_array, kinds="biufUS"))]
 Rows = Annotated[Any, _is("an array [N, ...], N at least 1", lambda v: _is_array(v) and any(np.shape(v)[:1]))]
+Flag = Annotated[bool, _PLAIN[bool]]
 Count = Annotated[int, checks.count]
 FromZero = Annotated[int, functools.partial(checks.count, least=0)]
 FromTwo = Annotated[int, functools.partial(checks.count, least=2)]

@@ -197,7 +197,8 @@ def command_lines():
 
     tfvae.VAE.fit = fit
     vae = small_vae()
-    vae.recipe = vae.recipe.complete(tfvae.data.from_arrays(*[np.zeros([200, 8, 8], np.float32)] * 2, name="digits", binarize="static"))
+    x = np.zeros([200, 8, 8], np.float32)
+    vae.recipe = vae.recipe.complete(tfvae.data.from_arrays(x, x, name="digits", binarize="static"))
     words = (
         "",
         "abc",

@@ -12,6 +12,7 @@ import ctypes
 import functools
 import gc
 import pathlib
+import sys
 import typing
 
 # TensorFlow asks `isinstance` of protocols at every operation that it traces; Python 3.11 lists a protocol's attributes
@@ -75,8 +76,14 @@ def nothing_is_left_behind():
 
 @pytest.fixture(autouse=True)
 def same_in_every_run():
-    """What a test leaves to chance, such as the weights of a network without a seed, is drawn alike in every run."""
+    """What a test leaves to chance, such as the weights of a network without a seed, is drawn alike in every run.
+
+    Its figures are closed, for matplotlib warns from the 21st open one on, whichever test opened the others.
+    """
     tfk.utils.set_random_seed(0)
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 @pytest.fixture(scope="session")

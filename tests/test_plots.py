@@ -8,12 +8,6 @@ from matplotlib.patches import Ellipse
 from tfvae import diagnostics, plots
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def test_every_picture_is_a_figure(trained_vae, digits):
     history = {"elbo": [-9, -8], "val_elbo": [-9, -8], "log_likelihood": [-7, -6], "kl": [2, 2]}
     for figure in (

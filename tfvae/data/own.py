@@ -4,7 +4,6 @@ They are read into memory once, so that training, cards and exports take them as
 not fit is streamed, in Python: `data.from_image_folder`, `data.from_tfrecords`.
 """
 
-import os
 import pathlib
 
 import numpy as np
@@ -17,20 +16,21 @@ from tfvae.support import checks, pieces
 from tfvae.support.pieces import option, piece
 
 _IMAGE_SIZE, _LEAST = 64, 10  # the default; the fewest rows that can be split in three
+_FOR_PICTURES = {
+    "network": "conv",
+    "filters": (32, 64, 128),
+    "activation": "relu",
+    "latent_size": 32,
+    "likelihood": "discretized_logistic",
+    "epochs": 50,
+    "learning_rate": 1e-3,
+}
 
 
 @piece(
     "data",
     name="folder:PATH",
-    defaults={
-        "network": "conv",
-        "filters": (32, 64, 128),
-        "activation": "relu",
-        "latent_size": 32,
-        "likelihood": "discretized_logistic",
-        "epochs": 50,
-        "learning_rate": 1e-3,
-    },
+    defaults=_FOR_PICTURES,
     image_size=option(None, "Height and width that pictures are resized to; default: 64", of=int, least=1),
     channels=option(None, "1 for grey, 3 for colour; default: 1 where all are grey", of=int, one_of=(1, 3)),
 )
@@ -112,19 +112,7 @@ def csv(path, seed=0, validation_size=None):
     return _split(path, images, labels, (), None, None, seed, validation_size)
 
 
-@piece(
-    "data",
-    name="tfrecords:PATTERN",
-    defaults={
-        "network": "conv",
-        "filters": (32, 64, 128),
-        "activation": "relu",
-        "latent_size": 32,
-        "likelihood": "discretized_logistic",
-        "epochs": 50,
-        "learning_rate": 1e-3,
-    },
-)
+@piece("data", name="tfrecords:PATTERN", defaults=_FOR_PICTURES)
 def tfrecords(path, binarize=None, seed=0, validation_size=None):
     """TFRecord files of `data.to_tfrecords`: square images of 1 or 3 channels, as raw bytes or as PNG or JPEG."""
     shape, encoding = readers.form_of_records(path)
@@ -137,14 +125,14 @@ def tfrecords(path, binarize=None, seed=0, validation_size=None):
 def _arrays(path):
     try:
         with np.load(path, allow_pickle=False) as found:
-            _check_memory(path, sum(member.file_size for member in found.zip.infolist()))
-            return dict(found)
+            size = sum(member.file_size for member in found.zip.infolist())
+            arrays = dict(found) if size <= _most_bytes() else {}
     except OSError:
         raise
     except Exception as error:  # NumPy's, zipfile's, zlib's and the header parser's
-        if isinstance(error, ValueError) and " must " in str(error):
-            raise
         raise ValueError(f"path must be a file of numpy.savez, got {str(path)!r}: {error}") from None
+    _check_memory(path, size)
+    return arrays
 
 
 def _images(argument, x):
@@ -173,10 +161,13 @@ def _classes(paths, root):
     return ["" if any(len(p) == 1 for p in parts) else p[0] for p in parts]
 
 
+def _most_bytes():
+    return checks.memory() / 4
+
+
 def _check_memory(path, size):
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4 if hasattr(os, "sysconf") else np.inf
-    if size > limit:
-        rule = f"path must hold data that fit into a quarter of the memory, {limit / 1e9:.1f} GB"
+    if size > _most_bytes():
+        rule = f"path must hold data that fit into a quarter of the memory, {_most_bytes() / 1e9:.1f} GB"
         raise ValueError(
             f"{rule}, got {size / 1e9:.1f} GB in {str(path)!r}: from_image_folder and from_tfrecords stream"
         )

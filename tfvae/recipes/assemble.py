@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import math
-import os
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +12,7 @@ from tfvae import networks
 from tfvae.conditional import ConditionalVAE
 from tfvae.objectives import Objective
 from tfvae.recipes.recipe import Recipe
-from tfvae.support import pieces
+from tfvae.support import checks, pieces
 from tfvae.support.rules import TestSet, checked
 from tfvae.train import VAE
 
@@ -69,7 +68,7 @@ def within_memory(recipe: Recipe):
     Traceback (most recent call last):
     ValueError: recipe must fit into the memory of ... GB, got one that takes at least ... GB: --force to try
     """
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    limit = checks.memory()
     needed = 2 * 4 * recipe.batch_size * recipe.num_samples * math.prod(recipe.event_shape)
 
     def check():

@@ -16,7 +16,7 @@ _BLOCK = 1000
 
 @checked
 def encode(
-    directory, path, data: str | None = None, split: Literal["train", "validation", "test", "all"] = "test"
+    directory, to, data: str | None = None, split: Literal["train", "validation", "test", "all"] = "test"
 ) -> int:
     """Writes a row for each example, in the data's order, to a .csv or an .npz file; gives their number.
 
@@ -28,15 +28,16 @@ def encode(
     FileNotFoundError: run must be a directory of a training run, got run, which does not exist
 
     Args:
-        path: written in one step; what it held is replaced.
+        to: the file's path; written in one step, what it held is replaced.
         data: as `data.load` takes it, such as "folder:photos"; default: the run's own.
 
     Raises:
         OSError, ValueError: a run or data that cannot be read, or do not fit together; another suffix.
     """
-    path = files.local("path", path)
+    path = files.local("to", to)
     if path.suffix not in (".csv", ".npz"):
-        raise ValueError(f"path must end in .csv or .npz, got {str(path)!r}")
+        raise ValueError(f"to must end in .csv or .npz, got {str(path)!r}")
+    files.check_writable(path.parent)
     vae = load(directory)
     found = load_data(directory) if data is None else _other(vae, data)
     if found.event_shape != vae.event_shape:

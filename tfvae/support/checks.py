@@ -18,6 +18,11 @@ class InputTypeError(TypeError, ValueError):
     """A value of the wrong type; also a ValueError, for callers that catch all bad input as that."""
 
 
+def memory() -> float:
+    """The machine's memory in bytes; infinite where the system does not say."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+
+
 def shown(value: Any) -> str:
     """A value in a message, in a line: arrays by their dtype and shape."""
     if isinstance(value, np.ndarray | tf.Tensor):

@@ -12,6 +12,7 @@ pieces, and each call of the function its checks. Users declare their own pieces
 import __future__
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -185,13 +186,19 @@ def help_of(field: str) -> str:
 
 
 def _read_sources():
-    """Declares each piece of the package without its body; importing its module later adds the function."""
+    """Declares each piece of the package without its body; importing its module later adds the function.
+
+    A declaration may name the module's own literals, such as defaults that two pieces share.
+    """
     _DECLARED.update({kind: {} for kind in KINDS})
     package = pathlib.Path(__file__).parents[1]
     for room, module in [(room, module) for room, modules in _DECLARED_IN.items() for module in modules]:
         names = {"piece": piece, "option": option, "__name__": f"tfvae.{room}.{module}"}
         node: Any
         for node in ast.parse((package / room / f"{module}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                with contextlib.suppress(ValueError):  # no literal
+                    names[node.targets[0].id] = ast.literal_eval(node.value)
             decorators = [call.func for call in getattr(node, "decorator_list", ()) if isinstance(call, ast.Call)]
             if any(getattr(function, "id", "") == "piece" for function in decorators):
                 node.body = node.body[:1]  # the docstring

@@ -12,6 +12,7 @@ import ctypes
 import functools
 import gc
 import pathlib
+import subprocess
 import sys
 import typing
 
@@ -151,3 +152,14 @@ class StopAt(tfk.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if (self.now, batch) == (self.epoch, self.batch):
             raise KeyboardInterrupt
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 16 MB of its own; only root can mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mount tmpfs: not permitted")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

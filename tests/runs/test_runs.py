@@ -261,6 +261,10 @@ def train_command(path, models):
     ]
 
 
+def resume_command(path, models):
+    return [*COMMAND, "resume", str(path), "--export-to", str(models), "--evaluation-samples", "20"]
+
+
 def seconds_until(process, path=None):
     """Until `path` is there, or until the process ends."""
     started = time.monotonic()
@@ -290,25 +294,50 @@ def assert_only_whole_versions(models):
 
 
 @pytest.mark.kill
-def test_ten_kills_of_a_training_and_its_export(tmp_path):
-    """Six in the training and measuring, four in the export; each resumed by the command line, equal bit for bit."""
+def test_kills_of_a_training_and_its_export(tmp_path):
+    """Three in five in the training and measuring, two in the export; every second one is resumed by two at once."""
     whole, models, rng = tmp_path / "whole", tmp_path / "models", random.Random(os.environ.get("SEED", "0"))
     process = start(train_command(whole, models))
     seconds_until(process, whole / runs.RECIPE)
     training = seconds_until(process, whole / runs.CARD)
-    stages = [(runs.RECIPE, training)] * 6 + [(runs.CARD, seconds_until(process))] * 4
+    export = seconds_until(process)
     assert process.wait() == 0
-    for i, (name, duration) in enumerate(stages):
+    for i in range(int(os.environ.get("KILLS", "10"))):
+        name, duration = (runs.RECIPE, training) if i % 5 < 3 else (runs.CARD, export)
         path = tmp_path / f"run{i}"
         while not kill_at_work(train_command(path, models), path / name, moment := rng.uniform(0, duration)):
             shutil.rmtree(path)  # it had ended already: no kill, try again
         assert_only_whole_versions(models)
-        print(f"kill {i}: {moment:.1f} of {duration:.1f} s after {name}; versions {serving.versions(models)}")
-        print("   ", *sorted(p.name for p in path.iterdir()))
-        command = [*COMMAND, "resume", str(path), "--export-to", str(models), "--evaluation-samples", "20"]
+        print(f"kill {i}: {moment:.1f} of {duration:.1f} s after {name}; versions {len(serving.versions(models))}")
+        print("   ", *sorted(p.name for p in path.iterdir()), flush=True)
+        resumes = [start(resume_command(path, models)) for _ in range(1 + i % 2)]
+        assert {one.wait() for one in resumes} == {0}
+        assert_equal_runs(path, whole)
+        assert_only_whole_versions(models)
+
+
+@pytest.mark.kill
+def test_a_full_disk_at_any_moment_costs_a_line_and_nothing_else(tmp_path, small_disk):
+    whole, rng = tmp_path / "whole", random.Random(os.environ.get("SEED", "0"))
+    subprocess.run(train_command(whole, tmp_path / "models"), check=True, capture_output=True)
+    needed = sum(path.stat().st_size for path in tmp_path.rglob("*"))
+    path, models, filler = (small_disk / name for name in ("run", "models", "filler"))
+    for i in range(int(os.environ.get("KILLS", "10"))):
+        free = rng.uniform(0, needed)
+        filler.write_bytes(bytes(max(0, int(shutil.disk_usage(small_disk).free - free))))
+        done = subprocess.run(train_command(path, models), stderr=subprocess.PIPE, text=True)
+        found = sorted(p.name for p in path.iterdir()) if path.exists() else []
+        print(f"{i}: {free:.0f} of {needed} bytes, then {done.stderr.splitlines()[-1]}; found", *found, flush=True)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert not [*path.rglob(".*"), *models.rglob(".*")]
+        filler.unlink()
+        begun = (path / runs.RECIPE).exists()
+        command = resume_command(path, models) if begun else train_command(path, models)
         subprocess.run(command, check=True, capture_output=True)
         assert_equal_runs(path, whole)
         assert_only_whole_versions(models)
+        shutil.rmtree(path)
+        shutil.rmtree(models)
 
 
 @pytest.mark.kill
@@ -325,8 +354,7 @@ def test_sigterm_leaves_nothing_half_written_and_two_may_resume_at_once(tmp_path
         process.terminate()
         assert process.wait() == 1, name
         assert not [*path.rglob(".*"), *models.rglob(".*")]
-        command = [*COMMAND, "resume", str(path), "--export-to", str(models), "--evaluation-samples", "20"]
-        both = [start(command), start(command)]
+        both = [start(resume_command(path, models)) for _ in range(2)]
         assert [one.wait() for one in both] == [0, 0]
         assert_equal_runs(path, whole)
         assert_only_whole_versions(models)

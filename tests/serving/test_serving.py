@@ -174,32 +174,45 @@ while True:
 
 @pytest.mark.kill
 def test_fifty_kills_of_an_export_leave_no_partial_version(tmp_path):
-    """Each process exports without end; killed -9 at a random moment, every second time soon after files appear."""
+    """Processes that export without end, one or two at once; killed -9 at a random moment, half soon after files."""
     rng, hidden = np.random.default_rng(0), 0
     for i in range(50):
         before = serving.versions(tmp_path)
-        command = [sys.executable, "-c", EXPORT_FOREVER, str(tmp_path)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while (
-            process.poll() is None
-            and not list(tmp_path.glob(".tfvae-staged-*"))
-            and serving.versions(tmp_path) == before
-        ):
+        processes = [export_forever(tmp_path) for _ in range(1 + i % 3 // 2)]
+        while not list(tmp_path.glob(".tfvae-staged-*")) and serving.versions(tmp_path) == before:
+            assert all(process.poll() is None for process in processes)
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 3 if i % 2 else 0.3))
-        assert process.poll() is None
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
+        for process in processes:
+            assert process.poll() is None
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
         staged = list(tmp_path.glob(".tfvae-staged-*"))
         hidden += bool(staged)
         assert all(whole(tmp_path / str(version)) for version in serving.versions(tmp_path))
-        print(f"kill {i}: {len(serving.versions(tmp_path))} whole versions, {len(staged)} left unfinished and hidden")
+        print(f"kill {i} of {len(processes)}: {len(serving.versions(tmp_path))} whole versions, {len(staged)} hidden")
         for path in staged:
             path.rename(tmp_path / f"seen-{i}-{path.name}")
     assert hidden > 10  # most of them hit an export at work
     assert serving.versions(tmp_path)[-1] >= 1
     last = tf.saved_model.load(str(tmp_path / str(serving.versions(tmp_path)[-1])))
     assert last.signatures["generate"](seed=tf.constant([1], tf.int64))["image"].shape == (1, 8, 8, 1)
+
+
+@pytest.mark.kill
+def test_exports_fill_a_disk_with_whole_versions_alone(small_disk):
+    """Two processes at once, until each ends because the disk is full."""
+    processes = [export_forever(small_disk, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[1] for process in processes]
+    assert all("OSError" in text.splitlines()[-1] and "No space left" in text for text in said)
+    assert not list(small_disk.glob(".*"))
+    assert len(serving.versions(small_disk)) > 10
+    assert all(whole(small_disk / str(version)) for version in serving.versions(small_disk))
+
+
+def export_forever(directory, stderr=subprocess.DEVNULL, **options):
+    command = [sys.executable, "-c", EXPORT_FOREVER, str(directory)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, **options)
 
 
 def test_the_warm_up_asks_every_signature_once(exported):

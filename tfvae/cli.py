@@ -176,12 +176,13 @@ def evaluate(run, num_samples, seed):
 @click.option("--num-samples", type=click.IntRange(1), default=100, help="S of `elbo` and `log_evidence` [100].")
 @click.option("--keep", type=click.IntRange(1), help="Keep this many versions, the newest; remove the others.")
 @click.option("--licence", help="The model's licence, for its card.")
-def export(run, to, num_samples, keep, licence):
+@click.option("--false-alarm-rate", type=float, default=0.05, help="Of the signature `anomaly` [0.05].")
+def export(run, to, **options):
     """Write a finished RUN as the next version of a SavedModel, with its card."""
     (runs,) = _modules("runs")
     vae, data, card = runs.load(run), runs.load_data(run), files.local("run", run) / runs.CARD
     evaluation = files.read_json(card) if card.exists() else None
-    _export(vae, data, evaluation, to or f"saved_models/{data.name}", num_samples, licence=licence, keep=keep)
+    _export(vae, data, evaluation, to or f"saved_models/{data.name}", **options)
 
 
 @main.command()

@@ -38,7 +38,7 @@ def whole(version):
 
 def test_the_export_agrees_with_the_model(exported, trained_vae, digits):
     differences = serving.verify(exported, trained_vae, digits.x_test[:10], NUM_SAMPLES)
-    assert len(differences) == 8 and max(differences.values()) < 1e-5
+    assert len(differences) == 9 and max(differences.values()) < 1e-5
 
 
 def test_a_different_model_does_not_pass_for_it(exported, digits):
@@ -251,6 +251,30 @@ def test_the_cards_numbers_are_those_of_the_measurement(exported, trained_vae, d
     noise = np.hypot(served["elbo_mc_standard_error"], np.sqrt(np.sum(measured.elbo_standard_error**2)) / 360)
     assert abs(served["elbo"] - measured.elbo.mean()) < 5 * noise
     assert served["elbo"] < served["log_evidence"] < measured.log_evidence.mean() + 5 * noise
+
+
+def test_anomalies_are_what_lies_outside_of_the_validation_images_range(exported, trained_vae, digits, tmp_path):
+    """Of 144 validation images the third lowest and the third highest score are the ends."""
+    served = tf.saved_model.load(str(exported)).signatures
+
+    def ask(name, x):
+        x = x.astype(np.float32)
+        return served[name](image=tf.constant(x), seed=tf.range(len(x), dtype=tf.int64))
+
+    card = json.loads((exported / model_card.CARD).read_text())["served"]
+    scores = np.sort(ask("log_evidence", digits.x_validation)["log_evidence"])
+    assert card["usual_range"] == {
+        **{"low": scores[2], "high": scores[-3]},
+        **{"false_alarm_rate": 6 / 145, "num_held_out": 144},
+    }
+    answer = ask("anomaly", digits.x_test)
+    np.testing.assert_array_equal(answer["log_evidence"], ask("log_evidence", digits.x_test)["log_evidence"])
+    outside = (answer["log_evidence"] < scores[2]) | (answer["log_evidence"] > scores[-3])
+    np.testing.assert_array_equal(answer["anomaly"], outside)
+    assert card["anomalies"] == np.mean(outside)
+    assert np.all(ask("anomaly", 1 - digits.x_test)["anomaly"])
+    wide = serving.export(trained_vae, tmp_path, digits, num_samples=2, false_alarm_rate=0.01)  # needs 199 images
+    assert "anomaly" not in tf.saved_model.load(str(wide)).signatures
 
 
 def test_a_model_without_recipe_and_data_gets_a_card_that_says_so(trained_vae, tmp_path):

@@ -1,10 +1,11 @@
-"""Measuring a trained VAE: bounds on log p(x) with their errors, gaps, active units, the card, the audit of a loss.
+"""Measuring a trained VAE: bounds on log p(x) with their errors, gaps, active units, anomalies, the card, the audit.
 
 All results are reproducible from their seeds. Scores against known factors are in `disentanglement`.
 """
 
 from tfvae.audit import LossAudit, audit_loss
 from tfvae.diagnostics.annealing import annealed_log_evidence
+from tfvae.diagnostics.anomalies import UsualRange, usual_range
 from tfvae.diagnostics.card import error_of_mean, evaluation_card, format_card
 from tfvae.diagnostics.evidence import Measurement, log_evidence, measure
 from tfvae.diagnostics.gaps import InferenceGap, inference_gap
@@ -26,6 +27,7 @@ __all__ = [
     "LossAudit",
     "Measurement",
     "RateDistortion",
+    "UsualRange",
     "active_units",
     "aggregate_posterior",
     "annealed_log_evidence",
@@ -39,6 +41,7 @@ __all__ = [
     "log_evidence",
     "measure",
     "rate_distortion",
+    "usual_range",
 ]
 
 

@@ -88,6 +88,12 @@ def _page(card):
             f"{served['elbo_mc_standard_error']:.2f} over the noise, `log_evidence`, a lower bound on the log evidence "
             f"above, {served['log_evidence']:.2f}."
         )
+        if usual := served.get("usual_range"):
+            parts.append(
+                f"`anomaly`: usual are {usual['low']:.2f} to {usual['high']:.2f} nats, the range fitted to "
+                f"{usual['num_held_out']:,} validation images for {usual['false_alarm_rate']:.1%} of false alarms. Of "
+                f"these test images {served['anomalies']:.1%} lie outside."
+            )
     if card["recipe"] is not None:
         parts += ["## Recipe", f"```json\n{json.dumps(card['recipe'])}\n```"]
     versions = ", ".join(f"{name} {version}" for name, version in card["versions"].items())

@@ -41,7 +41,7 @@ def check(client: Client, export: Any = None) -> Iterator[Finding]:
 
 def largest_difference(answer: dict, expected: dict) -> float:
     """Between the arrays of two dicts, for the keys of `expected`; relative where a number exceeds 1; NaN if any is."""
-    pairs = [(np.asarray(answer[key]), np.asarray(value)) for key, value in expected.items()]
+    pairs = [(np.asarray(answer[key], float), np.asarray(value, float)) for key, value in expected.items()]
     return float(np.max([np.max(np.abs(a - b) / np.maximum(1, np.abs(b)), initial=0) for a, b in pairs]))
 
 
@@ -134,6 +134,7 @@ class _Contract:
             "decode: of generate's latents, its images": lambda: (decoded("generate"), of("generate", "image")),
             f"encode: its loc is {plain}'s latent": lambda: (of("encode", "loc"), of(plain, "latent")),
             "elbo: log_likelihood - kl": lambda: (of("elbo", "elbo"), of("elbo", "log_likelihood") - of("elbo", "kl")),
+            "anomaly: as log_evidence": lambda: (of("anomaly", "log_evidence"), of("log_evidence", "log_evidence")),
             f"serving_uint8: as {plain}": lambda: (of("serving_uint8"), of(plain)),
             "serving_bytes: as serving_uint8": lambda: (of("serving_bytes"), of("serving_uint8")),
         }

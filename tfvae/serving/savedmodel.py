@@ -13,7 +13,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tfvae import diagnostics, objectives
 from tfvae.serving import card as model_card
 from tfvae.serving.contract import TOLERANCE, largest_difference
-from tfvae.serving.signatures import bytes_to_images, inputs_of, prior_draws, signatures
+from tfvae.serving.signatures import anomaly, bytes_to_images, inputs_of, prior_draws, signatures
 from tfvae.support import files
 from tfvae.support.rules import TestSet, checked
 from tfvae.support.weights import model_variables
@@ -23,7 +23,15 @@ WARMUP = "tf_serving_warmup_requests"
 
 @checked
 def export(
-    vae, directory, data: TestSet | None = None, *, num_samples: int = 100, evaluation=None, licence=None, keep=None
+    vae,
+    directory,
+    data: TestSet | None = None,
+    *,
+    num_samples: int = 100,
+    evaluation=None,
+    licence=None,
+    keep=None,
+    false_alarm_rate: float = 0.05,
 ) -> pathlib.Path:
     """Writes the next version, `directory`/<integer>/, in one step, and gives its path.
 
@@ -36,14 +44,16 @@ def export(
         generate          seed int64 [B]                             -> image [B, *event_shape], latent [B, D]
         elbo              image [B, *event_shape], seed int64 [B]    -> elbo, log_likelihood, kl [B], nats per image
         log_evidence      image [B, *event_shape], seed int64 [B]    -> log_evidence [B], nats per image
+        anomaly           image [B, *event_shape], seed int64 [B]    -> anomaly bool [B], log_evidence [B]
         serving_uint8     image uint8 [B, *event_shape]              -> as serving_default
         serving_bytes     image_bytes [B], PNG or JPEG files         -> as serving_default
 
-    A `ConditionalVAE` takes `label` int64 [B] too. The last two need images of three axes (files: 1, 3 or 4 channels).
-    An `image` must be finite, in [0, 1] if it has three axes, and for `elbo` and `log_evidence` in the likelihood's
-    support: the graph refuses anything else, and names the input. Files are read by the rule of
-    `data.from_image_folder`, 2^26 pixels a request. The version also holds a card (model_card.json and .md) and warmup
-    requests.
+    A `ConditionalVAE` takes `label` int64 [B] too. `anomaly` says which images have a `log_evidence` outside of the
+    `diagnostics.usual_range` of the validation images; it is there if these are 2 / false_alarm_rate - 1 or more. The
+    last two need images of three axes (files: 1, 3 or 4 channels). An `image` must be finite, in [0, 1] if it has three
+    axes, and for `elbo`, `log_evidence` and `anomaly` in the likelihood's support: the graph refuses anything else, and
+    names the input. Files are read by the rule of `data.from_image_folder`, 2^26 pixels a request. The version also
+    holds a card (model_card.json and .md) and warmup requests.
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.serving.export(vae, "saved_models/digits", num_samples=0)
@@ -52,18 +62,21 @@ def export(
 
     Args:
         data: an `ImageData`; the card then states the export's own mean `elbo` and `log_evidence` of the first 10,000
-            test images.
+            test images, and the share of them that are anomalies to it.
         num_samples: S of `elbo` and `log_evidence`.
         evaluation, licence: `diagnostics.evaluation_card` of the model, and its licence, for the card.
         keep: removes older versions than this many. A folder that holds no SavedModel is none.
+        false_alarm_rate: of `anomaly`.
 
     Raises:
-        ValueError: num_samples or keep below 1, a model that does not compute in float32.
+        ValueError: num_samples or keep below 1, a rate that is not in (0, 1], a model that does not compute in float32.
         OSError: the directory cannot be written.
     """
     directory = files.local("directory", directory)
     files.check_writable(directory)
     functions = signatures(vae, num_samples)
+    if usual := _usual_range(functions, vae, data, false_alarm_rate):
+        functions["anomaly"] = anomaly(vae, functions, usual)
     module = tf.Module()
     # Only the variables: TensorFlow would save a tracked Keras model layer by layer.
     module.variables_of_the_model = model_variables(vae)
@@ -74,7 +87,7 @@ def export(
                 with _writing(directory):
                     tf.saved_model.save(module, str(staged), signatures=functions)
                     _write_warmup(staged, functions, vae.event_shape)
-                served = None if data is None else _measured(staged, vae, data, num_samples)
+                served = None if data is None else _measured(staged, vae, data, num_samples, usual)
                 model_card.write(staged, vae, functions, num_samples, evaluation, served, licence)
             break
         except FileExistsError:  # a concurrent export took the number
@@ -132,11 +145,15 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
         num_samples: S of the export; default: as its card states.
     """
     path = files.local("path", path)
-    if num_samples is None:
-        num_samples = files.read_json(path / model_card.CARD)["num_samples"]
+    card = files.read_json(path / model_card.CARD)
+    expected = expected_answers(vae, x, num_samples or card["num_samples"])
     served = tf.saved_model.load(str(path)).signatures
+    if "anomaly" in served:
+        usual, (inputs, outputs) = card["served"]["usual_range"], expected["log_evidence"]
+        score = outputs["log_evidence"]
+        expected["anomaly"] = inputs, {"anomaly": (score < usual["low"]) | (score > usual["high"]), **outputs}
     differences = {}
-    for name, (inputs, outputs) in expected_answers(vae, x, num_samples).items():
+    for name, (inputs, outputs) in expected.items():
         answer = served[name](**{key: tf.convert_to_tensor(value) for key, value in inputs.items()})
         differences[name] = largest_difference(answer, outputs)
         if not differences[name] <= TOLERANCE:
@@ -185,17 +202,36 @@ def expected_answers(vae, x, num_samples: int) -> dict[str, tuple[dict, dict]]:
     return tf.nest.map_structure(np.asarray, answers)
 
 
-def _measured(path, vae, data, num_samples):
+def _usual_range(functions, vae, data, false_alarm_rate):
+    """That of the validation images' `log_evidence`, row i with seed i; None if they are too few."""
+    if data is None or len(data.x_validation) < 2 / false_alarm_rate - 1:
+        return None
+    _, inputs = _seeded(vae, data.x_validation, data.y_validation)
+    return diagnostics.usual_range(functions["log_evidence"](**inputs)["log_evidence"].numpy(), false_alarm_rate)
+
+
+def _seeded(vae, x, y):
+    """The model given labels y, and the inputs of `log_evidence` for the first 10,000 of images x."""
+    x = x[:10_000]
+    given = vae.for_labels(y).rows(slice(len(x)))
+    return given, {"image": tf.constant(x), "seed": tf.range(len(x), dtype=tf.int64), **given.condition}
+
+
+def _measured(path, vae, data, num_samples, usual):
     """The export's own means over the test set, row i with seed i, and their standard errors over seeds."""
-    x = data.x_test[:10_000]
-    given = vae.for_labels(data.y_test).rows(slice(len(x)))
-    inputs = {"image": tf.constant(x), "seed": tf.range(len(x), dtype=tf.int64), **given.condition}
+    given, inputs = _seeded(vae, data.x_test, data.y_test)
+    x = inputs["image"].numpy()
     served = tf.saved_model.load(str(path)).signatures
     errors = diagnostics.measure(given, x, max(2, num_samples))
     measured = {"num_images": len(x), "num_samples": num_samples, "seeds": "image i of the test set has the seed i"}
     for name, error in (("elbo", errors.elbo_standard_error), ("log_evidence", errors.log_evidence_standard_error)):
         measured[name] = float(np.mean(served[name](**inputs)[name], dtype=np.float64))
         measured[f"{name}_mc_standard_error"] = float(np.sqrt(np.sum(error**2)) / len(x))
+    if usual:
+        measured |= {
+            "usual_range": usual._asdict(),
+            "anomalies": float(np.mean(served["anomaly"](**inputs)["anomaly"])),
+        }
     return measured
 
 

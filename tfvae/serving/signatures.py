@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfvae import objectives
+from tfvae import diagnostics, objectives
 from tfvae.seeds import stateless_seed
 from tfvae.support import checks, pictures
 
@@ -91,12 +91,29 @@ def signatures(vae, num_samples: int) -> dict:
         specs[serving_uint8] = [tf.TensorSpec(image.shape, tf.uint8, name="image")]
         if vae.event_shape[-1] in (1, 3, 4):
             specs[serving_bytes] = [tf.TensorSpec([None], tf.string, name="image_bytes")]
-    label = [tf.TensorSpec([None], tf.int64, name="label")] if vae.num_classes else []
     for function, inputs in specs.items():
-        of_rows = _of_rows(vae, function, inputs)
-        served[function.__name__] = tf.function(of_rows, input_signature=[*inputs, *label]).get_concrete_function()
-        served[function.__name__].__doc__ = function.__doc__
+        served[function.__name__] = _traced(vae, function, inputs)
     return served
+
+
+def anomaly(vae, functions: dict, usual: diagnostics.UsualRange):
+    """The concrete function `anomaly` for a range of scores by `functions["log_evidence"]`."""
+
+    def anomaly(vae, image, seed):
+        """Whether `log_evidence` is outside of its usual range, that of held-out images (see the card)."""
+        answer = functions["log_evidence"](image, seed, *vae.condition.values())
+        score = answer["log_evidence"]
+        return {"anomaly": (score < usual.low) | (score > usual.high), **answer}
+
+    return _traced(vae, anomaly, inputs_of(functions["log_evidence"])[:2])
+
+
+def _traced(vae, function, inputs):
+    label = [tf.TensorSpec([None], tf.int64, name="label")] if vae.num_classes else []
+    of_rows = _of_rows(vae, function, inputs)
+    traced = tf.function(of_rows, input_signature=[*inputs, *label]).get_concrete_function()
+    traced.__doc__ = function.__doc__
+    return traced
 
 
 def _of_rows(vae, function, inputs):

@@ -216,7 +216,7 @@ _MEANS: list[tuple[Any, str]] = [
     (Annotated[Sequence[int], _latent_sizes], "latent_sizes"),
     (Positive, "min_scale timeout variance"),
     (NonNegative, "beta dimension_wise_kl kl log_likelihood mutual_information"),
-    (Annotated[float, _share], "rate"),
+    (Annotated[float, _share], "false_alarm_rate rate"),
     (Annotated[Any, _rate], "learning_rate"),
     (Annotated[int, checks.seed] | None, "seed"),
     (bool | None, "exact_kl"),

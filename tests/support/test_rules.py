@@ -21,6 +21,7 @@ RESULTS = {
     "Adaptive", "Batches", "DCI", "Draw", "Epochs", "Evidence", "FactorElbo", "Finding", "ImageData", "InferenceGap",
     "Loop", "LossAudit", "Measurement", "Objective", "OptimalNormal", "Parts", "RateDistortion", "Recipe", "Spread",
     "Stateful", "Stream", "Terms", "Unmerged", "VAE",
+    "Client",  # goes without TensorFlow, and so without its rules: tests/client
     "unwrapped",  # takes anything
     "fold_in", "stateless_seed",  # rules are made of them
 }  # fmt: skip

@@ -174,7 +174,7 @@ def _share(name, value):
 
 
 _PLAIN: dict[Any, Callable] = {
-    bool: _is("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    bool: checks.flag,
     str: _is("a string", lambda value: isinstance(value, str)),
     int: functools.partial(checks.count, least=-(2**31)),
     float: checks.number,

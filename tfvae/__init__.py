@@ -37,6 +37,7 @@ _NAMES = {
     "build": "tfvae.recipes",
     "save": "tfvae.runs",
     "load": "tfvae.runs",
+    "pretrained": "tfvae.runs",
 }
 
 __all__ = [*_MODULES, *_NAMES]

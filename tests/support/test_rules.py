@@ -128,9 +128,7 @@ def test_objects_of_keras_3_are_refused_by_name():
             with pytest.raises(TypeError, match=f"{argument} {rule}"):
                 call(network)
     vae, x = tfvae.VAE(encoder, decoder, prior), np.zeros([2, 4, 4, 1])
-    with pytest.raises(
-        TypeError, match=r"optimizer must be a name, or of tf_keras.optim.* Keras 3\), got <keras"
-    ):
+    with pytest.raises(TypeError, match=r"optimizer must be a name, or of tf_keras.optim.* Keras 3\), got <keras"):
         vae.compile(keras.optimizers.Adam())
     vae.compile("adam")
     for call in (vae.fit, vae.evaluate, vae.predict):

@@ -229,7 +229,7 @@ _MEANS: list[tuple[Any, str]] = [
     (str, "licence name support"),
     (dict, "evaluation"),
     (Annotated[Any, _activation], "activation"),
-    (Annotated[Any, files.local], "directory folder path"),
+    (Annotated[Any, files.local], "directory folder path to"),
     (Annotated[Any, _is("a tensor [..., 2 D]", _ends_even)], "params"),
     (np.ndarray, "factors latents x z"),
     (Labels, "labels"),

@@ -20,7 +20,7 @@ from tfvae.support.rules import checked
 RESULTS = {
     "Adaptive", "Batches", "DCI", "Draw", "Epochs", "Evidence", "FactorElbo", "Finding", "ImageData", "InferenceGap",
     "Loop", "LossAudit", "Measurement", "Objective", "OptimalNormal", "Parts", "RateDistortion", "Recipe", "Spread",
-    "Stateful", "Stream", "Terms", "Unmerged", "VAE",
+    "Stateful", "Stream", "Terms", "Unmerged", "UsualRange", "VAE",
     "Client",  # goes without TensorFlow, and so without its rules: tests/client
     "unwrapped",  # takes anything
     "fold_in", "stateless_seed",  # rules are made of them

@@ -73,6 +73,24 @@ def test_a_formula_in_a_table_has_no_bare_bar(path):
             assert not [f for f in re.findall(r"\$[^$]+\$", line) if "|" in f.replace(r"\|", "")], line
 
 
+def stars(path):
+    """{number of an exercise: its stars}."""
+    found = {}
+    for line in markdown(path).split("## Exercises")[-1].splitlines():
+        if number := re.match(r"\*\*(\d+)\.", line):
+            found[number[1]] = re.search(r"(\\\*)+|(?<=\()\*+(?=\))", line)[0].count("*")
+    return found
+
+
+def test_exercises_for_marks_have_two_stars():
+    rows = re.findall(r"^\| \[\d\d\]\(../notebooks/(.*?)\) .*\| (.*?) \|$", (ROOT / "docs/teach.md").read_text(), re.M)
+    assert [name for name, _ in rows] == [path.name for path in PATHS]
+    for name, marked in rows:
+        known = stars(ROOT / "notebooks" / name)
+        numbers = re.findall(r"\d", marked)
+        assert numbers and all(known[number] >= 2 for number in numbers), (name, known)
+
+
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_pictures_in_the_text_have_an_alternative_text(path):
     assert not re.findall(r"!\[\s*\]\(", markdown(path))

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "audit",
+    "client",
     "data",
     "diagnostics",
     "disentanglement",
@@ -36,6 +37,7 @@ _NAMES = {
     "build": "tfvae.recipes",
     "save": "tfvae.runs",
     "load": "tfvae.runs",
+    "pretrained": "tfvae.runs",
 }
 
 __all__ = [*_MODULES, *_NAMES]

@@ -233,11 +233,13 @@ def serve_check(url, grpc, model, export, timeout):
 
 
 @main.command()
-@click.argument("names", nargs=-1)
-def notebooks(names):
-    """Run the notebooks (all, or those with NAMES as prefixes) and refresh their stored outputs."""
-    (module,) = _modules("notebooks")
-    module.run(names)
+@click.argument("directory", type=_DIRECTORY)
+def notebooks(directory):
+    """Copy the course, the notebooks and what they read and link to, into a new DIRECTORY."""
+    from tfvae import notebooks as course
+
+    path = course.copy(directory)
+    click.echo(f"{path}: {len(list(path.glob('notebooks/*.ipynb')))} notebooks; jupyter lab {path / 'notebooks'}")
 
 
 def _finish(result, run, export_to):
@@ -250,8 +252,8 @@ def _finish(result, run, export_to):
     click.echo("next:")
     click.echo(f"  python -m tfvae evaluate {run} --seed 1    measure again with other noise")
     click.echo("  python -m tfvae train --latent-size 2    change one thing; --help lists them all")
-    if pathlib.Path("notebooks").is_dir():
-        click.echo("  jupyter lab notebooks    read why it works")
+    here = pathlib.Path("notebooks").is_dir()
+    click.echo(f"  {'jupyter lab notebooks' if here else 'python -m tfvae notebooks course'}    read why it works")
 
 
 def _export(vae, data, evaluation, directory, num_samples=100, **options):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfvae.distributions import decoded, unwrapped
 from tfvae.inputs import latents, unweighted
 from tfvae.seeds import stateless_seed
-from tfvae.support import checks
+from tfvae.support import checks, tensors
 from tfvae.support.rules import FromTwo, checked
 from tfvae.train import VAE
 
@@ -106,8 +106,8 @@ class ConditionalVAE(VAE):
                 raise ValueError(f"{argument} must be {num_images}, one an image, got {len(labels)}")
             return labels
         message = [f"{argument} must be as many as the images, got", tf.size(labels)]
-        labels = checks.after(tf.equal(tf.size(labels), num_images), message, labels)
-        return checks.graph_content(argument, labels, self.label_rules)
+        labels = tensors.after(tf.equal(tf.size(labels), num_images), message, labels)
+        return tensors.graph_content(argument, labels, self.label_rules)
 
     def _checked(self, argument, labels, shapes):
         """Labels as int64, of one of the shapes {rank: words}; outside a graph their values are checked too."""
@@ -119,7 +119,7 @@ class ConditionalVAE(VAE):
             words = " or ".join(shapes.values())
             raise ValueError(f"{argument} must have shape {words}, got [{checks.joined(labels.shape)}]")
         if tf.executing_eagerly():
-            checks.content(argument, tf.reshape(labels, [-1]), self.label_rules)
+            tensors.content(argument, tf.reshape(labels, [-1]), self.label_rules)
         return labels
 
     def _batch(self, data):

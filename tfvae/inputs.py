@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import tensorflow as tf
 
-from tfvae.support import checks
+from tfvae.support import checks, tensors
 
 
 @runtime_checkable
@@ -34,11 +34,11 @@ def refuse_weights(*weights, argument: str = "x"):
 
 def latents(z, size: int, values: bool = True) -> tf.Tensor:
     """z [..., size] as a tensor of floats; with `values`, and outside a graph, they must be finite too."""
-    z = checks.ending("z", z, size)
+    z = tensors.ending("z", z, size)
     if not z.dtype.is_floating:
         raise checks.InputTypeError(f"z must hold floats, got {z.dtype.name}")
     if values and tf.executing_eagerly():
-        checks.content("z", z, {"finite": tf.math.is_finite})
+        tensors.content("z", z, {"finite": tf.math.is_finite})
     return z
 
 
@@ -61,20 +61,20 @@ class Inputs:
         """Which images have a probability, in words."""
         return self.decoder.support if isinstance(self.decoder, Supported) else "as the decoder's distribution has it"
 
-    def rules(self, support: bool) -> checks.Rules:
+    def rules(self, support: bool) -> tensors.Rules:
         """The rules for an image, {words: elementwise test}; with `support`, the likelihood's rule too."""
-        rules = checks.element_rules(is_image=len(self.event_shape) == 3)
+        rules = tensors.element_rules(is_image=len(self.event_shape) == 3)
         if support and isinstance(self.decoder, Supported):
             rules[self.decoder.support] = self.decoder.in_support
         return rules
 
     def checked(self, x, argument: str = "x", support: bool = False) -> tf.Tensor:
         """x [B, *event_shape] as a tensor of the likelihood's dtype; outside a graph its values are checked too."""
-        x = checks.tensor(argument, x)
+        x = tensors.tensor(argument, x)
         self._check_form(argument, x)
         x = tf.cast(x, self.dtype) if self.dtype.is_floating else x
         if tf.executing_eagerly():
-            checks.content(argument, x, self.rules(support))
+            tensors.content(argument, x, self.rules(support))
         return x
 
     def _check_form(self, argument: str, x: tf.Tensor | tf.TensorSpec) -> None:
@@ -115,7 +115,7 @@ class Inputs:
 
             def check(*data):
                 x, labels = unweighted(data, argument)
-                x = checks.graph_content(argument, self.checked(x, argument), rules)
+                x = tensors.graph_content(argument, self.checked(x, argument), rules)
                 return x if self.check_labels is None else (x, self.check_labels(argument, labels, tf.shape(x)[0]))
 
             return x.map(check, num_parallel_calls=tf.data.AUTOTUNE), None

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfvae.support import checks
+from tfvae.support import tensors
 from tfvae.support.rules import Rows, checked
 
 __all__ = ["LinearGaussian", "maximum_likelihood"]
@@ -51,7 +51,7 @@ class LinearGaussian:
 
     def likelihood(self, z) -> tfd.MultivariateNormalDiag:
         """p(x|z) = N(W z + mean, variance I): [..., D] -> a distribution over [E]."""
-        z = tf.cast(checks.ending("z", z, self.weights.shape[1]), tf.float64)
+        z = tf.cast(tensors.ending("z", z, self.weights.shape[1]), tf.float64)
         loc = tf.tensordot(z, self.weights.T, axes=1) + self.mean
         return tfd.MultivariateNormalDiag(loc, tf.fill(self.mean.shape, tf.cast(np.sqrt(self.variance), tf.float64)))
 
@@ -59,7 +59,7 @@ class LinearGaussian:
         """p(z|x): [..., E] -> a distribution over [D]."""
         precision = self.weights.T @ self.weights / self.variance + np.eye(self.weights.shape[1])
         covariance = np.linalg.inv(precision)
-        x = tf.cast(checks.ending("x", x, len(self.mean)), tf.float64)
+        x = tf.cast(tensors.ending("x", x, len(self.mean)), tf.float64)
         loc = tf.tensordot(x - self.mean, self.weights @ covariance / self.variance, axes=1)
         return tfd.MultivariateNormalTriL(loc, np.linalg.cholesky(covariance))
 

@@ -1,16 +1,21 @@
-"""The setup of every notebook (its second cell), and the command that runs them all (`python -m tfvae notebooks`)."""
+"""The setup of every notebook (its second cell), the course as a folder, and the command that runs all its pages.
+
+python -m tfvae.notebooks       all pages of the repository, whose stored outputs it refreshes
+python -m tfvae.notebooks 05    those whose names begin so
+"""
 
 import importlib.metadata
 import importlib.util
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tfvae.support.files import write_bytes
+from tfvae.support import files
 from tfvae.support.quiet import quiet
 
 # {import name: package}, for a runtime that has TensorFlow but not everything else.
@@ -33,7 +38,7 @@ def setup(seed: int = 0) -> str:
     if profile not in ("quick", "full"):
         raise ValueError(f"TFVAE_PROFILE must be 'quick' or 'full', got {profile!r}")
     if importlib.util.find_spec("tensorflow") is None:
-        raise ImportError("TensorFlow is missing: pip install -r requirements.txt, from the folder of the repository")
+        raise ImportError('TensorFlow is missing: pip install "tensorflow>=2.20,<2.22"')
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         _install(missing)
@@ -66,11 +71,25 @@ def _install(packages):
 
 
 def folder() -> pathlib.Path:
-    """The repository's `notebooks/`, beside the package; FileNotFoundError if that is installed without it."""
-    found = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
-    if not found.is_dir():
-        raise FileNotFoundError(f"notebooks must lie beside the package, in {found}: clone the repository")
-    return found
+    """`notebooks/` of the repository, or of the course in the installed wheel."""
+    return files.course() / "notebooks"
+
+
+def copy(directory: str | os.PathLike) -> pathlib.Path:
+    """Copies the course, the notebooks and what they link to, into a new folder, and gives its path.
+
+    Raises:
+        ValueError, TypeError: `directory` is no path on this machine.
+        OSError: it holds something, or cannot be written.
+    """
+    path, source = files.local("directory", directory), files.course()
+    names = (pathlib.Path(__file__).parent / "course.txt").read_text().split()
+    with files.staged_directory(path) as staged:
+        for found in (found for name in names for found in source.glob(name) if found.is_file()):
+            target = staged / found.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(found, target)
+    return path
 
 
 def run(names: Sequence[str] = ()):
@@ -98,4 +117,8 @@ def run(names: Sequence[str] = ()):
             execute(notebook, str(path.parent), timeout=None, extra_arguments=["--log-level=ERROR"], **stable)
         except CellExecutionError as error:
             raise ValueError(f"{path.name} must run from top to bottom, but a cell failed: {error}") from None
-        write_bytes(path, nbformat.writes(notebook).encode())
+        files.write_bytes(path, nbformat.writes(notebook).encode())
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfvae.support import checks
+from tfvae.support import checks, tensors
 
 __all__ = ["fold_in", "stateless_seed"]
 
@@ -17,7 +17,7 @@ def stateless_seed(seed) -> tf.Tensor:
     >>> tfvae.seeds.stateless_seed(5).numpy(), tfvae.seeds.stateless_seed([5, 7]).numpy()
     (array([5, 0], dtype=int32), array([5, 7], dtype=int32))
     """
-    pair = checks.tensor("seed", seed, "an integer or a pair of integers")
+    pair = tensors.tensor("seed", seed, "an integer or a pair of integers")
     if not pair.dtype.is_integer or pair.shape.rank not in (0, 1):
         raise checks.InputTypeError(f"seed must be an integer or a pair of integers, got {checks.shown(seed)}")
     return tf.bitcast(tf.cast(pair, tf.int64), tf.int32) if pair.shape.rank == 0 else tf.cast(pair, tf.int32)

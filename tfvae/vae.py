@@ -14,7 +14,7 @@ from tfvae.inputs import Inputs, latents, refuse_weights, unweighted
 from tfvae.objectives.bounds import elbo
 from tfvae.objectives.terms import Adaptive, Objective, Stateful, Terms
 from tfvae.seeds import fold_in, stateless_seed
-from tfvae.support import bodies, checks, replicas, rules
+from tfvae.support import bodies, checks, replicas, rules, tensors
 
 _TRAINING, _EVALUATION = 0, 1  # what a seed is for: folded in first, so that the two never share noise
 
@@ -164,14 +164,14 @@ class VAE(tfk.Model):
         x, y = self._accepted(x, y, batch_size)
         callbacks = [StopWhenNotFinite(self._guard), *tf.nest.flatten(callbacks or [])]
         self._guard.bad_step.assign(-1)
-        with checks.graph_errors(), checks.reading_errors():
+        with tensors.graph_errors(), tensors.reading_errors():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
         refuse_weights(kwargs.get("sample_weight"))
         checks.steps(kwargs.get("steps"))
-        with checks.graph_errors(), checks.reading_errors():
+        with tensors.graph_errors(), tensors.reading_errors():
             if "_use_cached_eval_dataset" not in kwargs:  # else within fit, which has checked
                 x, y = self._accepted(x, y, batch_size)
             return super().evaluate(x, y, batch_size, **kwargs)
@@ -179,7 +179,7 @@ class VAE(tfk.Model):
     def predict(self, x, batch_size=None, **kwargs):
         """As `tf_keras.Model.predict`: what `reconstruct` gives, [N, *event_shape]."""
         checks.steps(kwargs.get("steps"))
-        with checks.graph_errors():
+        with tensors.graph_errors():
             return super().predict(self._accepted(x, None, batch_size, support=False)[0], batch_size, **kwargs)
 
     def _accepted(self, x, y=None, batch_size=None, argument="x", support=True):

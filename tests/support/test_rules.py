@@ -20,7 +20,8 @@ from tfvae.support.rules import checked
 RESULTS = {
     "Adaptive", "Batches", "DCI", "Draw", "Epochs", "Evidence", "FactorElbo", "Finding", "ImageData", "InferenceGap",
     "Loop", "LossAudit", "Measurement", "Objective", "OptimalNormal", "Parts", "RateDistortion", "Recipe", "Spread",
-    "Stateful", "Stream", "Terms", "Unmerged", "VAE",
+    "Stateful", "Stream", "Terms", "Unmerged", "UsualRange", "VAE",
+    "Client",  # goes without TensorFlow, and so without its rules: tests/client
     "unwrapped",  # takes anything
     "fold_in", "stateless_seed",  # rules are made of them
 }  # fmt: skip
@@ -110,9 +111,29 @@ def test_what_users_did_wrong_is_said_in_their_words():
     decoder = tfvae.likelihoods.bernoulli(networks.mlp((2,), [4]), (4, 4, 1))
     with pytest.raises(TypeError, match=r"encoder must give a tfd\.Distribution, got an array of float32"):
         tfvae.VAE(networks.mlp((4, 4, 1), [2]), decoder, tfvae.priors.standard_normal(2))
-    keras_3 = pytest.importorskip("keras").Sequential()
-    with pytest.raises(TypeError, match="network must be callable, and no model of Keras 3, got <Sequential"):
-        posteriors.diagonal_normal(keras_3, 2)
+
+
+def test_objects_of_keras_3_are_refused_by_name():
+    keras = pytest.importorskip("keras")
+    own = type("Own", (keras.Model,), {"__module__": "my_models", "call": lambda self, x: x})
+    decoder, prior = tfvae.likelihoods.bernoulli(networks.mlp((2,), [4]), (4, 4, 1)), tfvae.priors.standard_normal(2)
+    encoder = posteriors.diagonal_normal(networks.mlp((4, 4, 1), [4]), 2)
+    rule = r"must be callable, and no model of Keras 3 \(tf_keras, not keras\), got <"
+    for network in (keras.Sequential(), own()):
+        for argument, call in {
+            "network": lambda network: posteriors.diagonal_normal(network, 2),
+            "encoder": lambda network: tfvae.VAE(network, decoder, prior),
+            "decoder": lambda network: tfvae.VAE(encoder, network, prior),
+        }.items():
+            with pytest.raises(TypeError, match=f"{argument} {rule}"):
+                call(network)
+    vae, x = tfvae.VAE(encoder, decoder, prior), np.zeros([2, 4, 4, 1])
+    with pytest.raises(TypeError, match=r"optimizer must be a name, or of tf_keras.optim.* Keras 3\), got <keras"):
+        vae.compile(keras.optimizers.Adam())
+    vae.compile("adam")
+    for call in (vae.fit, vae.evaluate, vae.predict):
+        with pytest.raises(TypeError, match=r"callbacks must be a list of tf_keras\.callbacks\.Callback, got <keras"):
+            call(x, verbose=0, callbacks=[keras.callbacks.LambdaCallback()])
 
 
 @pytest.mark.parametrize("x", [np.full([2, 4, 4, 1], np.nan), np.full([2, 4, 4, 1], 255.0), np.zeros([2, 4, 4])])

@@ -18,7 +18,7 @@ from tfvae.data.epochs import bounds
 from tfvae.data.factors import held_out_size
 from tfvae.data.images import SPLITS
 from tfvae.data.streams import Files, Stream
-from tfvae.support import checks, files, pictures
+from tfvae.support import checks, files, pictures, tensors
 from tfvae.support.rules import checked
 
 Path = str | pathlib.Path
@@ -77,7 +77,7 @@ def from_tfrecords(
                 return pictures.decode(feature, value, shape[2], shape[:2], where)
             size, got = math.prod(shape), tf.strings.length(value)
             rule = f"{feature} must be the {size} bytes of an image {shape}, got"
-            value = checks.after(got == size, [rule, got, *where], value)
+            value = tensors.after(got == size, [rule, got, *where], value)
             return tf.reshape(tf.io.decode_raw(value, tf.uint8), shape)
 
         names = [path.decode() for path in paths.numpy()]
@@ -230,7 +230,7 @@ def _checked_first(path, source):
     first = tf.constant(0, tf.int64)
     images = source.records(first).enumerate().take(100).map(lambda *item: source.decode(first, *item)).batch(100)
     try:
-        with checks.graph_errors():
+        with tensors.graph_errors():
             for x in images:
                 checks.bytes_up_to(path, x.numpy(), 255)
     except tf.errors.OpError as error:
@@ -288,7 +288,7 @@ def _of_each(argument, paths, function):
     if bad := sorted(set(range(len(paths))) - set(np.concatenate(numbers))):
         path = paths[bad[0]]
         try:
-            with checks.graph_errors():
+            with tensors.graph_errors():
                 tf.function(function)(tf.constant(path))
         except tf.errors.OpError as error:
             raise ValueError(

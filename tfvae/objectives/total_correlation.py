@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfvae.objectives.terms import penalized
-from tfvae.support import checks
+from tfvae.support import checks, tensors
 from tfvae.support.pieces import option, piece
 from tfvae.support.rules import checked
 
@@ -45,7 +45,7 @@ def parts(qz_x: tfd.Distribution, pz: tfd.Distribution, z, num_data):
     >>> np.allclose(sum(found), drawn.sampled_kl, atol=1e-4), found.total_correlation.shape
     (True, TensorShape([1, 3]))
     """
-    z, shape = checks.tensor("z", z), [None, *qz_x.batch_shape, *qz_x.event_shape]
+    z, shape = tensors.tensor("z", z), [None, *qz_x.batch_shape, *qz_x.event_shape]
     if not z.shape.is_compatible_with(shape):
         raise ValueError(f"z must have shape [{checks.joined(shape)}], got [{checks.joined(z.shape)}]")
     pairs = z[:, :, tf.newaxis]  # [S, B, 1, D] against [B, ...]: each sample under each example
@@ -90,7 +90,7 @@ def _log_weights(z, num_data):
     """The logarithm of each example's weight (column) in q(z) of each sample (row): [B, B]."""
     batch_size, rule = z.shape[1] or tf.shape(z)[1], f"batch size must be at most num_data, {num_data}, got"
     if tf.is_tensor(batch_size):
-        batch_size = checks.after(batch_size <= num_data, [rule, batch_size], batch_size)
+        batch_size = tensors.after(batch_size <= num_data, [rule, batch_size], batch_size)
     elif batch_size > num_data:
         raise ValueError(f"{rule} {batch_size}")
     # A batch of one has no others, and a data set of one no rest.

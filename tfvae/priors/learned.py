@@ -5,7 +5,7 @@ import tensorflow_probability as tfp
 import tf_keras as tfk
 
 from tfvae.distributions import Coupling, Pushforward, Vamp, stacked
-from tfvae.support import checks
+from tfvae.support import tensors
 from tfvae.support.pieces import option, piece
 from tfvae.support.rules import Array, FromTwo
 
@@ -56,7 +56,7 @@ def vamp(encoder, num_pseudo_inputs: int = 500, *, initial: Array | None = None,
         wanted = f"num_pseudo_inputs, {num_pseudo_inputs}, of the encoder's input, shape {shape[1:]}"
         raise ValueError(f"initial must hold {wanted}, got {list(initial.shape)}")
     is_image = initial.shape.rank == 4
-    checks.content("initial", initial, checks.element_rules(is_image))
+    tensors.content("initial", initial, tensors.element_rules(is_image))
     if not is_image:
         return Vamp(encoder, tf.Variable(initial, name="pseudo_inputs"))
     # Inside (0, 1), where the logit is finite and has a gradient.

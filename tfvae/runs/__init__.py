@@ -1,6 +1,7 @@
 """Training runs on disk: start, resume after any interruption, save, load."""
 
 from tfvae.runs.latents import encode
+from tfvae.runs.pretrained import pretrained
 from tfvae.runs.run import (
     CARD,
     CHECKPOINT,
@@ -26,6 +27,7 @@ __all__ = [
     "encode",
     "load",
     "load_data",
+    "pretrained",
     "read_recipe",
     "resume",
     "save",

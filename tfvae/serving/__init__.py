@@ -1,9 +1,8 @@
 """Serving: export as a SavedModel that TF Serving can trust, a client, and the check of a running server."""
 
-from tfvae.serving.client import Client
+from tfvae.client import Client, ServingError
 from tfvae.serving.contract import Finding, check
 from tfvae.serving.savedmodel import WARMUP, expected_answers, export, verify, versions
-from tfvae.serving.transports import ServingError
 
 __all__ = ["WARMUP", "Client", "Finding", "ServingError", "check", "expected_answers", "export", "verify", "versions"]
 

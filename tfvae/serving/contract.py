@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvae.serving.client import Client
-from tfvae.serving.transports import ServingError
+from tfvae.client import Client, ServingError
 from tfvae.support.rules import checked
 
 TOLERANCE = 1e-5

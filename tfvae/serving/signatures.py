@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 
 from tfvae import diagnostics, objectives
 from tfvae.seeds import stateless_seed
-from tfvae.support import checks, pictures
+from tfvae.support import checks, pictures, tensors
 
 tfd = tfp.distributions
 
@@ -122,14 +122,14 @@ def _of_rows(vae, function, inputs):
     shapes = {"latent": latent, "loc": latent, "scale": latent, "scale_tril": latent * 2}
     shapes |= {"image": image, "reconstruction": image}
 
-    def of_rows(*tensors):
+    def of_rows(*columns):
         model = vae
         if vae.num_classes:
-            label = _checked("label", tensors[-1], [], vae.label_rules)
-            sizes = tf.shape(tensors[0])[:1], tf.size(label)
+            label = _checked("label", columns[-1], [], vae.label_rules)
+            sizes = tf.shape(columns[0])[:1], tf.size(label)
             message = [f"{inputs[0].name} and label must have the same batch size, got", *sizes]
-            model = vae.given(checks.after(tf.reduce_all(tf.equal(*sizes)), message, label))
-        answer = function(model, *tensors[: len(inputs)])
+            model = vae.given(tensors.after(tf.reduce_all(tf.equal(*sizes)), message, label))
+        answer = function(model, *columns[: len(inputs)])
         for name, output in answer.items():
             output.set_shape([None, *shapes.get(name, ())])  # some distributions state less
         return answer
@@ -153,7 +153,7 @@ def _by_row(vae, image, seed, objective, *names):
     image = _checked("image", image, vae.event_shape, vae.inputs_accepted.rules(support=True))
     seed = _checked("seed", seed, [])
     sizes = tf.shape(image)[0], tf.shape(seed)[0]
-    image = checks.after(tf.equal(*sizes), ["image and seed must have the same batch size, got", *sizes], image)
+    image = tensors.after(tf.equal(*sizes), ["image and seed must have the same batch size, got", *sizes], image)
 
     def of_row(row):
         x, seed, i = row
@@ -173,9 +173,9 @@ def _checked(name, value, row_shape, rules=None):
     padded = tf.concat([shape, tf.fill([len(row_shape) + 1], -1)], axis=0)[1 : len(row_shape) + 1]
     good = tf.equal(tf.rank(value), len(row_shape) + 1) & tf.reduce_all(tf.equal(padded, row_shape))
     message = [f"{name} must have shape [{checks.joined(['batch', *row_shape])}], got", shape]
-    value = checks.after(good, message, value)
+    value = tensors.after(good, message, value)
     value.set_shape([None, *row_shape])
-    return checks.graph_content(name, value, rules or {})
+    return tensors.graph_content(name, value, rules or {})
 
 
 def bytes_to_images(vae, image) -> tf.Tensor:
@@ -190,7 +190,7 @@ def _decoded(image_bytes, event_shape):
     image_bytes = _checked("image_bytes", image_bytes, [])
     most, number = max(1, pictures.MOST_PIXELS // (height * width)), tf.size(image_bytes)
     rule = f"image_bytes must hold at most {most} pictures of {height} x {width} pixels, got"
-    image_bytes = checks.after(number <= most, [rule, number], image_bytes)
+    image_bytes = tensors.after(number <= most, [rule, number], image_bytes)
 
     def decoded(content):
         with tf.name_scope("image_bytes"):  # the error of a broken file names the scope

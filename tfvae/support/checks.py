@@ -1,17 +1,13 @@
-"""Checks of arguments, eager and in graphs; an error names the argument, the rule and the value."""
+"""Checks of arguments, without TensorFlow; an error names the argument, the rule and the value."""
 
-import contextlib
 import difflib
 import math
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-
-Rules = dict[str, Callable[[tf.Tensor], tf.Tensor]]  # {words: elementwise test}
 
 
 class InputTypeError(TypeError, ValueError):
@@ -25,10 +21,15 @@ def memory() -> float:
 
 def shown(value: Any) -> str:
     """A value in a message, in a line: arrays by their dtype and shape."""
-    if isinstance(value, np.ndarray | tf.Tensor):
+    if isinstance(value, np.ndarray) or _is_tensor(value):
         return f"an array of {np.dtype(getattr(value.dtype, 'as_numpy_dtype', value.dtype)).name}, shape {value.shape}"
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _is_tensor(value):
+    tf = sys.modules.get("tensorflow")  # there is none without it
+    return tf is not None and isinstance(value, tf.Tensor)
 
 
 def check_name(argument: str, value: Any, names: Iterable):
@@ -50,6 +51,12 @@ def text_or_path(argument: str, value: Any):
         raise InputTypeError(f"{argument} must be a string or a path, got {shown(value)}")
 
 
+def flag(argument: str, value: Any):
+    """Raises TypeError unless `value` is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputTypeError(f"{argument} must be True or False, got {shown(value)}")
+
+
 def texts_or_paths(argument: str, value: Any):
     """Raises ValueError unless `value` is a string, a path, or a list of these, not empty."""
     for one in value if isinstance(value, list | tuple) else [value]:
@@ -61,7 +68,7 @@ def texts_or_paths(argument: str, value: Any):
 def count(argument: str, value: Any, least: float = 1, most: int = 2**31 - 1) -> int:
     """`value`; raises ValueError unless it is an integer of at least `least` and at most `most`."""
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    is_integer |= isinstance(value, tf.Tensor) and value.dtype.is_integer and value.shape.rank == 0
+    is_integer |= _is_tensor(value) and value.dtype.is_integer and value.shape.rank == 0
     if not is_integer or value < least:
         error = ValueError if is_integer else InputTypeError
         raise error(f"{argument} must be an integer of at least {least}, got {shown(value)}")
@@ -189,80 +196,3 @@ def non_negative(argument: str, values: np.ndarray) -> np.ndarray:
 def joined(shape: Iterable) -> str:
     """A shape for a message, "64, 8, ?"."""
     return ", ".join("?" if size is None else str(size) for size in shape)
-
-
-def element_rules(is_image: bool) -> Rules:
-    """Elements must be finite; those of images must also lie in [0, 1]."""
-    rules: Rules = {"finite": tf.math.is_finite}
-    return rules | {"in [0, 1]": lambda x: (x >= 0) & (x <= 1)} if is_image else rules
-
-
-def content(argument: str, x: tf.Tensor, rules: Rules):
-    """Raises ValueError unless every element of an eager tensor obeys the rules."""
-    for rule, test in rules.items():
-        good = test(x)
-        if not tf.reduce_all(good):
-            where = tuple(tf.where(~good)[0].numpy())
-            raise ValueError(f"{argument} must be {rule}, got {x[where].numpy()} at {[int(i) for i in where]}")
-
-
-def tensor(argument: str, value: Any, words: str = "an array or a tensor") -> tf.Tensor:
-    """`value` as a tensor; raises TypeError for what cannot be one."""
-    try:
-        return tf.convert_to_tensor(value)
-    except (TypeError, ValueError):  # None, an object, lists of unequal lengths, numbers beyond int64
-        raise InputTypeError(f"{argument} must be {words}, got {shown(value)}") from None
-
-
-def ending(argument: str, value: Any, size: int) -> tf.Tensor:
-    """`value` as a tensor; raises ValueError unless it is [..., size]."""
-    found = tensor(argument, value)
-    if not found.shape[-1:].is_compatible_with([size]):
-        raise ValueError(f"{argument} must have shape [..., {size}], got [{joined(found.shape)}]")
-    return found
-
-
-def levels(argument: str, values: np.ndarray, rules: Rules):
-    """Raises ValueError unless every grey level, [K], obeys the rules."""
-    for rule, test in rules.items():
-        good = np.asarray(test(tf.constant(values)))
-        if not good.all():
-            raise ValueError(f"{argument} must be {rule}, got {values[~good][0]}")
-
-
-def graph_content(argument: str, x: tf.Tensor, rules: Rules) -> tf.Tensor:
-    """`x`, which in a graph fails with INVALID_ARGUMENT unless every element obeys the rules."""
-    for rule, test in rules.items():
-        good = test(x)
-        x = after(tf.reduce_all(good), [f"{argument} must be {rule}, got", tf.boolean_mask(x, ~good)[:1]], x)
-    return x
-
-
-def after(good: tf.Tensor, message: list, x: tf.Tensor) -> tf.Tensor:
-    """`x`, which in a graph fails with INVALID_ARGUMENT and the message unless `good`."""
-    with tf.control_dependencies([tf.debugging.Assert(good, message, summarize=8)]):
-        return tf.identity(x)
-
-
-@contextlib.contextmanager
-def graph_errors() -> Iterator[None]:
-    """Turns a failed check in a graph into the ValueError of the eager check."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        rule, value, where = r"\[(.* must (?:be|hold) .*?, got[^\]]*)\]", r" \[\[?(.*?)\]", r"(?:\]? \[(in .*?)\]$)?"
-        found = re.search(f"assertion failed: {rule}{value}{where}", error.message, re.MULTILINE)
-        if found is None:
-            raise
-        raise ValueError(" ".join(filter(None, found.groups()))) from None
-
-
-@contextlib.contextmanager
-def reading_errors() -> Iterator[None]:
-    """Turns a reader's error, which does not say the file, into a ValueError that says how to find it."""
-    try:
-        yield
-    except tf.errors.DataLossError as error:
-        found = re.search(r"corrupted record at \d+", error.message)
-        rule, got = "x must be read from TFRecord files that are whole", found[0] if found else error.message
-        raise ValueError(f"{rule}, got a {got}: from_tfrecords(..., count=True) names the file") from None

@@ -46,6 +46,12 @@ def local(argument: str, value: Path) -> pathlib.Path:
     return pathlib.Path(path)
 
 
+def course() -> pathlib.Path:
+    """The folder that holds `notebooks/`, `saved_models/` and what they need: the wheel's, or the repository."""
+    package = pathlib.Path(__file__).resolve().parents[1]
+    return package / "course" if (package / "course").is_dir() else package.parent
+
+
 def write_bytes(path: Path, content: bytes | memoryview):
     """Writes a file in one step: a reader sees the old content or the new."""
     path = pathlib.Path(path)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfvae.support import checks
+from tfvae.support import tensors
 
 MOST_PIXELS = 2**26
 # An EXIF entry of the orientation (272 is 0x112), little or big endian, that asks for a rotation or a mirroring.
@@ -29,7 +29,7 @@ def decode(argument: str, content: tf.Tensor, channels: int, size: tuple | None 
     """
 
     def must(rule, good, *got):
-        return checks.after(good, [f"{argument} must hold {rule}", *got, *where], content)
+        return tensors.after(good, [f"{argument} must hold {rule}", *got, *where], content)
 
     is_png = tf.equal(tf.strings.substr(content, 0, 8), b"\x89PNG\r\n\x1a\n")
     is_jpeg = tf.equal(tf.strings.substr(content, 0, 3), b"\xff\xd8\xff")

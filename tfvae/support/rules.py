@@ -131,6 +131,10 @@ def _is_array(value, kinds="biuf"):
         return False
 
 
+def _of_keras_3(value):
+    return any(kind.__module__.split(".")[0] == "keras" for kind in type(value).__mro__)
+
+
 def _ends_even(value):
     return _is_array(value) and any(size % 2 == 0 for size in np.shape(value)[-1:])
 
@@ -174,7 +178,7 @@ def _share(name, value):
 
 
 _PLAIN: dict[Any, Callable] = {
-    bool: _is("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    bool: checks.flag,
     str: _is("a string", lambda value: isinstance(value, str)),
     int: functools.partial(checks.count, least=-(2**31)),
     float: checks.number,
@@ -201,11 +205,8 @@ Body = Annotated[Any, _has("a Keras model that knows its shapes", "input_shape",
 TestSet = Annotated[Any, _has("data with a test set, as tfvae.data.load gives", "x_test", "y_test")]
 _Few = Annotated[int, functools.partial(checks.count, most=1000)]  # images a side of a picture
 _Shape = Annotated[Sequence[int], _shape]
-# Keras 3's weights are none that tf_keras sees.
-_Network = Annotated[
-    Any,
-    _is("callable, and no model of Keras 3", lambda v: callable(v) and type(v).__module__.split(".")[0] != "keras"),
-]
+_NETWORK = "callable, and no model of Keras 3 (tf_keras, not keras)"  # whose weights tf_keras does not see
+_Network = Annotated[Any, _is(_NETWORK, lambda value: callable(value) and not _of_keras_3(value))]
 _MEANS: list[tuple[Any, str]] = [
     (Count, "batch_size keep kernel_size latent_size max_batch_size n set_size total_count"),
     (_Few, "columns num"),
@@ -228,7 +229,7 @@ _MEANS: list[tuple[Any, str]] = [
     (str, "licence name support"),
     (dict, "evaluation"),
     (Annotated[Any, _activation], "activation"),
-    (Annotated[Any, files.local], "directory folder path"),
+    (Annotated[Any, files.local], "directory folder path to"),
     (Annotated[Any, _is("a tensor [..., 2 D]", _ends_even)], "params"),
     (np.ndarray, "factors latents x z"),
     (Labels, "labels"),

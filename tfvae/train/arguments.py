@@ -18,13 +18,19 @@ def check_arguments(epochs, callbacks, *, validation_split=0.0, **kwargs):
     checks.number("validation_split", validation_split, 0)
     if validation_split >= 1:
         raise ValueError(f"validation_split must be below 1, got {validation_split}")
+    check_callbacks(callbacks)
     for callback in callbacks:
-        if not isinstance(callback, tfk.callbacks.Callback):
-            raise checks.InputTypeError(f"callbacks must be a list of tf_keras.callbacks.Callback, got {callback!r}")
         # Keras minimises what it does not know.
         minimises = getattr(callback, "monitor_op", None) is np.less or getattr(callback, "mode", "max") != "max"
         if minimises and str(monitor := getattr(callback, "monitor", None)).endswith(("elbo", "log_likelihood")):
             raise ValueError(f"callbacks must maximise {monitor}, got a {type(callback).__name__} without mode='max'")
+
+
+def check_callbacks(callbacks):
+    """Raises TypeError unless all are of tf_keras: those of Keras 3 are not."""
+    for callback in tf.nest.flatten(callbacks or []):
+        if not isinstance(callback, tfk.callbacks.Callback):
+            raise checks.InputTypeError(f"callbacks must be a list of tf_keras.callbacks.Callback, got {callback!r}")
 
 
 def listens_to_batches(callback):

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import urllib3
 
-from tfvae.serving.transports import Grpc, Rest, ServingError, Spec
+from tfvae.client.answers import ServingError, Spec
+from tfvae.client.rest import Rest
 from tfvae.support import checks
-from tfvae.support.rules import checked
+from tfvae.support.quiet import quiet
 
 
-@checked
 class Client:
     """A model on a TF Serving, and a context manager that closes the connection; ValueError for a bad argument.
 
-    >>> client = tfvae.serving.Client("http://localhost:8501", "digits")  # or "grpc://localhost:8500"
+    >>> client = tfvae.client.Client("http://localhost:8501", "digits")  # or "grpc://localhost:8500"
     >>> client.predict("elbo", image=x, seed=np.arange(len(x)))["elbo"]  # doctest: +SKIP
 
     REST suits single rows, gRPC batches: numbers in JSON cost more to write and read than the model does.
@@ -35,11 +35,15 @@ class Client:
     def __init__(
         self, address: Any, model: str, *, version=None, timeout=30.0, retries=16, max_batch_size: int | None = None
     ):
-        self.address, self._timeout = address, timeout
-        transport: Any = Rest if _scheme(address).startswith("http") else Grpc
+        transport: Any = Rest if _scheme(address).startswith("http") else _grpc()
         if not isinstance(model, str) or not model:
             raise checks.InputTypeError(f"model must be the name of a model, got {model!r}")
-        self._retries = retries
+        for name, value, least in (("version", version, 0), ("max_batch_size", max_batch_size, 1)):
+            if value is not None:
+                checks.count(name, value, least)
+        checks.count("retries", retries, 0)
+        checks.above_zero("timeout", timeout)
+        self.address, self._timeout, self._retries = address, timeout, retries
         self._max_batch_size = max_batch_size
         self._transport = transport(address.rstrip("/"), model, version)
         self._signatures: dict[str, tuple[dict[str, Spec], dict[str, Spec]]] = {}
@@ -52,7 +56,6 @@ class Client:
         """{signature: (inputs, outputs)}, each {name: Spec}; requested once."""
         return self._stated(self._deadline())
 
-    @checked
     def predict(self, signature: str = "serving_default", *, rows: bool = False, **inputs) -> dict[str, np.ndarray]:
         """The answer of one of `signatures()`: {output: array}, the batch first. An empty batch is answered here.
 
@@ -64,6 +67,7 @@ class Client:
             ServingError: the server refused, could not be reached within `timeout`, or gave other names, shapes or
                 dtypes than the signature states, another number of rows, or numbers that are not finite.
         """
+        checks.flag("rows", rows)
         deadline = self._deadline()
         arrays = self._checked(signature, inputs, deadline)
         outputs = self._signatures[signature][1]
@@ -150,6 +154,16 @@ def _scheme(address):
         if known and not (parsed.auth or parsed.query or parsed.fragment):
             return parsed.scheme
     raise ValueError(f"{rule}, got {re.sub('.*@|[?#].*', '', address)!r}")
+
+
+def _grpc():
+    try:
+        with quiet("1"):
+            from tfvae.client.over_grpc import Grpc
+    except ImportError as error:
+        rule = "address must begin with http where tensorflow-serving-api is not installed"
+        raise ImportError(f"{rule}: {error}") from None
+    return Grpc
 
 
 def _check_answer(signature, outputs, answer, size):

@@ -2,21 +2,27 @@
 
 import contextlib
 import json
+import pathlib
+import re
+import shutil
 import socket
 import statistics
 import struct
+import subprocess
+import sys
 import threading
 import time
 
 import grpc
 import numpy as np
 import pytest
-from conftest import TESTS
+import urllib3
+from conftest import ROOT, TESTS
 from served import Batching, GrpcDouble, JsonServer, RestDouble, Served
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfvae import serving
-from tfvae.serving.transports import Rest
+from tfvae.client.rest import Rest
 
 TRANSCRIPTS = json.loads((TESTS / "serving_transcripts.json").read_text())
 RECORDED = {entry["name"]: entry for entry in TRANSCRIPTS}
@@ -130,6 +136,60 @@ def test_every_signature_answers_as_the_model(client, trained_vae, digits):
             for key, value in outputs.items():
                 assert answer[key].dtype == value.dtype
                 np.testing.assert_allclose(answer[key], value, rtol=1e-5, atol=1e-5)
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+sys.path.insert(0, "site")
+import numpy as np
+import tfvae
+client = tfvae.client.Client(sys.argv[1], "digits")
+answer = client.predict("generate", seed=[1, 2])
+assert list(client.status()) == [1]
+print(answer["image"].shape, answer["image"].dtype, np.isfinite(answer["latent"]).all(), len(client.signatures()))
+try:
+    client.predict("encode", image=np.full([1, 8, 8, 1], 2.0), seed=[0])
+except ValueError as error:
+    print(error)
+for bad in ({"address": "grpc://localhost:8500"}, {"timeout": 0}):
+    try:
+        tfvae.client.Client(**{"address": sys.argv[1], "model": "digits", **bad})
+    except (ImportError, ValueError) as error:
+        print(error)
+"""
+
+
+def test_a_client_needs_numpy_and_urllib3_alone(export, tmp_path):
+    """In a process that finds these two and this package, and nothing else that was installed."""
+    (tmp_path / "site").mkdir()
+    packages = [ROOT / "tfvae", *(pathlib.Path(module.__file__).parent for module in (np, urllib3))]
+    for path in [*packages, *packages[1].parent.glob("numpy.libs")]:
+        (tmp_path / "site" / path.name).symlink_to(path)
+    command = [sys.executable, "-I", "-S", "-c", WITHOUT_TENSORFLOW, RestDouble(Served(export)).address]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "(2, 8, 8, 1) float32 True 8",
+        "encode must be given image, got image, seed",
+        "address must begin with http where tensorflow-serving-api is not installed: No module named 'grpc'",
+        "timeout must be a finite number above 0, got 0",
+    ]
+
+
+CURLS = [(path, line) for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "deploy/README.md")
+         for line in re.findall("^curl .*", path.read_text(), re.MULTILINE)]  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.parametrize(("path", "line"), CURLS, ids=lambda value: getattr(value, "name", None))
+def test_the_pages_curl_lines_are_answered(path, line, export):
+    line = line.replace("http://localhost:8501", RestDouble(Served(export)).address)
+    done = subprocess.run(["bash", "-c", line.replace("curl ", "curl -sS ", 1)], capture_output=True, text=True)
+    assert done.stderr == "" and json.loads(done.stdout).keys() & {"predictions", "outputs"}, done
+
+
+def test_some_page_has_a_curl_line():
+    assert CURLS
 
 
 def test_status_and_specs_are_the_same_over_both(client):
@@ -369,7 +429,7 @@ def test_grpc_answers_may_be_larger_than_its_own_limit_but_not_without_end(monke
     large = Large()
     double = GrpcDouble(large)
     assert serving.Client(double.address, "digits").send("encode", {"image": np.zeros(1)})["loc"].shape == (2, 10**6)
-    monkeypatch.setattr("tfvae.serving.transports.LARGEST_ANSWER", 10**6)
+    monkeypatch.setattr("tfvae.client.answers.LARGEST_ANSWER", 10**6)
     with pytest.raises(serving.ServingError, match=r"RESOURCE_EXHAUSTED: .*larger than max"):
         serving.Client(double.address, "digits").send("encode", {"image": np.zeros(1)})
     assert large.asked == 2
@@ -501,7 +561,7 @@ def test_an_answer_without_end_ends_at_a_limit(monkeypatch):
             while True:
                 connection.sendall(b"1" * 10**5)
 
-    monkeypatch.setattr("tfvae.serving.transports.LARGEST_ANSWER", 10**6)
+    monkeypatch.setattr("tfvae.client.answers.LARGEST_ANSWER", 10**6)
     with pytest.raises(serving.ServingError, match=r"must answer as TF Serving does, got more than 1000000 bytes"):
         serving.Client(raw_server(flood), "digits").status()
 

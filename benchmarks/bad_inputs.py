@@ -205,7 +205,7 @@ def runs_methods():
     yield "load", tfvae.runs.load, {"directory": run}, ()
     yield "load_data", tfvae.runs.load_data, {"directory": run}, ()
     yield "read_recipe", tfvae.runs.read_recipe, {"path": f"{run}/recipe.json"}, ()
-    yield "encode", tfvae.runs.encode, {"directory": run, "path": "latents.csv"}, ()
+    yield "encode", tfvae.runs.encode, {"directory": run, "to": "latents.csv"}, ()
 
 
 def train_methods():

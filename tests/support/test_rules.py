@@ -19,14 +19,14 @@ from tfvae.support.rules import checked
 # What the package makes itself, and protocols.
 RESULTS = {
     "Adaptive", "Batches", "DCI", "Draw", "Epochs", "Evidence", "FactorElbo", "Finding", "ImageData", "InferenceGap",
-    "Loop", "LossAudit", "Measurement", "Objective", "OptimalNormal", "Parts", "RateDistortion", "Recipe", "Spread",
+    "LossAudit", "Measurement", "Objective", "OptimalNormal", "Parts", "RateDistortion", "Recipe", "Spread",
     "Stateful", "Stream", "Terms", "Unmerged", "VAE",
     "unwrapped",  # takes anything
     "fold_in", "stateless_seed",  # rules are made of them
 }  # fmt: skip
 # Arguments that may be anything, or whose own words say more than a rule could: checked where they are used.
 FREE = {
-    "address", "categorical", "data", "distribution", "dtype", "export", "factor_names", "kwargs", "names",
+    "address", "categorical", "data", "distribution", "dtype", "export", "factor_names", "kwargs",
     "num_levels", "numbers", "options", "params_size", "pattern", "pieces", "sizes", "source", "step", "test",
     "to_support", "validation", "validation_size", "vaes",
 }  # fmt: skip

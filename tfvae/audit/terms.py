@@ -181,7 +181,7 @@ def _likelihoods(output, x):
         with contextlib.suppress(NotImplementedError):
             found |= _errors(output.mean(), x) | _cross_entropy(output.mean(), x)
         return found
-    if np.prod(output.shape[1:]) != np.prod(x.shape[1:]):
+    if np.prod(np.shape(output)[1:]) != np.prod(x.shape[1:]):
         raise ValueError(f"decoder must give the shape of x, {list(x.shape)}, or a tfd.Distribution, got {output!r}")
     output = tf.cast(tf.reshape(output, tf.shape(x)), x.dtype)
     logits = {LOGITS: -_summed(tf.nn.sigmoid_cross_entropy_with_logits(x, output))}

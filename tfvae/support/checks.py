@@ -146,12 +146,6 @@ def bytes_up_to(argument: str, x: np.ndarray, max_level: int):
         raise ValueError(f"{argument} must be bytes up to {max_level}, which means 1, got 0 and 1 alone")
 
 
-def steps(value: Any, argument: str = "steps"):
-    """Raises ValueError unless `value`, a number of batches, is None or an integer of at least 1."""
-    if value is not None:
-        count(argument, value)
-
-
 def images(argument: str, x: Any) -> np.ndarray:
     """x as uint8, or as float32; raises ValueError unless it is images with values that are finite and in [0, 1]."""
     x = array(argument, x)
@@ -214,11 +208,11 @@ def tensor(argument: str, value: Any, words: str = "an array or a tensor") -> tf
         raise InputTypeError(f"{argument} must be {words}, got {shown(value)}") from None
 
 
-def ending(argument: str, value: Any, size: int) -> tf.Tensor:
-    """`value` as a tensor; raises ValueError unless it is [..., size]."""
+def ending(argument: str, value: Any, size: int | None) -> tf.Tensor:
+    """`value` as a tensor; raises ValueError unless it is [..., size]; None is any size."""
     found = tensor(argument, value)
     if not found.shape[-1:].is_compatible_with([size]):
-        raise ValueError(f"{argument} must have shape [..., {size}], got [{joined(found.shape)}]")
+        raise ValueError(f"{argument} must have shape [..., {joined([size])}], got [{joined(found.shape)}]")
     return found
 
 

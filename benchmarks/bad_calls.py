@@ -32,7 +32,7 @@ from reports import head, output_option, write
 
 MEMORY = 12 * 2**30  # bytes of address space beyond what TensorFlow has taken
 SECONDS = 20  # of a call; a process that says nothing for twice as long is ended
-STARTING = 180  # seconds until the first call
+STARTING = 600  # seconds until the first call
 OUTCOMES = ("refused by name", "refused without the name", "another error", "accepted", "not finite", "hangs", "crash")
 REFUSALS = (ValueError, TypeError, OSError, FloatingPointError, NotImplementedError, ImportError)
 

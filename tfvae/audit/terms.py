@@ -94,6 +94,8 @@ def modes(piece: Callable, example: tf.Tensor) -> list[bool]:
 
 
 def _numbers(output):
+    if output is None:  # of an encoder it has been refused before
+        raise ValueError("decoder must give the shape of x, or a tfd.Distribution, got None")
     return output.sample(seed=[0, 0]) if _is_distribution(output) else output
 
 
@@ -181,7 +183,7 @@ def _likelihoods(output, x):
         with contextlib.suppress(NotImplementedError):
             found |= _errors(output.mean(), x) | _cross_entropy(output.mean(), x)
         return found
-    if np.prod(np.shape(output)[1:]) != np.prod(x.shape[1:]):
+    if np.prod(output.shape[1:]) != np.prod(x.shape[1:]):
         raise ValueError(f"decoder must give the shape of x, {list(x.shape)}, or a tfd.Distribution, got {output!r}")
     output = tf.cast(tf.reshape(output, tf.shape(x)), x.dtype)
     logits = {LOGITS: -_summed(tf.nn.sigmoid_cross_entropy_with_logits(x, output))}

@@ -353,7 +353,7 @@ def pieces(encoder=74, decoder=12):
 
 
 BAD = {
-    "no labels": (lambda vae, x, y: vae.fit(x), "x must come with labels for a conditional model, got none"),
+    "no labels": (lambda vae, x, y: vae.fit(x), "x must come with labels y for a conditional model, got none"),
     "no labels in memory": (lambda vae, x, y: vae.fit(SMALL.train(8)), "x must come with labels"),
     "no labels in a pipeline": (
         lambda vae, x, y: vae.evaluate(tf.data.Dataset.from_tensors(x)),
@@ -364,18 +364,18 @@ BAD = {
         "validation_data must come with labels",
     ),
     "no labels to predict": (lambda vae, x, y: vae.predict(x), "x must come with labels"),
-    "a class above": (lambda vae, x, y: vae.fit(x, y + 10), r"labels of x must be in \[0, 9\], got 1\d"),
+    "a class above": (lambda vae, x, y: vae.fit(x, y + 10), r"the labels of x, must be in \[0, 9\], got 1\d"),
     "a class below": (lambda vae, x, y: vae.given(-1), r"labels must be in \[0, 9\], got -1"),
     "a class above in a pipeline": (
         lambda vae, x, y: vae.fit(tf.data.Dataset.from_tensors((x, y + 10))),
-        r"labels of x must be in \[0, 9\], got 1\d",
+        r"the labels of x, must be in \[0, 9\], got 1\d",
     ),
-    "fewer": (lambda vae, x, y: vae.fit(x, y[:5]), "labels of x must be 20, one an image, got 5"),
+    "fewer": (lambda vae, x, y: vae.fit(x, y[:5]), "the labels of x, must be 20, one an image, got 5"),
     "fewer in a pipeline": (
         lambda vae, x, y: vae.fit(tf.data.Dataset.from_tensors((x, y[:5]))),
-        "labels of x must be as many as the images, got 5",
+        "the labels of x, must be as many as the images, got 5",
     ),
-    "floats": (lambda vae, x, y: vae.fit(x, y.astype(float)), "labels of x must be integers, got float64"),
+    "floats": (lambda vae, x, y: vae.fit(x, y.astype(float)), "the labels of x, must be integers, got float64"),
     "words": (lambda vae, x, y: vae.given(["seven"]), "labels must be integers, got"),
     "nothing": (lambda vae, x, y: vae.given(None), "labels must be an array of integers or of words, got None"),
     "one-hot": (lambda vae, x, y: vae.fit(x, np.eye(10, dtype=int)[y]), r"must have shape \[batch\], got \[20, 10\]"),

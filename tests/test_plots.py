@@ -52,7 +52,7 @@ def test_each_factor_has_its_column():
     figure = plots.mutual_information(np.eye(4, 3), ["shape", "x", "y"])
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), np.eye(4, 3))
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["shape", "x", "y"]
-    with pytest.raises(ValueError, match="factor_names must be 3, one a column, got 2"):
+    with pytest.raises(ValueError, match="factor_names must be 3, one a column of matrix, got 2"):
         plots.mutual_information(np.eye(4, 3), ["x", "y"])
 
 

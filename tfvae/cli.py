@@ -26,6 +26,16 @@ def sizes(text):
         raise click.BadParameter(f"must be integers between commas, such as 256,256; got {text!r}") from None
 
 
+class _Path(click.Path):
+    """A path on this machine; an error names the option."""
+
+    def convert(self, value, param, ctx):
+        try:
+            return super().convert(str(files.local(param.name, value)), param, ctx)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 class _Command(click.Command):
     """Turns expected errors and interruptions into one line on stderr and an exit code, without a traceback."""
 
@@ -73,7 +83,7 @@ def _shown(default):
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="tfvae")
-@click.option("--pieces", type=click.Path(exists=True, dir_okay=False), help="A Python file that declares your pieces.")
+@click.option("--pieces", type=_Path(exists=True, dir_okay=False), help="A Python file that declares your pieces.")
 def main(pieces):
     """Variational autoencoders: train, measure, export.
 
@@ -85,8 +95,8 @@ def main(pieces):
 
 
 main.command_class = _Command
-_RUN = click.argument("run", type=click.Path())
-_DIRECTORY = click.Path(file_okay=False)
+_RUN = click.argument("run", type=_Path())
+_DIRECTORY = _Path(file_okay=False)
 
 
 def _training_options(command):
@@ -99,7 +109,7 @@ def _training_options(command):
         ),
         click.option(
             "--evaluation-samples",
-            type=click.IntRange(2),
+            type=click.IntRange(2, 2**31 - 1),
             help="The card's samples of z per image [5000; fewer for more than 400 images].",
         ),
         click.option("--no-export", is_flag=True, help="Write no SavedModel."),
@@ -110,7 +120,11 @@ def _training_options(command):
 
 
 @main.command(cls=_Train)
-@click.option("--config", type=click.Path(dir_okay=False), help="A recipe in JSON (a run's recipe.json); options win.")
+@click.option(
+    "--config",
+    type=_Path(exists=True, dir_okay=False),
+    help="A recipe in JSON (a run's recipe.json); options win.",
+)
 @click.option("--output", type=_DIRECTORY, help="The run's new directory [default: runs/DATA-N].")
 @_training_options
 @click.option("--tensorboard", is_flag=True, help="Log curves and pictures to the run's tensorboard/.")
@@ -128,9 +142,9 @@ def train(
     values |= {name: None if value == "none" else value for name, value in choices.items() if value is not None}
     recipe = recipes.Recipe(**values | dict.fromkeys(FILLED_IN))  # from the data, which an option may have changed
     name = _name(recipe.data)
-    new = (pathlib.Path(f"runs/{name}-{number}") for number in itertools.count(1))
-    output = files.local("output", output) if output else next(path for path in new if not path.exists())
-    export_to = None if no_export else files.local("export_to", export_to or f"saved_models/{name}")
+    new = (files.local("data", f"runs/{name}-{number}") for number in itertools.count(1))
+    output = pathlib.Path(output) if output else next(path for path in new if not path.exists())
+    export_to = None if no_export else pathlib.Path(export_to or f"saved_models/{name}")
     callbacks = []
     if strategies.is_chief(strategy):
         if export_to is not None:
@@ -180,14 +194,14 @@ def evaluate(run, num_samples, seed):
 def export(run, to, **options):
     """Write a finished RUN as the next version of a SavedModel, with its card."""
     (runs,) = _modules("runs")
-    vae, data, card = runs.load(run), runs.load_data(run), files.local("run", run) / runs.CARD
+    vae, data, card = runs.load(run), runs.load_data(run), pathlib.Path(run) / runs.CARD
     evaluation = files.read_json(card) if card.exists() else None
     _export(vae, data, evaluation, to or f"saved_models/{data.name}", **options)
 
 
 @main.command()
 @_RUN
-@click.option("--to", type=click.Path(dir_okay=False), required=True, help="The new file: .csv or .npz.")
+@click.option("--to", type=_Path(dir_okay=False), required=True, help="The new file: .csv or .npz.")
 @click.option("--data", help="Other data than the run's: folder:PATH, npz:FILE, ... [default: the run's].")
 @click.option("--split", type=click.Choice(["train", "validation", "test", "all"]), default="test", show_default=True)
 def encode(run, to, data, split):
@@ -198,12 +212,12 @@ def encode(run, to, data, split):
 
 @main.command()
 @_RUN
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="The page [default: RUN/explore.html].")
+@click.option("-o", "--output", type=_Path(dir_okay=False), help="The page [default: RUN/explore.html].")
 def explore(run, output):
     """Write a RUN's latent space as one HTML page to walk on, without a network or a kernel."""
     page, runs = _modules("explore", "runs")
     vae, data = runs.load(run), runs.load_data(run)
-    path = page.write(vae, output or files.local("run", run) / "explore.html", data, title=data.name)
+    path = page.write(vae, output or pathlib.Path(run) / "explore.html", data, title=data.name)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
@@ -211,17 +225,21 @@ def explore(run, output):
 @click.option("--url", help="REST [http://localhost:8501, unless --grpc is given].")
 @click.option("--grpc", help="gRPC: HOST:PORT.")
 @click.option("--model", default="digits", help="The model's name on the server [digits].")
-@click.option("--export", type=click.Path(), help="The version's directory, to compare the server's numbers with.")
+@click.option("--export", type=_Path(), help="The version's directory, to compare the server's numbers with.")
 @click.option("--timeout", type=float, default=10.0, help="Seconds for each call, retries included [10].")
 def serve_check(url, grpc, model, export, timeout):
     """Check a running TF Serving against the whole contract, over REST, gRPC or both."""
-    if export is not None and not (files.local("export", export) / "saved_model.pb").exists():
+    if export is not None and not (pathlib.Path(export) / "saved_model.pb").exists():
         raise FileNotFoundError(f"export must be a version's directory with a saved_model.pb, got {export}")
     addresses = [url or "http://localhost:8501"] if url or not grpc else []
     addresses += [f"grpc://{grpc.removeprefix('grpc://')}"] if grpc else []
     (serving,) = _modules("serving")
+    try:
+        clients = [serving.Client(address, model, timeout=timeout) for address in addresses]
+    except ValueError as error:
+        raise ValueError(str(error).replace("address must", "url and grpc must")) from None
     findings = []
-    for client in [serving.Client(address, model, timeout=timeout) for address in addresses]:
+    for client in clients:
         click.echo(f"{client.address}, model {model}")
         for finding in serving.check(client, export):
             word = {True: "ok", False: "FAIL", None: "--"}[finding.passed]

@@ -98,8 +98,8 @@ class ConditionalVAE(VAE):
     def check_labels(self, argument, labels, num_images):
         if labels is None:
             hint = "give fit(x, labels), or batches of pairs as data.train(batch_size, labels=True) has them"
-            raise ValueError(f"{argument} must come with labels for a conditional model, got none: {hint}")
-        argument = f"labels of {argument}"
+            raise ValueError(f"{argument} must come with labels y for a conditional model, got none: {hint}")
+        argument = f"y, the labels of {argument},"
         labels = self._checked(argument, labels, {1: "[batch]"})
         if tf.executing_eagerly():
             if len(labels) != num_images:

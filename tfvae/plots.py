@@ -293,7 +293,7 @@ def mutual_information(matrix: np.ndarray, factor_names: Sequence[str]) -> Figur
     if matrix.ndim != 2 or not np.isfinite(matrix).all():
         raise ValueError(f"matrix must be finite [D, F], got shape {list(matrix.shape)}")
     if matrix.shape[1] != len(factor_names):
-        raise ValueError(f"factor_names must be {matrix.shape[1]}, one a column, got {len(factor_names)}")
+        raise ValueError(f"factor_names must be {matrix.shape[1]}, one a column of matrix, got {len(factor_names)}")
     size = 1.5 + 0.8 * matrix.shape[1], 1 + 0.4 * matrix.shape[0]
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     image = axis.imshow(matrix, cmap="viridis", vmin=0, aspect="auto")

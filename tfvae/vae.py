@@ -14,7 +14,7 @@ from tfvae.inputs import Inputs, latents, refuse_weights, unweighted
 from tfvae.objectives.bounds import elbo
 from tfvae.objectives.terms import Adaptive, Objective, Stateful, Terms
 from tfvae.seeds import fold_in, stateless_seed
-from tfvae.support import bodies, checks, replicas, rules, tensors
+from tfvae.support import bodies, replicas, rules, tensors
 
 _TRAINING, _EVALUATION = 0, 1  # what a seed is for: folded in first, so that the two never share noise
 
@@ -162,7 +162,7 @@ class VAE(tfk.Model):
             x_val, y_val = unweighted(given, "validation_data")
             kwargs["validation_data"] = self._accepted(x_val, y_val, argument="validation_data")
         x, y = self._accepted(x, y, batch_size)
-        callbacks = [StopWhenNotFinite(self._guard), *tf.nest.flatten(callbacks or [])]
+        callbacks = [StopWhenNotFinite(self._guard), *tf.nest.flatten([] if callbacks is None else callbacks)]
         self._guard.bad_step.assign(-1)
         with tensors.graph_errors(), tensors.reading_errors():
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
@@ -170,15 +170,15 @@ class VAE(tfk.Model):
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `tf_keras.Model.evaluate`: `loss`, `elbo`, `log_likelihood`, `kl`, means over examples in nats."""
         refuse_weights(kwargs.get("sample_weight"))
-        checks.steps(kwargs.get("steps"))
         with tensors.graph_errors(), tensors.reading_errors():
             if "_use_cached_eval_dataset" not in kwargs:  # else within fit, which has checked
+                rules.keras(**kwargs)
                 x, y = self._accepted(x, y, batch_size)
             return super().evaluate(x, y, batch_size, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
         """As `tf_keras.Model.predict`: what `reconstruct` gives, [N, *event_shape]."""
-        checks.steps(kwargs.get("steps"))
+        rules.keras(**kwargs)
         with tensors.graph_errors():
             return super().predict(self._accepted(x, None, batch_size, support=False)[0], batch_size, **kwargs)
 

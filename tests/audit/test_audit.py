@@ -332,6 +332,7 @@ def test_the_width_of_floats_does_not_matter(tutorial, x):
         ({"loss": lambda x, seed: np.nan}, "loss must be finite at the weights as they are, got nan"),
         ({"variables": []}, "variables must be given where encoder and decoder have no trainable_variables, got none"),
         ({"encoder": lambda x: x, "variables": [tf.Variable(1.0)]}, r"encoder must give \(mean, s\), \(mean, s, z\)"),
+        ({"decoder": lambda z: None, "variables": [tf.Variable(1.0)]}, "decoder must give the shape of x, .* got None"),
         ({"decoder": lambda z: z, "variables": [tf.Variable(1.0)]}, "decoder must give the shape of x"),
     ],
 )

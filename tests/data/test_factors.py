@@ -96,6 +96,8 @@ def test_the_published_file_of_dsprites_is_read(tmp_path):
     np.savez(path, images=images)
     with pytest.raises(ValueError, match="path must hold imgs and latents_classes"):
         data.dsprites(path)
+    with pytest.raises(FileNotFoundError, match=r"path must be a file, got .*nowhere.npz, which does not exist"):
+        data.dsprites(tmp_path / "nowhere.npz")
 
 
 def test_training_reads_sprites_in_the_compiled_step_as_from_a_pipeline(sprites):

@@ -100,7 +100,8 @@ def test_tfrecords_say_their_own_shape(tmp_path):
     ("make", "name", "message"),
     [
         (lambda p: None, "folder:{}/none", "train must be a folder with PNG or JPEG files, got '.*none'"),
-        (lambda p: None, "npz:{}/none.npz", "none.npz"),
+        (lambda p: None, "npz:{}/none.npz", "path must be a file, got .*none.npz, which does not"),
+        (lambda p: (p / "a.csv").mkdir(), "csv:{}/a.csv", "path must be a file, got .*a.csv, which is none"),
         (lambda p: (p / "a.npz").write_bytes(b"text"), "npz:{}/a.npz", "a file of numpy.savez, got '.*a.npz'"),
         (lambda p: np.savez(p / "a.npz", z=IMAGES), "npz:{}/a.npz", "path must hold arrays x, or x_train .*, got z in"),
         (

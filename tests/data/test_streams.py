@@ -265,7 +265,7 @@ def test_fit_names_a_record_of_the_wrong_size(pattern, tmp_path):
 
 def test_a_file_of_no_such_records_is_named(pattern, tmp_path):
     """At once, if it is the first or all are counted."""
-    with pytest.raises(ValueError, match=r"absent must be the 72 bytes .*, got 0 in record 0 of .*.tfrecord$"):
+    with pytest.raises(ValueError, match=r"feature absent must be the 72 bytes .*, got 0 in record 0 of .*.tfrecord$"):
         data.from_tfrecords(pattern, SHAPE, feature="absent")
     (tmp_path / "text").write_text("no TFRecord file at all" * 9)
     with tf.io.TFRecordWriter(str(tmp_path / "other")) as writer:
@@ -275,6 +275,9 @@ def test_a_file_of_no_such_records_is_named(pattern, tmp_path):
             data.from_tfrecords(tmp_path / name, SHAPE)
     with pytest.raises(ValueError, match=r"validation must match TFRecord files, got '.*text': corrupted record"):
         data.from_tfrecords(pattern, SHAPE, validation=[pattern, tmp_path / "text"], count=True)
+    (tmp_path / "empty").touch()
+    with pytest.raises(ValueError, match=r"test must match files that hold records, got none in '.*empty'"):
+        data.from_tfrecords(pattern, SHAPE, test=tmp_path / "empty", count=True)
 
 
 def test_fit_says_where_an_uncounted_file_is_broken(tmp_path):
@@ -411,6 +414,10 @@ def test_writing_overwrites_nothing_and_leaves_nothing_half_done(tmp_path, monke
         (
             lambda p: data.from_tfrecords(p, SHAPE).train(1, shard=(2, 2)),
             r"shard must be \(index, count\) with 0 <= index < count, got \(2, 2\)",
+        ),
+        (
+            lambda p: data.from_tfrecords(p, SHAPE).train(1, shard=()),
+            r"shard must be \(index, count\) with .*, got \(\)",
         ),
         (
             lambda p: data.from_tfrecords(p, SHAPE).validation(1),

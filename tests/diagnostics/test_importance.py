@@ -73,3 +73,11 @@ def test_errors_cover_the_part_of_a_tail_that_no_draw_shows(k, least, most):
     found = diagnostics.evidence_of(log_w)
     within = np.mean(np.abs(found.value + np.log1p(-k)) < 2 * found.standard_error)
     assert least <= within <= most
+
+
+@pytest.mark.parametrize("log_w", [np.zeros(3), np.zeros([1, 3]), np.zeros([2, 3, 4])])
+def test_what_is_no_table_of_weights_is_refused(log_w):
+    with pytest.raises(TypeError, match=r"log_w must be an array \[S, N\], S at least 2, got an array"):
+        diagnostics.evidence_of(log_w)
+    with pytest.raises(TypeError, match=r"errors must be an array \[N\], N at least 1, got an array"):
+        diagnostics.error_of_mean(np.zeros([2, 3]))

@@ -235,6 +235,7 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         ({"flow_hidden_sizes": ()}, "flow_hidden_sizes must hold at least one size"),
         ({"layer_hidden_sizes": (0,)}, "layer_hidden_sizes must hold sizes of at least 1"),
         ({"num_pseudo_inputs": 0}, "num_pseudo_inputs must be at least 1, got 0"),
+        ({"likelihood": np.zeros([2, 3])}, r"likelihood must be of type str, got array"),
         ({"likelihood": "binomal"}, r"likelihood must be one of .*\(did you mean binomial"),
         ({"objective": "elbow"}, r"objective must be one of .*\(did you mean elbo"),
         ({"network": "resnet"}, "network must be one of mlp, conv, got 'resnet'"),

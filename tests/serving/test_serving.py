@@ -1,5 +1,6 @@
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,23 @@ def test_the_export_agrees_with_the_model(exported, trained_vae, digits):
 def test_a_different_model_does_not_pass_for_it(exported, digits):
     with pytest.raises(ValueError, match="signature serving_default must agree with the model to 1e-5"):
         serving.verify(exported, small_vae(digits, latent_size=4), digits.x_test[:2], NUM_SAMPLES)
+
+
+def test_what_is_no_whole_export_is_refused(exported, trained_vae, digits, tmp_path):
+    copy = shutil.copytree(exported, tmp_path / "1")
+    (copy / model_card.CARD).write_text("{}")
+    with pytest.raises(TypeError, match=r"num_samples of .*model_card.json must be an integer of at least 1, got None"):
+        serving.verify(copy, trained_vae, digits.x_test[:2])
+    for name in (model_card.CARD, "saved_model.pb"):
+        (copy / name).unlink()
+        with pytest.raises(FileNotFoundError, match=f"path must be a version's directory with a {name}, got"):
+            serving.verify(copy, trained_vae, digits.x_test[:2])
+
+
+def test_what_is_no_evaluation_card_is_refused_before_anything_is_written(trained_vae, tmp_path):
+    with pytest.raises(TypeError, match=r"evaluation must be a card of diagnostics.evaluation_card, got \{\}"):
+        serving.export(trained_vae, tmp_path, evaluation={})
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_samples_do_not_pass_for_it(exported, trained_vae, digits):

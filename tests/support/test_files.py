@@ -85,10 +85,10 @@ def test_a_directory_is_written_where_a_link_points(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
-    files.write_json(path, "old")
+    files.write_json(path, {"old": 1})
     with pytest.raises(TypeError):
         files.write_json(path, object())
-    assert files.read_json(path) == "old"
+    assert files.read_json(path) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -221,7 +221,7 @@ def test_broken_arrays_are_refused_in_one_line(tmp_path, member, message):
 
 
 @pytest.mark.parametrize(
-    "content", [b"[" * 10**5, b'{"a":' * 10**5, b"9" * 400, b"9" * 5000, b'"\xff"', b" " * (2**26 + 1)]
+    "content", [b"[" * 10**5, b'{"a":' * 10**5, b"9" * 400, b"9" * 5000, b'"\xff"', b" " * (2**26 + 1), b"null", b"[]"]
 )
 def test_broken_json_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)

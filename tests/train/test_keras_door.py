@@ -165,6 +165,12 @@ def test_arguments_of_fit_that_work_as_in_keras(arguments, steps, vae, x):
             {"callbacks": callbacks.ModelCheckpoint("a.weights.h5", "val_log_likelihood", save_weights_only=True)},
             "callbacks must maximise val_log_likelihood, got a ModelCheckpoint without mode='max'",
         ),
+        (
+            {"callbacks": np.zeros([2, 3])},
+            "callbacks must be a list of tf_keras.callbacks.Callback, got an array",
+        ),
+        ({"verbose": np.zeros([2, 3])}, "verbose must be one of auto, 0, 1, 2, got an array of float64"),
+        ({"shuffle": np.zeros([2, 3])}, "shuffle must be one of True, False, batch, got an array of float64"),
         ({"validation_data": ()}, "validation_data must be an array or a tf.data.Dataset, got NoneType"),
         ({"validation_data": [1.0]}, "validation_data must be an array or a tf.data.Dataset, got list"),
         ({"validation_data": {"a": 1.0}}, "validation_data must be an array or a tf.data.Dataset, got dict"),
@@ -176,6 +182,17 @@ def test_arguments_of_fit_that_are_refused_by_name(arguments, message, vae, x):
     with pytest.raises(ValueError, match=message):
         vae.fit(x, **{"verbose": 0, **arguments})
     assert int(vae.optimizer.iterations) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("compile", name) for name in ("jit_compile", "run_eagerly", "steps_per_execution")]
+    + [(method, name) for method in ("evaluate", "predict") for name in ("verbose", "callbacks", "steps")],
+)
+def test_an_array_is_refused_by_the_arguments_name(method, name, vae, x):
+    given = {name: np.zeros([2, 3])} if method == "compile" else {"x": x, name: np.zeros([2, 3])}
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got an array of float64"):
+        getattr(vae, method)(**given)
 
 
 @pytest.mark.parametrize("arguments", [{"mode": "max"}, {"monitor": "val_loss"}])
@@ -275,7 +292,7 @@ def test_a_conditional_model_takes_a_batch_with_its_labels(x, digits):
     vae.train_on_batch(x, y)
     assert vae.optimizer.iterations == 1
     for call in (vae.train_on_batch, vae.test_on_batch, vae.predict_on_batch):
-        with pytest.raises(ValueError, match="x must come with labels for a conditional model"):
+        with pytest.raises(ValueError, match="x must come with labels y for a conditional model"):
             call(x)
 
 

@@ -83,3 +83,16 @@ def test_the_choice_is_that_of_the_whole_run_and_of_the_user_first(binary_digits
     assert losses[None] == losses[True]
     assert abs(losses[None] - losses[False]) > 1e-3
     assert np.isfinite(vae.evaluate(binary_digits.x_test, verbose=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": np.zeros([4, 8, 8, 1])}, "epochs must be of type Epochs, got an array"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"eagerly": np.zeros(2)}, "eagerly must be True or False, got an array"),
+    ],
+)
+def test_bad_arguments_are_named(digits, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Loop(**{"step": print, "epochs": digits.train(1000).in_memory, "batch_size": 1000, **arguments})

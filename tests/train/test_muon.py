@@ -116,3 +116,9 @@ def test_masked_networks_stay_masked():
     assert kernels
     for kernel in kernels:
         np.testing.assert_array_equal(kernel, kernel.constraint(kernel))
+
+
+@pytest.mark.parametrize("matrix", [3.0, np.zeros(3), np.zeros([2, 3, 3]), np.eye(2, dtype=int)])
+def test_what_is_no_matrix_is_refused(matrix):
+    with pytest.raises(TypeError, match="matrix must be a matrix of floats, got"):
+        orthogonal(matrix)

@@ -94,6 +94,8 @@ def modes(piece: Callable, example: tf.Tensor) -> list[bool]:
 
 
 def _numbers(output):
+    if output is None:  # of an encoder it has been refused before
+        raise ValueError("decoder must give the shape of x, or a tfd.Distribution, got None")
     return output.sample(seed=[0, 0]) if _is_distribution(output) else output
 
 

@@ -205,12 +205,10 @@ def dsprites(path: str | pathlib.Path, *, validation_size: int | None = None, se
         OSError: no such file.
         ValueError: a file without the two arrays.
     """
-    path = files.local("path", path)
+    path = files.existing("path", path)
     try:
         with np.load(path, allow_pickle=False) as file:
             images, factors = file["imgs"], file["latents_classes"][:, 1:]
-    except OSError:
-        raise
     except Exception as error:  # zip, zlib and NumPy raise different ones for broken bytes
         raise ValueError(f"path must hold imgs and latents_classes, got {path}: {error}") from None
     options: dict[str, Any] = {"validation_size": validation_size, "seed": seed, "name": "dsprites"}

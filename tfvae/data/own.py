@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from tfvae.data import readers
 from tfvae.data.factors import held_out_size
 from tfvae.data.images import SPLITS, ImageData
-from tfvae.support import checks, pieces
+from tfvae.support import checks, files, pieces
 from tfvae.support.pieces import option, piece
 
 _IMAGE_SIZE, _LEAST = 64, 10  # the default; the fewest rows that can be split in three
@@ -91,7 +91,7 @@ def csv(path, seed=0, validation_size=None):
 
     A column named label holds integers from 0. Columns of different scales are best standardized before.
     """
-    with open(path, encoding="utf-8") as file:
+    with open(files.existing("path", path), encoding="utf-8") as file:
         first = file.readline().strip().split(",")
     named = not all(map(_is_number, first))
     try:
@@ -123,12 +123,11 @@ def tfrecords(path, binarize=None, seed=0, validation_size=None):
 
 
 def _arrays(path):
+    path = files.existing("path", path)
     try:
         with np.load(path, allow_pickle=False) as found:
             size = sum(member.file_size for member in found.zip.infolist())
             arrays = dict(found) if size <= _most_bytes() else {}
-    except OSError:
-        raise
     except Exception as error:  # NumPy's, zipfile's, zlib's and the header parser's
         raise ValueError(f"path must be a file of numpy.savez, got {str(path)!r}: {error}") from None
     _check_memory(path, size)

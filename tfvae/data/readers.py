@@ -74,14 +74,16 @@ def from_tfrecords(
             absent = tf.io.FixedLenFeature([], tf.string, default_value="")
             value = tf.io.parse_single_example(record, {feature: absent})[feature]
             if encoding == "image":
-                return pictures.decode(feature, value, shape[2], shape[:2], where)
+                return pictures.decode(f"feature {feature}", value, shape[2], shape[:2], where)
             size, got = math.prod(shape), tf.strings.length(value)
-            rule = f"{feature} must be the {size} bytes of an image {shape}, got"
+            rule = f"feature {feature} must be the {size} bytes of an image {shape}, got"
             value = tensors.after(got == size, [rule, got, *where], value)
             return tf.reshape(tf.io.decode_raw(value, tf.uint8), shape)
 
         names = [path.decode() for path in paths.numpy()]
         counts = tuple(_num_records(argument, name) for name in names) if count else None
+        if counts is not None and not any(counts):
+            raise ValueError(f"{argument} must match files that hold records, got none in {names[0]!r}")
         found = Files(len(paths), lambda file: tf.data.TFRecordDataset(paths[file]), decode, counts)
         return _checked_first(names[0], found) if argument == "pattern" else found
 

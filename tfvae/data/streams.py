@@ -104,9 +104,9 @@ class Stream:
         Raises:
             ValueError: batch_size out of [1, number of images], first_epoch below 0, an invalid shard.
         """
-        source, (index, count) = self.sources["train"], shard
-        if not 0 <= index < count:
+        if len(shard) != 2 or not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard must be (index, count) with 0 <= index < count, got {shard}")
+        source, (index, count) = self.sources["train"], shard
         num_images = source.num_images(index, count)
         checks.batch_size(batch_size, num_images)
 

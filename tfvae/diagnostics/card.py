@@ -13,7 +13,7 @@ from tfvae.diagnostics.laplace import laplace_log_evidence
 from tfvae.diagnostics.latents import ACTIVE_THRESHOLD, posterior_mean_variances
 from tfvae.inputs import Supported
 from tfvae.support import files
-from tfvae.support.rules import FromTwo, Rows, TestSet, checked
+from tfvae.support.rules import Column, FromTwo, TestSet, checked
 
 # Smaller than the published sizes, so that the scores take seconds.
 _SCORE_SIZES: dict[str, Any] = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
@@ -108,7 +108,7 @@ def evaluation_card(
 
 
 @checked
-def error_of_mean(errors: Rows) -> float:
+def error_of_mean(errors: Column) -> float:
     """The standard error of the mean of independent estimates with these standard errors [N].
 
     >>> tfvae.diagnostics.error_of_mean(np.array([3.0, 4.0]))

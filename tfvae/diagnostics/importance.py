@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfvae.support.pareto import pareto_k
-from tfvae.support.rules import Rows, checked
+from tfvae.support.rules import Weights, checked
 
 RELIABLE_K = 0.7  # Vehtari et al., section 3.2.3
 
@@ -28,7 +28,7 @@ class Evidence(NamedTuple):
 
 
 @checked
-def evidence_of(log_w: Rows) -> Evidence:
+def evidence_of(log_w: Weights) -> Evidence:
     """The `Evidence` of log weights [S, N], S at least 2.
 
     >>> equal, one_large = np.zeros([100, 1]), 50 * np.eye(100, 1)

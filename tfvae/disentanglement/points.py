@@ -32,7 +32,9 @@ def checked(latents, factors, categorical=()) -> tuple[np.ndarray, np.ndarray]:
     if latents.ndim != 2:
         raise ValueError(f"latents must have shape [N, D], got {list(latents.shape)}")
     if factors.ndim != 2 or len(factors) != len(latents):
-        raise ValueError(f"factors must have shape [N, F] with N {len(latents)}, got {list(factors.shape)}")
+        raise ValueError(
+            f"factors must have shape [N, F] with the N of latents, {len(latents)}, got {list(factors.shape)}"
+        )
     if not np.issubdtype(factors.dtype, np.integer):
         raise ValueError(f"factors must hold integers, got {factors.dtype}")
     if len(latents) < 100:
@@ -64,7 +66,10 @@ def encoded(encode: Encode, data: FactorData, factors: np.ndarray) -> np.ndarray
     """The latents of the images with these factors: [..., F] -> float64 [..., D]; ValueError unless they are finite."""
     rows = factors.reshape(-1, factors.shape[-1])
     blocks = (data.images(rows[i : i + 1024]) for i in range(0, len(rows), 1024))
-    latents = np.concatenate([np.asarray(encode(block), np.float64) for block in blocks])
+    found = [np.asarray(encode(block), np.float64) for block in blocks]
+    if any(block.ndim != 2 for block in found):
+        raise ValueError(f"encode must give latents [n, D], got shape {list(found[0].shape)}")
+    latents = np.concatenate(found)
     if not np.isfinite(latents).all():
         raise ValueError(f"latents must be finite, got {latents[~np.isfinite(latents)][0]}")
     return latents.reshape(*factors.shape[:-1], -1)

@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from tfvae.disentanglement import points
-from tfvae.support.rules import checked
+from tfvae.support.rules import Seed32, checked
 
 
 class DCI(NamedTuple):
@@ -32,7 +32,7 @@ def sap(
     *,
     categorical: Sequence[int] = (),
     predictor: Literal["regression", "svm"] = "regression",
-    seed=0,
+    seed: Seed32 = 0,
 ) -> float:
     """The separated attribute predictability: 1/F sum_k (S_j*k - max_{j != j*} S_jk), in [0, 1].
 
@@ -72,7 +72,7 @@ def dci(
     categorical: Sequence[int] = (),
     num_trees=10,
     predictor: Literal["forest", "boosting"] = "forest",
-    seed=0,
+    seed: Seed32 = 0,
 ) -> DCI:
     """Disentanglement, completeness and informativeness: a `DCI`.
 

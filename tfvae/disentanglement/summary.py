@@ -11,8 +11,8 @@ from tfvae.disentanglement import points
 from tfvae.disentanglement.information import mig, modularity
 from tfvae.disentanglement.interventions import beta_vae_score, factor_vae_score
 from tfvae.disentanglement.predictors import dci, sap
-from tfvae.support.checks import check_name
-from tfvae.support.rules import checked
+from tfvae.support import checks
+from tfvae.support.rules import Seed32, checked
 
 NAMES = ("mig", "sap", "dci", "modularity", "beta_vae_score", "factor_vae_score")
 # Where these differ from disentanglement_lib's (Locatello et al. 2019, arXiv 1811.12359), its variants.
@@ -56,7 +56,15 @@ def draw(
 
 @checked
 def scores(
-    encode, data, names=NAMES, *, num_points=10_000, num_train=10_000, num_test=5_000, set_size=64, seed=0
+    encode,
+    data,
+    names: Sequence[str] = NAMES,
+    *,
+    num_points=10_000,
+    num_train=10_000,
+    num_test=5_000,
+    set_size=64,
+    seed: Seed32 = 0,
 ) -> dict[str, float]:
     """The named scores of an encoder: {name: score}; `dci` gives three. ValueError as each score raises it.
 
@@ -74,7 +82,7 @@ def scores(
     dict_keys(['sap', 'modularity'])
     """
     for name in names:
-        check_name("names", name, NAMES + VARIANTS)
+        checks.check_name("names", name, NAMES + VARIANTS)
     varying = points.varying(data)
     categorical: Any = np.flatnonzero(np.isin(varying, getattr(data, "categorical", ())))
     given = functools.cache(lambda: draw(encode, data, num_points, seed))  # latents and factors, where asked for
@@ -112,6 +120,8 @@ def spread(score: Callable, seeds: Sequence[int] = range(5)) -> Spread | dict[st
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be at least 2, each once, got {seeds}")
     found = [score(seed) for seed in seeds]
+    for value in tf.nest.flatten(found):
+        checks.number("score(seed)", value)
     if isinstance(found[0], dict):
         return {name: _spread([one[name] for one in found]) for name in found[0]}
     return _spread(found)

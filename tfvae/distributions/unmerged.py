@@ -15,7 +15,7 @@ def decoded(decoder, z: tf.Tensor) -> tfd.Distribution:
     >>> tfvae.distributions.decoded(network, tf.ones([5, 3, 2]))
     <tfp.distributions.Unmerged... batch_shape=[5, 3] event_shape=[4] dtype=float32>
     """
-    z = tensors.tensor("z", z)
+    z = tensors.ending("z", z, getattr(getattr(decoder, "network", decoder), "input_shape", (None,))[-1])
     if z.shape.rank <= 2 or getattr(decoder, "any_leading_axes", not isinstance(decoder, tfk.Model)):
         return unwrapped(decoder(z), "decoder")
     return Unmerged(unwrapped(decoder(tf.reshape(z, [-1, z.shape[-1]])), "decoder"), tf.shape(z)[:-1])

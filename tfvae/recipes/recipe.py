@@ -27,8 +27,9 @@ class Recipe(types.SimpleNamespace):
 
     def __init__(self, **fields):
         known = options()
-        for name in fields:
+        for name, value in fields.items():
             checks.check_name("recipe field", name, list(known))
+            fields[name] = typed(name, known[name], value)
         values = {name: one.default for name, one in known.items()} | _defaults_with(fields) | fields
         super().__init__(**{name: typed(name, one, values[name]) for name, one in known.items()})
         _check(self, known)

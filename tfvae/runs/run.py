@@ -58,7 +58,7 @@ def load(directory):
     OSError if the directory or a file in it is missing; ValueError if a file is corrupt, or does not fit the recipe.
     """
     directory = _existing(directory)
-    recipe, arrays = read_recipe(directory / RECIPE), checkpoint.read(directory / WEIGHTS)
+    recipe, arrays = _recipe_in(directory / RECIPE), checkpoint.read(directory / WEIGHTS)
     vae = recipes.build(recipe)
     assign(model_variables(vae), arrays, directory / WEIGHTS)
     return vae
@@ -70,9 +70,12 @@ def read_recipe(path) -> recipes.Recipe:
 
     >>> tfvae.runs.read_recipe("recipe.json")
     Traceback (most recent call last):
-    FileNotFoundError: . must hold recipe.json, which is missing
+    FileNotFoundError: path must be a file, got recipe.json, which does not exist
     """
-    path = files.local("recipe", path)
+    return _recipe_in(files.existing("path", path))
+
+
+def _recipe_in(path):
     values = files.read_json(path)
     try:
         return recipes.Recipe.from_dict(values)
@@ -101,7 +104,7 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
         vae = recipes.build(recipe)
     if strategies.is_chief(strategy):
         if go_on and (directory / RECIPE).exists():
-            if (found := read_recipe(directory / RECIPE)) != recipe:
+            if (found := _recipe_in(directory / RECIPE)) != recipe:
                 raise ValueError(f"recipe must be that of the run in {directory}, {found}, got {recipe}")
             _checked_data(directory, data)
         else:
@@ -135,7 +138,7 @@ def resume(directory, *, strategy=None, **options):
         FloatingPointError: training turned non-finite; the last good epoch stays in the directory.
     """
     directory = _existing(directory)
-    recipe = read_recipe(directory / RECIPE)
+    recipe = _recipe_in(directory / RECIPE)
     strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
     return _run(recipe, load_data(directory), directory, strategy, **options)
 
@@ -151,7 +154,7 @@ def load_data(directory):
     OSError if they are not there; ValueError if they have changed since, as a folder's pictures may.
     """
     directory = _existing(directory)
-    return _checked_data(directory, read_recipe(directory / RECIPE).load_data())
+    return _checked_data(directory, _recipe_in(directory / RECIPE).load_data())
 
 
 def _checked_data(directory, data):

@@ -14,7 +14,7 @@ from tfvae import diagnostics, objectives
 from tfvae.serving import card as model_card
 from tfvae.serving.contract import TOLERANCE, largest_difference
 from tfvae.serving.signatures import anomaly, bytes_to_images, inputs_of, prior_draws, signatures
-from tfvae.support import files
+from tfvae.support import checks, files
 from tfvae.support.rules import TestSet, checked
 from tfvae.support.weights import model_variables
 
@@ -137,7 +137,7 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
     >>> tfvae.serving.verify("saved_models/digits/1", vae, np.zeros([2, 8, 8, 1]))
     Traceback (most recent call last):
-    FileNotFoundError: saved_models/digits/1 must hold model_card.json, which is missing
+    FileNotFoundError: path must be a version's directory with a saved_model.pb, got saved_models/digits/1
 
     Args:
         vae: the model; a `ConditionalVAE` as its `given(labels)`.
@@ -145,8 +145,12 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
         num_samples: S of the export; default: as its card states.
     """
     path = files.local("path", path)
+    for name in ("saved_model.pb", model_card.CARD):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"path must be a version's directory with a {name}, got {path}")
     card = files.read_json(path / model_card.CARD)
-    expected = expected_answers(vae, x, num_samples or card["num_samples"])
+    stated = checks.count(f"num_samples of {path / model_card.CARD}", card.get("num_samples"))
+    expected = expected_answers(vae, x, num_samples or stated)
     served = tf.saved_model.load(str(path)).signatures
     if "anomaly" in served:
         usual, (inputs, outputs) = card["served"]["usual_range"], expected["log_evidence"]

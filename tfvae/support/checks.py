@@ -153,12 +153,6 @@ def bytes_up_to(argument: str, x: np.ndarray, max_level: int):
         raise ValueError(f"{argument} must be bytes up to {max_level}, which means 1, got 0 and 1 alone")
 
 
-def steps(value: Any, argument: str = "steps"):
-    """Raises ValueError unless `value`, a number of batches, is None or an integer of at least 1."""
-    if value is not None:
-        count(argument, value)
-
-
 def images(argument: str, x: Any) -> np.ndarray:
     """x as uint8, or as float32; raises ValueError unless it is images with values that are finite and in [0, 1]."""
     x = array(argument, x)

@@ -46,6 +46,16 @@ def local(argument: str, value: Path) -> pathlib.Path:
     return pathlib.Path(path)
 
 
+def existing(argument: str, value: Path) -> pathlib.Path:
+    """As `local`, of a file; FileNotFoundError if there is none."""
+    path = local(argument, value)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{argument} must be a file, got {path}, which " + ("is none" if path.exists() else "does not exist")
+        )
+    return path
+
+
 def course() -> pathlib.Path:
     """The folder that holds `notebooks/`, `saved_models/` and what they need: the wheel's, or the repository."""
     package = pathlib.Path(__file__).resolve().parents[1]
@@ -81,8 +91,8 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's content; FileNotFoundError or ValueError, which name the file, if it is missing or corrupt."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object; FileNotFoundError or ValueError, which name the file, if it is missing or corrupt."""
 
     def integer(digits):
         if len(digits) > 20:
@@ -93,7 +103,10 @@ def read_json(path: Path) -> Any:
         content = file.read(_MOST_JSON + 1)
         if len(content) > _MOST_JSON:
             raise ValueError(f"more than {_MOST_JSON} bytes")
-        return json.loads(content, parse_int=integer)
+        found = json.loads(content, parse_int=integer)
+        if not isinstance(found, dict):
+            raise ValueError(f"no object, but {type(found).__name__}")
+        return found
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]):

@@ -166,6 +166,11 @@ def _activation(name, value):
     _refuse_unless(good, name, "one of Keras' activations, or a function of a tensor", value)
 
 
+def _callbacks(name, values):
+    for value in tf.nest.flatten(values):
+        _refuse_unless(isinstance(value, tfk.callbacks.Callback), name, "a list of tf_keras.callbacks.Callback", value)
+
+
 def _rate(name, value):
     if not isinstance(value, tfk.optimizers.schedules.LearningRateSchedule):
         checks.above_zero(name, value)
@@ -188,14 +193,21 @@ _PLAIN: dict[Any, Callable] = {
     tf.Tensor: _is("a tensor", tf.is_tensor),
 }
 Array = Annotated[Any, _PLAIN[np.ndarray]]
+Matrix = Annotated[Any, _is("a matrix of floats", lambda value: _is_array(value, kinds="f") and np.ndim(value) == 2)]
 Labels = Annotated[Any, _is("an array of integers or of words", functools.partial(_is_array, kinds="biufUS"))]
 Rows = Annotated[Any, _is("an array [N, ...], N at least 1", lambda v: _is_array(v) and any(np.shape(v)[:1]))]
+Column = Annotated[Any, _is("an array [N], N at least 1", lambda v: _is_array(v) and np.ndim(v) == 1 and np.size(v))]
+Weights = Annotated[
+    Any, _is("an array [S, N], S at least 2", lambda v: _is_array(v) and np.ndim(v) == 2 and len(v) >= 2)
+]
 Flag = Annotated[bool, _PLAIN[bool]]
+Verbosity = Annotated[Any, functools.partial(checks.check_name, names=("auto", 0, 1, 2))]  # Keras'
 Count = Annotated[int, checks.count]
 FromZero = Annotated[int, functools.partial(checks.count, least=0)]
 FromTwo = Annotated[int, functools.partial(checks.count, least=2)]
 Sizes = Annotated[Sequence[int], checks.sizes]
 AnySizes = Annotated[Sequence[int], functools.partial(checks.sizes, some=False)]  # or none
+Seed32 = Annotated[int, functools.partial(checks.count, least=0, most=2**32 - 1)]  # scikit-learn's
 AnySeed = Annotated[Any, lambda name, value: stateless_seed(value)]
 Positive = Annotated[float, checks.above_zero]
 NonNegative = Annotated[float, functools.partial(checks.number, least=0)]
@@ -227,7 +239,10 @@ _MEANS: list[tuple[Any, str]] = [
     (float, "beta_1 beta_2 epsilon momentum"),
     (tf.Tensor, "context"),
     (str, "licence name support"),
-    (dict, "evaluation"),
+    (
+        Annotated[Any, _is("a card of diagnostics.evaluation_card", lambda v: isinstance(v, Mapping) and "how" in v)],
+        "card evaluation",
+    ),
     (Annotated[Any, _activation], "activation"),
     (Annotated[Any, files.local], "directory folder path to"),
     (Annotated[Any, _is("a tensor [..., 2 D]", _ends_even)], "params"),
@@ -236,7 +251,8 @@ _MEANS: list[tuple[Any, str]] = [
     (Callable, "distribution_layer encode in_support make_distribution"),
     (Annotated[Any, _is("a callable such as objectives.elbo", callable)], "objective loss"),
     (FromTwo, "num_seeds"),
-    (Sequence, "callbacks variables"),
+    (Sequence, "variables"),
+    (Annotated[Any, _callbacks], "callbacks"),
     (Annotated[Any, _is("a tfd.Distribution", lambda value: isinstance(value, tfd.Distribution))], "prior"),
     (tf.distribute.Strategy, "strategy"),
     (_Network, "decoder encoder network"),
@@ -245,3 +261,8 @@ _MEANS: list[tuple[Any, str]] = [
     (Annotated[Any, _has("a VAE, or a conditional model given labels", "encode", "decode", "prior")], "vae"),
 ]
 NAMES = {name: kind for kind, names in _MEANS for name in names.split()}
+
+
+@checked
+def keras(*, steps: Count | None = None, verbose: Verbosity = "auto", callbacks=None, **others):
+    """Tests what Keras' `evaluate` and `predict` take, and would fail at later."""

@@ -36,11 +36,11 @@ def tensor(argument: str, value: Any, words: str = "an array or a tensor") -> tf
         raise InputTypeError(f"{argument} must be {words}, got {shown(value)}") from None
 
 
-def ending(argument: str, value: Any, size: int) -> tf.Tensor:
-    """`value` as a tensor; raises ValueError unless it is [..., size]."""
+def ending(argument: str, value: Any, size: int | None) -> tf.Tensor:
+    """`value` as a tensor; raises ValueError unless it is [..., size]; None is any size."""
     found = tensor(argument, value)
     if not found.shape[-1:].is_compatible_with([size]):
-        raise ValueError(f"{argument} must have shape [..., {size}], got [{joined(found.shape)}]")
+        raise ValueError(f"{argument} must have shape [..., {joined([size])}], got [{joined(found.shape)}]")
     return found
 
 

@@ -1,21 +1,44 @@
 """Arguments of `fit` that Keras would ignore, or fail at later, and what its callbacks and data ask for."""
 
+from typing import Any, Literal
+
 import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
 from tfvae.support import checks
+from tfvae.support.rules import Count, FromZero, NonNegative, Verbosity, checked
 
 
-def check_arguments(epochs, callbacks, *, validation_split=0.0, **kwargs):
+@checked
+def check_compiling(
+    *,
+    jit_compile: bool | None = None,
+    steps_per_execution: Count | None = None,
+    run_eagerly: bool | None = None,
+    **others,
+):
+    """Raises ValueError for arguments of `compile` that Keras would fail at later."""
+
+
+@checked
+def check_arguments(
+    epochs: Count,
+    callbacks,
+    *,
+    verbose: Verbosity = "auto",
+    initial_epoch: FromZero = 0,
+    steps_per_epoch: Count | None = None,
+    validation_steps: Count | None = None,
+    validation_batch_size: Count | None = None,
+    validation_freq: Any = 1,
+    validation_split: NonNegative = 0.0,
+    shuffle: Literal[True, False, "batch"] = True,
+    **others,
+):
     """Raises ValueError for arguments of `fit` that Keras would ignore, or fail at later."""
-    checks.count("epochs", epochs)
-    checks.count("initial_epoch", kwargs.get("initial_epoch", 0), 0)
-    for name in ("steps_per_epoch", "validation_steps", "validation_batch_size"):
-        checks.steps(kwargs.get(name), name)
-    if not isinstance(freq := kwargs.get("validation_freq", 1), list | tuple | set):
-        checks.count("validation_freq", freq)
-    checks.number("validation_split", validation_split, 0)
+    if not isinstance(validation_freq, list | tuple | set):
+        checks.count("validation_freq", validation_freq)
     if validation_split >= 1:
         raise ValueError(f"validation_split must be below 1, got {validation_split}")
     check_callbacks(callbacks)
@@ -28,7 +51,7 @@ def check_arguments(epochs, callbacks, *, validation_split=0.0, **kwargs):
 
 def check_callbacks(callbacks):
     """Raises TypeError unless all are of tf_keras: those of Keras 3 are not."""
-    for callback in tf.nest.flatten(callbacks or []):
+    for callback in tf.nest.flatten([] if callbacks is None else callbacks):
         if not isinstance(callback, tfk.callbacks.Callback):
             raise checks.InputTypeError(f"callbacks must be a list of tf_keras.callbacks.Callback, got {callback!r}")
 

@@ -19,7 +19,7 @@ from tfvae.objectives import Objective, elbo
 from tfvae.support import checks, replicas, tensors
 from tfvae.support.weights import untracked
 from tfvae.train import adam
-from tfvae.train.arguments import check_arguments, check_callbacks, listens_to_batches, may_end
+from tfvae.train.arguments import check_arguments, check_callbacks, check_compiling, listens_to_batches, may_end
 from tfvae.train.loop import Loop, xla_pays
 
 _CHUNK = 32  # steps that one call from Python runs, where no callback wants to be called in between
@@ -63,6 +63,7 @@ class VAE(core.VAE):
             ValueError: losses or metrics beside the objective, an objective that cannot be called, no optimizer of
                 `tf_keras.optimizers` (one of its `legacy`, of Keras 3), XLA under a strategy of several replicas.
         """
+        check_compiling(**kwargs)
         if kwargs.get("jit_compile") and self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError("jit_compile must not be True under a strategy of several replicas, got True")
         if isinstance(optimizer, str):
@@ -104,8 +105,8 @@ class VAE(core.VAE):
             FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
         """
         self._assert_compile_was_called()
-        callbacks = tf.nest.flatten(callbacks or [])
-        check_arguments(epochs, callbacks, **kwargs)
+        callbacks = tf.nest.flatten([] if callbacks is None else callbacks)
+        check_arguments(epochs, callbacks, verbose=verbose, **kwargs)
         if isinstance(given := _dataset_of(kwargs.get("validation_data")), tf.data.Dataset):
             given, _ = self._accepted(given, argument="validation_data")
             kwargs["validation_data"] = _Ready(self._shared(given, kwargs, "validation_data", "validation_steps"))

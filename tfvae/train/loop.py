@@ -1,10 +1,12 @@
 """Training from images in memory: one compiled call runs many steps and reads its own batches."""
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras as tfk
 
+from tfvae.data import Epochs
 from tfvae.support.rules import checked
 
 # Bounds for XLA, by benchmarks/throughput.py and benchmarks/growth.py: on two cores it shortens a step of 128 images by
@@ -40,6 +42,7 @@ def xla_pays(vae, batch_size, num_steps):
     return dense and rows <= _MOST_ROWS and num_steps >= _LEAST_STEPS and not tf.config.list_logical_devices("GPU")
 
 
+@checked
 class Loop:
     """Keras' `train_function`, without Keras' iterator.
 
@@ -61,7 +64,7 @@ class Loop:
         eagerly: whether they run without compilation, for debugging.
     """
 
-    def __init__(self, step, epochs, batch_size, *, jit=False, eagerly=False):
+    def __init__(self, step: Callable, epochs: Epochs, batch_size, *, jit: bool = False, eagerly: bool = False):
         self._step, self.epochs, self.batch_size, self.jit = step, epochs, batch_size, jit
         self._num_full, rest = divmod(epochs.num_images, batch_size)
         self.num_steps = self._num_full + (rest > 0)  # in an epoch

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from tfvae.support.pieces import piece
-from tfvae.support.rules import Array, checked
+from tfvae.support.rules import Matrix, checked
 from tfvae.train.adam import apply_adam
 
 # x -> a x + b x^3 + c x^5 of the singular values, as Jordan et al. (2024) chose it: steep at 0, so that four iterations
@@ -79,7 +79,7 @@ class Muon(tfk.optimizers.Optimizer):
 
 
 @checked
-def orthogonal(matrix: Array, num_iterations=4):
+def orthogonal(matrix: Matrix, num_iterations=4):
     """U V^T of a matrix U S V^T [rows, columns], roughly: singular values from 0.01 |matrix| on end in [0.6, 1.3].
 
     Each iteration is x -> x (a + b x^T x + c (x^T x)^2), which acts on the singular values alone. The factors commute

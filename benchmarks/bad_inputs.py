@@ -245,6 +245,7 @@ def command_lines():
     recipe = tfvae.Recipe(data="digits", likelihood="bernoulli", binarize="static", latent_size=2)
     vae = tfvae.build(recipe.complete(recipe.load_data()))
     tfvae.save(vae, "run")
+    tfvae.serving.export(vae, "model", num_samples=1)
     files.write_json("run/evaluation_card.json", tfvae.diagnostics.evaluation_card(vae, recipe.load_data(), 2))
     tfvae.VAE.fit = tfvae.serving.savedmodel.signatures = tfvae.serving.check = accepted
     tfvae.diagnostics.card.measure = accepted
@@ -264,6 +265,7 @@ def command_lines():
     )
     commands = {"train": [], "resume": ["run"], "evaluate": ["run", "--num-samples", "2"], "export": ["run"]}
     commands |= {"encode": ["run", "--to", "latents.csv"], "explore": ["run"], "serve-check": []}
+    commands["litert"] = ["model/1", "--to", "model.tflite"]
     for name, arguments in commands.items():
         command = tfvae.cli.main.commands[name]
         yield name, "the good call", "", functools.partial(checking(run), "", [name, *arguments])

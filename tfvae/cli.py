@@ -221,6 +221,17 @@ def explore(run, output):
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
+@main.command()
+@click.argument("version", type=_Path())
+@click.option("--to", type=_Path(dir_okay=False), required=True, help="The new file, such as digits.tflite.")
+def litert(version, to):
+    """Write an exported VERSION as one LiteRT file, for phones and small devices."""
+    (serving,) = _modules("serving")
+    differences = serving.to_litert(version, to)
+    size = pathlib.Path(to).stat().st_size / 1e6
+    click.echo(f"{to}: {', '.join(differences)}, {size:.1f} MB; largest difference {max(differences.values()):.1e}")
+
+
 @main.command("serve-check")
 @click.option("--url", help="REST [http://localhost:8501, unless --grpc is given].")
 @click.option("--grpc", help="gRPC: HOST:PORT.")

@@ -329,6 +329,7 @@ def test_a_full_disk_at_any_moment_costs_a_line_and_nothing_else(tmp_path, small
         found = sorted(p.name for p in path.iterdir()) if path.exists() else []
         print(f"{i}: {free:.0f} of {needed} bytes, then {done.stderr.splitlines()[-1]}; found", *found, flush=True)
         assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert str(small_disk) in done.stderr.splitlines()[-1]
         assert not [*path.rglob(".*"), *models.rglob(".*")]
         filler.unlink()
         begun = (path / runs.RECIPE).exists()

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pathlib
@@ -118,10 +119,10 @@ def test_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 
 def test_a_write_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
     def full(file):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/file'"):
         files.write_bytes(tmp_path / "file", b"1")
     assert not list(tmp_path.iterdir())
 

@@ -2,9 +2,21 @@
 
 from tfvae.client import Client, ServingError
 from tfvae.serving.contract import Finding, check
+from tfvae.serving.litert import to_litert
 from tfvae.serving.savedmodel import WARMUP, expected_answers, export, verify, versions
 
-__all__ = ["WARMUP", "Client", "Finding", "ServingError", "check", "expected_answers", "export", "verify", "versions"]
+__all__ = [
+    "WARMUP",
+    "Client",
+    "Finding",
+    "ServingError",
+    "check",
+    "expected_answers",
+    "export",
+    "to_litert",
+    "verify",
+    "versions",
+]
 
 
 def __dir__():

@@ -63,7 +63,7 @@ def course() -> pathlib.Path:
 
 
 def write_bytes(path: Path, content: bytes | memoryview):
-    """Writes a file in one step: a reader sees the old content or the new."""
+    """Writes a file in one step: a reader sees the old content or the new. An OSError, as of a full disk, names it."""
     path = pathlib.Path(path)
     staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -72,8 +72,10 @@ def write_bytes(path: Path, content: bytes | memoryview):
             file.flush()
             os.fsync(file.fileno())
         os.replace(staged, path)
-    except BaseException:
+    except BaseException as error:
         staged.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
 
 

@@ -41,19 +41,11 @@ def check_arguments(
         checks.count("validation_freq", validation_freq)
     if validation_split >= 1:
         raise ValueError(f"validation_split must be below 1, got {validation_split}")
-    check_callbacks(callbacks)
     for callback in callbacks:
         # Keras minimises what it does not know.
         minimises = getattr(callback, "monitor_op", None) is np.less or getattr(callback, "mode", "max") != "max"
         if minimises and str(monitor := getattr(callback, "monitor", None)).endswith(("elbo", "log_likelihood")):
             raise ValueError(f"callbacks must maximise {monitor}, got a {type(callback).__name__} without mode='max'")
-
-
-def check_callbacks(callbacks):
-    """Raises TypeError unless all are of tf_keras: those of Keras 3 are not."""
-    for callback in tf.nest.flatten([] if callbacks is None else callbacks):
-        if not isinstance(callback, tfk.callbacks.Callback):
-            raise checks.InputTypeError(f"callbacks must be a list of tf_keras.callbacks.Callback, got {callback!r}")
 
 
 def listens_to_batches(callback):

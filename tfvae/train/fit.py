@@ -19,7 +19,7 @@ from tfvae.objectives import Objective, elbo
 from tfvae.support import checks, replicas, tensors
 from tfvae.support.weights import untracked
 from tfvae.train import adam
-from tfvae.train.arguments import check_arguments, check_callbacks, check_compiling, listens_to_batches, may_end
+from tfvae.train.arguments import check_arguments, check_compiling, listens_to_batches, may_end
 from tfvae.train.loop import Loop, xla_pays
 
 _CHUNK = 32  # steps that one call from Python runs, where no callback wants to be called in between
@@ -174,21 +174,13 @@ class VAE(core.VAE):
         return self.distribute_strategy.distribute_datasets_from_function(part_of)
 
     def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
-        x, within_fit = _dataset_of(x), "_use_cached_eval_dataset" in kwargs
-        if not within_fit:
-            check_callbacks(kwargs.get("callbacks"))
-        if not within_fit and isinstance(x, tf.data.Dataset):
+        x = _dataset_of(x)
+        if "_use_cached_eval_dataset" not in kwargs and isinstance(x, tf.data.Dataset):
             with tensors.graph_errors():
                 x = _Ready(self._shared(self._accepted(x, y, batch_size)[0], kwargs, "x", "steps"))
         return super().evaluate(x, y, batch_size, **kwargs)
 
     evaluate.__doc__ = core.VAE.evaluate.__doc__
-
-    def predict(self, x, batch_size=None, **kwargs):
-        check_callbacks(kwargs.get("callbacks"))
-        return super().predict(x, batch_size, **kwargs)
-
-    predict.__doc__ = core.VAE.predict.__doc__
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """As `tf_keras.Model.train_on_batch`; FloatingPointError if the step is not finite, which changes no weight."""

@@ -285,9 +285,9 @@ def _finish(result, run, export_to):
     click.echo(f"  {'jupyter lab notebooks' if here else 'python -m tfvae notebooks course'}    read why it works")
 
 
-def _export(vae, data, evaluation, directory, num_samples=100, **options):
+def _export(vae, data, evaluation, directory, **options):
     (serving,) = _modules("serving")
-    path = serving.export(vae, directory, data, evaluation=evaluation, num_samples=num_samples, **options)
+    path = serving.export(vae, directory, data, evaluation=evaluation, **options)
     differences = serving.verify(path, vae.for_labels(data.y_test).rows(slice(10)), data.x_test[:10])
     click.echo(f"SavedModel: {path}  (loaded again: largest difference {max(differences.values()):.1e})")
 

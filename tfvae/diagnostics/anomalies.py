@@ -21,6 +21,10 @@ class UsualRange(NamedTuple):
     false_alarm_rate: float
     num_held_out: int
 
+    def outside(self, scores):
+        """Whether each score, of an array or a tensor, is unusual."""
+        return (scores < self.low) | (scores > self.high)
+
 
 @checked
 def usual_range(scores: np.ndarray, false_alarm_rate: float = 0.05) -> UsualRange:

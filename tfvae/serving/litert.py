@@ -1,7 +1,5 @@
 """LiteRT (TensorFlow Lite): an export's signatures as one file, for phones, browsers and small devices."""
 
-import pathlib
-
 import numpy as np
 import tensorflow as tf
 
@@ -32,7 +30,7 @@ def to_litert(path, to) -> dict[str, float]:
     path, to = files.local("path", path), files.local("to", to)
     if not (path / "saved_model.pb").is_file():
         raise FileNotFoundError(f"path must be an export with a saved_model.pb, got {path}")
-    files.check_writable(pathlib.Path(to).parent)
+    files.check_writable(to.parent)
     with quiet():
         content = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=list(SIGNATURES)).convert()
         interpreter = tf.lite.Interpreter(model_content=content)

@@ -153,9 +153,9 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
     expected = expected_answers(vae, x, num_samples or stated)
     served = tf.saved_model.load(str(path)).signatures
     if "anomaly" in served:
-        usual, (inputs, outputs) = card["served"]["usual_range"], expected["log_evidence"]
-        score = outputs["log_evidence"]
-        expected["anomaly"] = inputs, {"anomaly": (score < usual["low"]) | (score > usual["high"]), **outputs}
+        usual = diagnostics.UsualRange(**card["served"]["usual_range"])
+        inputs, outputs = expected["log_evidence"]
+        expected["anomaly"] = inputs, {"anomaly": usual.outside(outputs["log_evidence"]), **outputs}
     differences = {}
     for name, (inputs, outputs) in expected.items():
         answer = served[name](**{key: tf.convert_to_tensor(value) for key, value in inputs.items()})
@@ -229,13 +229,11 @@ def _measured(path, vae, data, num_samples, usual):
     errors = diagnostics.measure(given, x, max(2, num_samples))
     measured = {"num_images": len(x), "num_samples": num_samples, "seeds": "image i of the test set has the seed i"}
     for name, error in (("elbo", errors.elbo_standard_error), ("log_evidence", errors.log_evidence_standard_error)):
-        measured[name] = float(np.mean(served[name](**inputs)[name], dtype=np.float64))
+        values = served[name](**inputs)[name].numpy()
+        measured[name] = float(np.mean(values, dtype=np.float64))
         measured[f"{name}_mc_standard_error"] = float(np.sqrt(np.sum(error**2)) / len(x))
-    if usual:
-        measured |= {
-            "usual_range": usual._asdict(),
-            "anomalies": float(np.mean(served["anomaly"](**inputs)["anomaly"])),
-        }
+    if usual:  # values are those of log_evidence, the last
+        measured |= {"usual_range": usual._asdict(), "anomalies": float(np.mean(usual.outside(values)))}
     return measured
 
 

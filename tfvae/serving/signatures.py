@@ -102,8 +102,7 @@ def anomaly(vae, functions: dict, usual: diagnostics.UsualRange):
     def anomaly(vae, image, seed):
         """Whether `log_evidence` is outside of its usual range, that of held-out images (see the card)."""
         answer = functions["log_evidence"](image, seed, *vae.condition.values())
-        score = answer["log_evidence"]
-        return {"anomaly": (score < usual.low) | (score > usual.high), **answer}
+        return {"anomaly": usual.outside(answer["log_evidence"]), **answer}
 
     return _traced(vae, anomaly, inputs_of(functions["log_evidence"])[:2])
 

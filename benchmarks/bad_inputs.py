@@ -190,7 +190,7 @@ def recipe_methods():
     recipe = tfvae.Recipe()
     fields = tuple(recipe.to_dict())
     yield "Recipe", tfvae.Recipe, {}, fields
-    yield "Recipe.from_dict", lambda recipe: tfvae.Recipe.from_dict(recipe), {}, ()
+    yield "Recipe.from_dict", lambda recipe: tfvae.Recipe.from_dict(recipe), {"recipe": {}}, ()
 
 
 def runs_methods():

@@ -222,12 +222,12 @@ def explore(run, output):
 
 
 @main.command()
-@click.argument("version", type=_Path())
+@click.argument("path", metavar="VERSION", type=_Path())
 @click.option("--to", type=_Path(dir_okay=False), required=True, help="The new file, such as digits.tflite.")
-def litert(version, to):
+def litert(path, to):
     """Write an exported VERSION as one LiteRT file, for phones and small devices."""
     (serving,) = _modules("serving")
-    differences = serving.to_litert(version, to)
+    differences = serving.to_litert(path, to)
     size = pathlib.Path(to).stat().st_size / 1e6
     click.echo(f"{to}: {', '.join(differences)}, {size:.1f} MB; largest difference {max(differences.values()):.1e}")
 
@@ -240,8 +240,8 @@ def litert(version, to):
 @click.option("--timeout", type=float, default=10.0, help="Seconds for each call, retries included [10].")
 def serve_check(url, grpc, model, export, timeout):
     """Check a running TF Serving against the whole contract, over REST, gRPC or both."""
-    if export is not None and not (pathlib.Path(export) / "saved_model.pb").exists():
-        raise FileNotFoundError(f"export must be a version's directory with a saved_model.pb, got {export}")
+    if export is not None:
+        files.exported("export", export)
     addresses = [url or "http://localhost:8501"] if url or not grpc else []
     addresses += [f"grpc://{grpc.removeprefix('grpc://')}"] if grpc else []
     (serving,) = _modules("serving")

@@ -29,6 +29,6 @@ def test_a_litert_file_answers_as_the_model(tmp_path, digits):
 
 
 def test_what_is_no_export_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match="path must be an export with a saved_model"):
+    with pytest.raises(FileNotFoundError, match="path must be a version's directory with a saved_model"):
         serving.to_litert(tmp_path, tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())

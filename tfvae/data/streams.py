@@ -63,8 +63,8 @@ class Stream:
 
     Memory holds `shuffle_buffer` images, encoded as in the files, and a few batches.
 
-    >>> _ = tfvae.data.to_tfrecords(np.zeros([6, 4, 4, 1], np.uint8), "records", num_shards=2)
-    >>> stream = tfvae.data.from_tfrecords("records/*", (4, 4, 1), test="records/*", binarize="stochastic", count=True)
+    >>> _ = tfvae.data.to_tfrecords(np.zeros([6, 4, 4, 1], np.uint8), "shards", num_shards=2)
+    >>> stream = tfvae.data.from_tfrecords("shards/*", (4, 4, 1), test="shards/*", binarize="stochastic", count=True)
     >>> stream.num_images, stream.num_levels, len(stream.train(4)), len(stream.test(2))
     (6, 1, 2, 3)
 

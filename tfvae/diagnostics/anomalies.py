@@ -26,6 +26,12 @@ class UsualRange(NamedTuple):
         return (scores < self.low) | (scores > self.high)
 
 
+def rank(false_alarm_rate: float, num_scores: int) -> int:
+    """k: the usual range ends at the k-th lowest and the k-th highest score; 0 if they are too few for the rate."""
+    # A rate such as 0.05 is no binary fraction: 0.05 * 40 / 2 may come out below 1.
+    return int(false_alarm_rate * (num_scores + 1) / 2 + 1e-9)
+
+
 @checked
 def usual_range(scores: np.ndarray, false_alarm_rate: float = 0.05) -> UsualRange:
     """The central range of scores [N], such as `log_evidence`, of examples that the model was not trained on.
@@ -42,12 +48,11 @@ def usual_range(scores: np.ndarray, false_alarm_rate: float = 0.05) -> UsualRang
     Raises:
         ValueError: fewer than 2 / false_alarm_rate - 1 scores, or scores that are not finite.
     """
-    scores = np.sort(scores)
+    scores = np.asarray(scores)
     if scores.ndim != 1 or not np.isfinite(scores).all():
         raise ValueError(f"scores must be finite numbers [N], got {checks.shown(scores)}")
-    # A rate such as 0.05 is no binary fraction: 0.05 * 40 / 2 may come out below 1.
-    k = int(false_alarm_rate * (len(scores) + 1) / 2 + 1e-9)
-    if k < 1:
+    scores, k = np.sort(scores), rank(false_alarm_rate, len(scores))
+    if not k:
         least = int(np.ceil(2 / false_alarm_rate - 1e-6)) - 1
         raise ValueError(f"scores must be at least {least} for a rate of {false_alarm_rate}, got {len(scores)}")
     return UsualRange(float(scores[k - 1]), float(scores[-k]), 2 * k / (len(scores) + 1), len(scores))

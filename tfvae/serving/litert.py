@@ -14,22 +14,20 @@ SIGNATURES = ("serving_default", "encode", "decode")
 
 @checked
 def to_litert(path, to) -> dict[str, float]:
-    """Writes `SIGNATURES` of the export at `path` as a LiteRT file; gives {signature: largest difference}.
+    """Writes `SIGNATURES` of the exported version at `path` as a LiteRT file; gives {signature: largest difference}.
 
     The file is compared with the export on random rows before it appears. It refuses no input: the converter drops the
     graph's checks. `generate` is `decode` of latents that the caller draws from the prior, N(0, I) by default.
 
     >>> tfvae.serving.to_litert("saved_models/digits/1", "digits.tflite")
     Traceback (most recent call last):
-    FileNotFoundError: path must be an export with a saved_model.pb, got saved_models/digits/1
+    FileNotFoundError: path must be a version's directory with a saved_model.pb, got saved_models/digits/1
 
     Raises:
         ValueError: answers that differ by more than 1e-5.
         OSError: `to` cannot be written.
     """
-    path, to = files.local("path", path), files.local("to", to)
-    if not (path / "saved_model.pb").is_file():
-        raise FileNotFoundError(f"path must be an export with a saved_model.pb, got {path}")
+    path, to = files.exported("path", path), files.local("to", to)
     files.check_writable(to.parent)
     with quiet():
         content = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=list(SIGNATURES)).convert()

@@ -144,10 +144,7 @@ def verify(path, vae, x, num_samples: int | None = None) -> dict[str, float]:
         x: [B, *event_shape] in the likelihood's support, B at least 1.
         num_samples: S of the export; default: as its card states.
     """
-    path = files.local("path", path)
-    for name in ("saved_model.pb", model_card.CARD):
-        if not (path / name).is_file():
-            raise FileNotFoundError(f"path must be a version's directory with a {name}, got {path}")
+    path = files.exported("path", path, model_card.CARD)
     card = files.read_json(path / model_card.CARD)
     stated = checks.count(f"num_samples of {path / model_card.CARD}", card.get("num_samples"))
     expected = expected_answers(vae, x, num_samples or stated)
@@ -208,7 +205,7 @@ def expected_answers(vae, x, num_samples: int) -> dict[str, tuple[dict, dict]]:
 
 def _usual_range(functions, vae, data, false_alarm_rate):
     """That of the validation images' `log_evidence`, row i with seed i; None if they are too few."""
-    if data is None or len(data.x_validation) < 2 / false_alarm_rate - 1:
+    if data is None or not diagnostics.anomalies.rank(false_alarm_rate, len(data.x_validation)):
         return None
     _, inputs = _seeded(vae, data.x_validation, data.y_validation)
     return diagnostics.usual_range(functions["log_evidence"](**inputs)["log_evidence"].numpy(), false_alarm_rate)

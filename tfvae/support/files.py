@@ -56,6 +56,15 @@ def existing(argument: str, value: Path) -> pathlib.Path:
     return path
 
 
+def exported(argument: str, value: Path, *names: str) -> pathlib.Path:
+    """As `local`, of an export; FileNotFoundError without its graph or the other files named."""
+    path = local(argument, value)
+    for name in ("saved_model.pb", *names):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{argument} must be a version's directory with a {name}, got {path}")
+    return path
+
+
 def course() -> pathlib.Path:
     """The folder that holds `notebooks/`, `saved_models/` and what they need: the wheel's, or the repository."""
     package = pathlib.Path(__file__).resolve().parents[1]

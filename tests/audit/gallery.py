@@ -393,7 +393,7 @@ GALLERY = [
         "clamp",
         mae,
         times(1e-6, averaged(clamped(-30, 20))),
-        rf"{PIXELS}.*counted (1\.00?e-0?6|0\.0000010)",
+        rf"{PIXELS}.*counted (1\.00?|9\.9\d)e-0[67]",
         grey=True,
         **GROUP,
     ),

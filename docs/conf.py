@@ -72,7 +72,8 @@ def section(name):
     lines = [f"\n## {name}\n", "```{eval-rst}", f".. automodule:: {room.__name__}"]
     for name in getattr(room, "__all__", ["ConditionalVAE"]):
         one = getattr(room, name)
-        if getattr(one, "__module__", "").startswith(room.__name__):
+        home = getattr(one, "__module__", "").split(".")
+        if home[0] == "tfvae" and (home[1] == room.__name__.split(".")[1] or home[1] not in tfvae.__all__):
             kind = "class" if inspect.isclass(one) else "function"
             lines.append(f".. auto{kind}:: {room.__name__}.{name}" + "\n   :members:" * (kind == "class"))
     return "\n".join([*lines, "```"])

@@ -72,8 +72,7 @@ class VAE(tfk.Model):
         x = tf.zeros([1, *self.event_shape], px_z.dtype)
         if (got := vae.encode(x).event_shape[-1]) != self.latent_size:
             raise ValueError(f"encoder must give the prior's {self.latent_size} latents, got {got}")
-        self((x, tf.zeros([1], tf.int64)) if self.num_classes else x, seed=0)
-        bodies.refuse_losses(self)
+        bodies.refuse_misfits(self, (x, tf.zeros([1], tf.int64)) if self.num_classes else x)
 
     def encode(self, x) -> tfd.Distribution:
         """q(z|x) of finite x [B, *event_shape], images (three axes) in [0, 1]: batch shape [B], event shape [D]."""

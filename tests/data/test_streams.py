@@ -192,11 +192,11 @@ def test_of_a_folder_hidden_files_are_left_out_and_links_are_followed(tmp_path):
         (b"GIF89a", "validation must hold PNG or JPEG files, got one that starts with GIF in .*bad.png$"),
         (
             tf.io.encode_png(IMAGES[0]).numpy()[:-20],
-            "validation must hold pictures that can be read, got '.*bad.png': ",
+            "validation must hold whole files, got one that is cut off after bytes: .* in .*bad.png$",
         ),
         (
             tf.io.encode_jpeg(IMAGES[0]).numpy()[:-20],
-            "validation must hold pictures that can be read, got '.*bad.png': ",
+            "validation must hold whole files, got one that is cut off after bytes: .* in .*bad.png$",
         ),
         (
             tf.io.encode_png(IMAGES[0].astype(np.uint16)).numpy(),

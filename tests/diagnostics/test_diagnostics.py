@@ -123,7 +123,7 @@ def test_the_card_states_the_error_of_a_mean(trained_vae, digits):
     }
     np.testing.assert_allclose([card[name] for name in expected], list(expected.values()), rtol=1e-6)
     assert card["effective_samples"]["fitted"] == [np.median(fitted.effective_samples), fitted.effective_samples.min()]
-    assert card["unreliable_images"] == np.sum(fitted.pareto_k > diagnostics.RELIABLE_K)
+    assert card["unreliable_images"] == np.sum(fitted.pareto_k > diagnostics.reliable_k(50))
 
 
 def test_of_many_images_a_part_is_fitted_and_its_error_says_so(trained_vae, digits, monkeypatch):

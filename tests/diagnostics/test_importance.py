@@ -17,7 +17,7 @@ def test_the_tail_of_pareto_weights_is_found(shape):
 def test_normal_weights_have_a_light_tail_and_log_normal_ones_a_heavy_one():
     rng = np.random.default_rng(0)
     assert np.all(diagnostics.evidence_of(rng.normal(10, 0.1, [2000, 20])).pareto_k < 0.5)
-    assert np.all(diagnostics.evidence_of(rng.normal(0, 5, [2000, 20])).pareto_k > diagnostics.RELIABLE_K)
+    assert np.all(diagnostics.evidence_of(rng.normal(0, 5, [2000, 20])).pareto_k > diagnostics.reliable_k(2000))
 
 
 @pytest.mark.parametrize("log_w", [np.zeros([100, 2]), np.full([100, 2], -1e4), np.full([100, 2], 1e4)])

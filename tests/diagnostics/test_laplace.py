@@ -28,9 +28,9 @@ def test_a_normal_posterior_is_fitted_however_bad_the_encoder(linear_model):
     found = diagnostics.laplace_log_evidence(vae, x, 400)
     assert 0.9 <= within(found, exact) <= 0.99
     assert np.all(np.abs(found.value - exact) < 0.2)
-    assert np.all(found.pareto_k < diagnostics.RELIABLE_K) and np.min(found.effective_samples) > 0.4 * 400
+    assert np.all(found.pareto_k < diagnostics.reliable_k(400)) and np.min(found.effective_samples) > 0.4 * 400
     bound = diagnostics.log_evidence(vae, x, 400)
-    assert np.all(bound.value < exact - 5) and np.all(bound.pareto_k > diagnostics.RELIABLE_K)
+    assert np.all(bound.value < exact - 5) and np.all(bound.pareto_k > diagnostics.reliable_k(400))
 
 
 def test_an_encoder_narrower_than_rounding_has_an_evidence(linear_model, linear_x):

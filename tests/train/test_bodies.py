@@ -153,3 +153,67 @@ def test_a_loss_added_in_training_only_is_refused_before_a_step(digits):
         vae.fit(digits.x_train[:32], verbose=0)
     for old, new in zip(before, vae.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+AUGMENTATIONS = {
+    "flip": layers.RandomFlip,
+    "rotation": lambda: layers.RandomRotation(0.2),
+    "zoom": lambda: layers.RandomZoom(0.2),
+    "contrast": lambda: layers.RandomContrast(0.2),
+}
+
+
+@pytest.mark.parametrize("make", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+def test_layers_that_change_images_at_random_also_in_evaluation_are_refused(make):
+    with pytest.raises(ValueError, match="layers must change nothing at random unless they are told to train, got ran"):
+        encoder = tfk.Sequential([layers.InputLayer(SHAPE), make(), layers.Flatten(), layers.Dense(4)])
+        tfvae.VAE(
+            posteriors.diagonal_normal(encoder, 2),
+            likelihoods.binomial(networks.mlp((2,), [4]), SHAPE, 16),
+            priors.standard_normal(2),
+        )
+
+
+class Noisy(layers.Layer):
+    def call(self, x):
+        return x + tf.random.normal(tf.shape(x))
+
+
+class Counting(layers.Layer):
+    def build(self, shape):
+        self.number = self.add_weight("number", (), trainable=False, initializer="zeros")
+
+    def call(self, x):
+        return x + self.number.assign_add(1.0)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("layer", [Noisy, Counting])
+def test_a_body_whose_answer_changes_from_call_to_call_is_refused(model, layer):
+    with pytest.raises(ValueError, match="encoder and decoder must give the same answer to the same input"):
+        MODELS[model](layer())
+
+
+@pytest.mark.parametrize("piece", ["encoder", "decoder"])
+def test_a_piece_that_hides_its_variables_is_refused_as_nothing_would_train_them(piece):
+    pieces = {
+        "encoder": posteriors.diagonal_normal(networks.mlp(SHAPE, [4]), 2),
+        "decoder": likelihoods.binomial(networks.mlp((2,), [4]), SHAPE, 16),
+    }
+    hidden = pieces[piece]
+    pieces[piece] = lambda x: hidden(x)
+    with pytest.raises(ValueError, match="encoder, decoder and prior must hold the variables that they use"):
+        tfvae.VAE(**pieces, prior=priors.standard_normal(2))
+
+
+@pytest.mark.parametrize("cell", [layers.SimpleRNN, layers.GRU, layers.LSTM])
+def test_recurrent_layers_with_dropout_train(cell, digits):
+    rows = tfk.Sequential([layers.InputLayer(SHAPE), layers.Reshape((8, 8)), cell(4, dropout=0.3)])
+    decoder = likelihoods.binomial(networks.mlp((2,), [4]), SHAPE, 16)
+    vae = tfvae.VAE(posteriors.diagonal_normal(rows, 2), decoder, priors.standard_normal(2))
+    vae.compile("adam")
+    before = rows.get_weights()
+    vae.fit(digits.x_train[:64], verbose=0)
+    assert all(np.any(old != new) for old, new in zip(before, rows.get_weights(), strict=True))
+    x = digits.x_test[:10]
+    np.testing.assert_array_equal(vae.predict(x, verbose=0), vae.predict(x, verbose=0))

@@ -174,6 +174,7 @@ def from_arrays(
             raise ValueError(f"{argument} must hold a label for each of the {len(x)} images, got {list(np.shape(y))}")
     if x_train.dtype == np.uint8:
         checks.bytes_up_to("x_train", x_train, 255)
+        checks.bytes_up_to("x_test", x_test, 255)
     tenth, max_level = len(x_train) // 10, 255 if x_train.dtype == np.uint8 else None
     return _split(name, (x_train, y_train), (x_test, y_test), validation_size, tenth, max_level, binarize, seed)
 

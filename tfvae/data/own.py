@@ -44,7 +44,9 @@ def folder(path, binarize=None, seed=0, validation_size=None, image_size=None, c
     places = {split: root / split for split in SPLITS if (root / split).is_dir()} or {"train": root}
     if "train" not in places:
         raise ValueError(f"path must be a folder with train/ where it has {' and '.join(places)}/, got {str(path)!r}")
-    found = {split: readers.image_files(split, place)[0] for split, place in places.items()}
+    taken = {split: readers.image_files(split, place) for split, place in places.items()}
+    readers.warn_of_unread({split: words for split, (_, words) in taken.items()}, stacklevel=5)
+    found = {split: paths for split, (paths, _) in taken.items()}
     size = _IMAGE_SIZE if image_size is None else image_size
     _check_memory(path, sum(map(len, found.values())) * size * size * (channels or 3))
     images = {split: readers.pictures_in(split, paths, (size, size, channels or 3)) for split, paths in found.items()}

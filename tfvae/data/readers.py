@@ -23,7 +23,9 @@ from tfvae.support.rules import checked
 
 Path = str | pathlib.Path
 Patterns = Annotated[Path | Sequence[Path], checks.texts_or_paths]
-_READ, _UNREAD = (".png", ".jpg", ".jpeg"), (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
+_READ = (".png", ".jpg", ".jpeg")
+_UNREAD = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".ppm", ".tga", ".tif", ".tiff"}
+_UNREAD |= {".webp"}
 Shuffled = Annotated[int, functools.partial(checks.count, most=10**7)]
 
 
@@ -145,9 +147,7 @@ def from_image_folder(
         return Files(len(paths), None, decode, (1,) * len(paths))
 
     sources = _sources(files_at, find, "folder", folder, validation, test)
-    for argument, words in summary.items():
-        if any(f" {suffix}" in words for suffix in _UNREAD):
-            warnings.warn(f"{argument} must hold PNG or JPEG files for them to be read: {words}", stacklevel=3)
+    warn_of_unread(summary, stacklevel=4)
     return Stream(name, shape, binarize, seed, 1, sources, summary)
 
 
@@ -274,11 +274,27 @@ def image_files(argument, folder):
                 taken.append(path)
             else:
                 left_out["no file" if suffix in _READ else suffix or "no suffix"] += 1
+    if odd := next((path for path in taken if not _is_text(path)), None):
+        raise ValueError(f"{argument} must hold names in UTF-8, got {os.fsencode(odd)!r}")
     left = ", ".join(f"{number} {kind}" for kind, number in sorted(left_out.items()) if number) or "nothing"
     if not taken:
         rule = f"{argument} must be a folder with PNG or JPEG files"
         raise ValueError(f"{rule}, got {str(folder)!r}" + (f", which has {left}" if left != "nothing" else ""))
     return sorted(taken), f"{len(taken)} files taken ({', '.join(_READ)}); left out: {left}"
+
+
+def _is_text(path):
+    """Whether a file's name is UTF-8, as TensorFlow's strings must be: Python stands in surrogates for other bytes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
+def warn_of_unread(summary, stacklevel):
+    """Tells of pictures in formats that are not read; `summary` has the words of `image_files` for each argument."""
+    for argument, words in summary.items():
+        left_out = words.partition("left out")[2].replace(",", "").split()
+        if not _UNREAD.isdisjoint(left_out):
+            rule = "must hold PNG or JPEG files for them to be read"
+            warnings.warn(f"{argument} {rule}: {words}", stacklevel=stacklevel)
 
 
 def _of_each(argument, paths, function):

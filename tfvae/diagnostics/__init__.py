@@ -9,7 +9,7 @@ from tfvae.diagnostics.anomalies import UsualRange, usual_range
 from tfvae.diagnostics.card import error_of_mean, evaluation_card, format_card
 from tfvae.diagnostics.evidence import Measurement, log_evidence, measure
 from tfvae.diagnostics.gaps import InferenceGap, inference_gap
-from tfvae.diagnostics.importance import RELIABLE_K, Evidence, evidence_of
+from tfvae.diagnostics.importance import Evidence, evidence_of
 from tfvae.diagnostics.laplace import laplace_log_evidence
 from tfvae.diagnostics.latents import (
     ACTIVE_THRESHOLD,
@@ -18,10 +18,10 @@ from tfvae.diagnostics.latents import (
     aggregate_posterior,
     rate_distortion,
 )
+from tfvae.support.pareto import reliable_k
 
 __all__ = [
     "ACTIVE_THRESHOLD",
-    "RELIABLE_K",
     "Evidence",
     "InferenceGap",
     "LossAudit",
@@ -41,6 +41,7 @@ __all__ = [
     "log_evidence",
     "measure",
     "rate_distortion",
+    "reliable_k",
     "usual_range",
 ]
 

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from tfvae import disentanglement
 from tfvae.diagnostics.evidence import measure
-from tfvae.diagnostics.importance import RELIABLE_K
 from tfvae.diagnostics.laplace import laplace_log_evidence
 from tfvae.diagnostics.latents import ACTIVE_THRESHOLD, posterior_mean_variances
 from tfvae.inputs import Supported
 from tfvae.support import files
+from tfvae.support.pareto import reliable_k
 from tfvae.support.rules import Column, FromTwo, TestSet, checked
 
 # Smaller than the published sizes, so that the scores take seconds.
@@ -76,7 +76,7 @@ def evaluation_card(
         "data_standard_error": float(fitted.value.std(ddof=1) / np.sqrt(len(x))),
         "effective_samples": {k: _median_and(np.min, v.effective_samples) for k, v in proposals.items()},
         "pareto_k": {k: _median_and(np.max, v.pareto_k) for k, v in proposals.items()},
-        "unreliable_images": int((fitted.pareto_k > RELIABLE_K).sum()),
+        "unreliable_images": int((fitted.pareto_k > reliable_k(num_fitted)).sum()),
         "bits_per_dim": float(-log_evidence / (size * np.log(2))),
         "active_units": int(active.sum()),
         "inactive_latents": [int(i) for i in np.flatnonzero(~active)],
@@ -179,9 +179,10 @@ def format_card(card: dict[str, Any]) -> str:
     lines = [title, *(f"  {name:<32}{value:>10}  {note}".rstrip() for name, value, note in rows)]
     if fitted:
         count, tails = round(card["effective_samples"]["fitted"][0]), card["unreliable_images"]
+        most = reliable_k(how["num_fitted_samples"])
         lines += [
             f"  (log p(x): {how['log_evidence']}, {how['num_fitted_samples']} draws for each",
-            f"   of {how['num_fitted_images']} images; {count} effective, the median; k > {RELIABLE_K} in {tails})",
+            f"   of {how['num_fitted_images']} images; {count} effective, the median; k > {most:.2g} in {tails})",
         ]
     lines.append(f"  (nats per image; seed {how['seed']}; binarization: {how['binarization']})")
     return "\n".join(lines)

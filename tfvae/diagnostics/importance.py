@@ -7,8 +7,6 @@ import numpy as np
 from tfvae.support.pareto import pareto_k
 from tfvae.support.rules import Weights, checked
 
-RELIABLE_K = 0.7  # Vehtari et al., section 3.2.3
-
 
 class Evidence(NamedTuple):
     """log p(x), estimated from S importance weights of each example, [N] each; the last two are None if not known.
@@ -17,8 +15,8 @@ class Evidence(NamedTuple):
         value: log mean w, in nats: a lower bound on log p(x) in expectation, whose bias vanishes as S grows.
         standard_error: the Monte Carlo error of `value`, with the part of the weights' tail that no draw has shown.
         effective_samples: (sum w)^2 / sum w^2, the number of draws that carry the sum (Kong 1992).
-        pareto_k: the shape of the weights' upper tail; above `RELIABLE_K` value and error are not to be trusted. NaN
-            of fewer than 25 weights.
+        pareto_k: the shape of the weights' upper tail; above `reliable_k(S)` value and error are not to be trusted.
+            NaN of fewer than 25 weights.
     """
 
     value: np.ndarray

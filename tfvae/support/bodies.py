@@ -1,10 +1,12 @@
 """What the layers of a Keras body do beside their output: a mode for training, state, and losses of their own."""
 
 import contextlib
+import inspect
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as tfk
 
@@ -26,11 +28,41 @@ def training(model: Any) -> Iterator[None]:
     refuse_losses(model)
 
 
-def refuse_losses(model: Any) -> None:
+def layers(model: tfk.Model) -> Iterator[tfk.layers.Layer]:
+    """The layers in a model. Not by `submodules`, which fails for Keras' recurrent cells with dropout."""
+    for module in model._flatten_modules(include_self=False):
+        if isinstance(module, tfk.layers.Layer):
+            yield module
+        else:  # such as a distribution
+            yield from (m for m in module.submodules if isinstance(m, tfk.layers.Layer))
+
+
+def refuse_losses(model: tfk.Model) -> None:
     """ValueError if a layer has a loss: a regularizer, or `add_loss`."""
-    if found := [m.name for m in model.submodules if isinstance(m, tfk.layers.Layer) and m.losses]:
+    if found := [layer.name for layer in layers(model) if layer.losses]:
         rule = "must have no losses of their own (regularizers, add_loss), as only the objective is maximised"
         raise ValueError(f"layers {rule}, got {found[-1]}: write the term into an objective")
+
+
+def refuse_misfits(model: tfk.Model, x: Any) -> None:
+    """ValueError for pieces that would go wrong in silence; x is a batch of one for the model.
+
+    Losses that nothing would add; variables that nothing would train; numbers that change from call to call.
+    """
+    for layer in layers(model):
+        mode = inspect.signature(layer.call).parameters.get("training")
+        if mode and mode.default is True:  # Keras' random flips, rotations and so on
+            rule = "must change nothing at random unless they are told to train"
+            raise ValueError(f"layers {rule}, got {layer.name}: change the data instead, as by data.train(...).map")
+    with tf.GradientTape() as tape:
+        first, second = (model(x, seed=0).mean() for _ in range(2))
+    known = {id(v) for v in (*model.trainable_variables, *model_variables(model))}
+    if unknown := [v.name for v in tape.watched_variables() if id(v) not in known]:
+        rule = "must hold the variables that they use, as Keras layers and tf.Modules do"
+        raise ValueError(f"encoder, decoder and prior {rule}, got {unknown[0]}, which nothing would train")
+    if not np.allclose(first, second, equal_nan=True):
+        raise ValueError("encoder and decoder must give the same answer to the same input, got two that differ")
+    refuse_losses(model)
 
 
 def state(model: Any) -> State:

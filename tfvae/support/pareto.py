@@ -1,6 +1,10 @@
 """The upper tail of importance weights, by the shape of a Pareto distribution. Shapes: S weights, N examples."""
 
+import math
+
 import numpy as np
+
+from tfvae.support.rules import FromTwo, checked
 
 
 def pareto_k(log_w: np.ndarray) -> np.ndarray:
@@ -28,3 +32,16 @@ def pareto_k(log_w: np.ndarray) -> np.ndarray:
     k = np.log1p(-(posterior * b).sum(axis=0) * x).mean(axis=0)
     # Regularized towards 1/2 with the weight of ten draws (their appendix C); equal weights have no tail.
     return np.where(ok, (size * k + 5) / (size + 10), 0.0)
+
+
+@checked
+def reliable_k(num_samples: FromTwo) -> float:
+    """The largest `pareto_k` of S samples that lets a mean be trusted: min(1 - 1 / log10 S, 0.7).
+
+    Vehtari et al. (2024, "Pareto smoothed importance sampling", arXiv 1507.02646, equation 13): the heavier the tail,
+    the more samples it takes until the mean's error falls as it should.
+
+    >>> [round(tfvae.diagnostics.reliable_k(count), 2) for count in (100, 300, 3000)]
+    [0.5, 0.6, 0.7]
+    """
+    return min(1 - 1 / math.log10(num_samples), 0.7)

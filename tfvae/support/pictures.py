@@ -16,9 +16,10 @@ def decode(argument: str, content: tf.Tensor, channels: int, size: tuple | None 
     """A PNG or JPEG file, a string [], as uint8 [H, W, C]; C is 1 for grey, 3 for RGB, 4 for RGBA.
 
     The content decides, not the name; GIF, BMP, TIFF, WebP and others are refused. So are, before they are decoded:
-    more than 8 bits a channel (fewer bits and palettes are read), CMYK, an EXIF orientation that asks for a rotation,
-    and more than 2^26 pixels. What is transparent is composited over white, unless C is 4 (what is opaque then gets
-    alpha 255). Grey is 0.299 R + 0.587 G + 0.114 B of the values as stored: colour profiles are not applied.
+    files without an end marker, more than 8 bits a channel (fewer bits and palettes are read), CMYK, an EXIF
+    orientation that asks for a rotation, and more than 2^26 pixels. What is transparent is composited over white,
+    unless C is 4 (what is opaque then gets alpha 255). Grey is 0.299 R + 0.587 G + 0.114 B of the values as stored:
+    colour profiles are not applied.
 
     Args:
         size: the height and width that the header must state, or None.
@@ -38,6 +39,9 @@ def decode(argument: str, content: tf.Tensor, channels: int, size: tuple | None 
     start = tf.strings.unicode_transcode(tf.strings.substr(content, 0, 3), "UTF-8", "UTF-8", **readable)
     start = tf.where(tf.equal(start, ""), "nothing", start)
     content = must("PNG or JPEG files, got one that starts with", is_png | is_jpeg, start)
+    of_jpeg_end = tf.size(tf.strings.split(content, b"\xff\xd9")) > 1  # no regular expression: those are of UTF-8
+    ends = tf.where(is_png, tf.strings.regex_full_match(content, r"\C*IEND\C*"), of_jpeg_end)
+    content = must("whole files, got one that is cut off after bytes:", ends, tf.strings.length(content))
     header = tf.strings.regex_replace(content, r"IDAT\C*", "")  # of a PNG file, what precedes its pixels
 
     def of_png():
@@ -59,7 +63,7 @@ def decode(argument: str, content: tf.Tensor, channels: int, size: tuple | None 
     content = must(f"pictures of 1 to {MOST_PIXELS} pixels, got", fits, pixels)
     content = must("pictures of at most 8 bits a channel, got", bits <= 8, bits)
     content = must("pictures of 1 or 3 colours, not CMYK, got", colours < 4, colours)
-    is_upright = ~tf.strings.regex_full_match(tf.strings.substr(header, 0, 4096), _ROTATED)
+    is_upright = ~tf.strings.regex_full_match(content, _ROTATED)
     content = must("upright pictures, got one whose EXIF orientation is not", is_upright, "1")
     colour = tf.io.decode_image(content, channels=min(channels, 3), expand_animations=False)
     if channels == 4:

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras as tfk
 
 from tfvae.data import Epochs
+from tfvae.support import bodies
 from tfvae.support.rules import checked
 
 # Bounds for XLA, by benchmarks/throughput.py and benchmarks/growth.py: on two cores it shortens a step of 128 images by
@@ -33,7 +34,7 @@ def xla_pays(vae, batch_size, num_steps):
     pieces = [vae.encoder, vae.decoder]
     if not all(isinstance(piece, tfk.Model) for piece in pieces):
         return False
-    parts = [m for piece in pieces for m in piece.submodules if not isinstance(m, tfk.Model)]
+    parts = [m for piece in pieces for m in bodies.layers(piece) if not isinstance(m, tfk.Model)]
     layers = [m for m in parts if getattr(m, "weights", ())]
     # Not in half precision, whose matrix products XLA slows down on a CPU.
     dense = all(isinstance(m, tfk.layers.Dense) and m.compute_dtype == m.variable_dtype for m in layers)

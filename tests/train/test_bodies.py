@@ -190,7 +190,7 @@ class Counting(layers.Layer):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("layer", [Noisy, Counting])
 def test_a_body_whose_answer_changes_from_call_to_call_is_refused(model, layer):
-    with pytest.raises(ValueError, match="encoder and decoder must give the same answer to the same input"):
+    with pytest.raises(ValueError, match="encoder, decoder and prior must give the same answer to the same input"):
         MODELS[model](layer())
 
 

@@ -17,12 +17,12 @@ from tfvae.support.pieces import option, piece
 @piece(
     "likelihood",
     traits=("loc_bias",),
-    scale=option(None, "Scale, kept fixed; default: learned", of=float, above=1e-9, if_none="to learn it"),
+    scale=option(None, "Scale, kept fixed; default: learned", of=float, above=0, if_none="to learn it"),
 )
 def normal(network, event_shape: Sequence[int], scale: float | None = None, *, min_scale=1e-3, seed=None) -> Likelihood:
     """p(x|z) = prod_i N(x_i; loc_i, scale^2): a density; squared error, weighted by 1 / (2 scale^2).
 
-    `scale`, the standard deviation, is fixed and above 1e-9; or None for one that is learned, the same for all
+    `scale`, the standard deviation, is fixed and at least 1e-15; or None for one that is learned, the same for all
     elements, initially 1 and above `min_scale`. The squared error without a weight has scale 1, with which images turn
     grey: to err by 0.1 in a pixel then costs 0.005 nats, less than a latent that would mend it.
 
@@ -36,7 +36,7 @@ def normal(network, event_shape: Sequence[int], scale: float | None = None, *, m
 @piece(
     "likelihood",
     traits=("loc_bias",),
-    scale=option(None, "Scale, kept fixed; default: learned", of=float, above=1e-9, if_none="to learn it"),
+    scale=option(None, "Scale, kept fixed; default: learned", of=float, above=0, if_none="to learn it"),
 )
 def laplace(
     network, event_shape: Sequence[int], scale: float | None = None, *, min_scale=1e-3, seed=None

@@ -25,7 +25,7 @@ class PushforwardLayer(tf.Module):
 @piece(
     "posterior",
     least={"latent_size": 2},
-    num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
+    num_steps=option(4, "Steps of the flow", least=1, most=100, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
 def iaf(network, latent_size: FromTwo, *, num_steps=4, hidden_sizes=(128,), activation="relu", seed=None):
@@ -48,7 +48,7 @@ def iaf(network, latent_size: FromTwo, *, num_steps=4, hidden_sizes=(128,), acti
 @piece(
     "posterior",
     least={"latent_size": 2},
-    num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
+    num_steps=option(4, "Steps of the flow", least=1, most=100, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
 def coupling(network, latent_size: FromTwo, *, num_steps=4, hidden_sizes=(128,), activation="relu", seed=None):

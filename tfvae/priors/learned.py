@@ -13,7 +13,7 @@ from tfvae.support.rules import Array, FromTwo
 @piece(
     "prior",
     least={"latent_size": 2},
-    num_steps=option(4, "Steps of the flow", least=1, field="flow_steps"),
+    num_steps=option(4, "Steps of the flow", least=1, most=100, field="flow_steps"),
     hidden_sizes=option((128,), "Hidden units of each step of a flow", least=1, some=True, field="flow_hidden_sizes"),
 )
 def flow(latent_size: FromTwo, num_steps=4, hidden_sizes=(64,), activation="relu", *, seed=None) -> Pushforward:
@@ -29,7 +29,7 @@ def flow(latent_size: FromTwo, num_steps=4, hidden_sizes=(64,), activation="relu
     return Pushforward(steps, latent_size, dtype=tfk.backend.floatx(), name="flow_prior")
 
 
-@piece("prior", num_pseudo_inputs=option(500, "Pseudo-inputs", least=1))
+@piece("prior", num_pseudo_inputs=option(500, "Pseudo-inputs", least=1, most=100_000))
 def vamp(encoder, num_pseudo_inputs: int = 500, *, initial: Array | None = None, seed: int | None = None) -> Vamp:
     """p(z) = 1/K sum_k q(z|u_k), with trainable pseudo-inputs u_k, in [0, 1] where they are images.
 

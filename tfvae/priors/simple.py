@@ -17,7 +17,7 @@ def standard_normal(latent_size: int) -> tfd.MultivariateNormalDiag:
     return tfd.MultivariateNormalDiag(tf.zeros(latent_size), tf.ones(latent_size), name="standard_normal")
 
 
-@piece("prior", num_components=option(10, "Components of the mixture", least=1))
+@piece("prior", num_components=option(10, "Components of the mixture", least=1, most=100_000))
 def normal_mixture(latent_size: int, num_components: int = 10, *, seed: int | None = None) -> tfd.MixtureSameFamily:
     """p(z) = sum_k w_k N(z; loc_k, diag(scale_k^2)), with trainable weights, locations and scales.
 

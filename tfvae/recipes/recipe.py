@@ -146,6 +146,8 @@ def _check_rules(name, value, one):
             raise ValueError(f"{name} must hold at least one size, got ()")
     elif one.least is not None and not value >= one.least:
         raise ValueError(f"{name} must be at least {one.least}, got {value}")
+    elif one.of is int and value > one.most:
+        raise ValueError(f"{name} must be at most {one.most}, got {value}")
     elif one.above is not None and not value > one.above:
         raise ValueError(f"{name} must be above {one.above}, got {value}")
 

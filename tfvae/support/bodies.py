@@ -54,14 +54,17 @@ def refuse_misfits(model: tfk.Model, x: Any) -> None:
         if mode and mode.default is True:  # Keras' random flips, rotations and so on
             rule = "must change nothing at random unless they are told to train"
             raise ValueError(f"layers {rule}, got {layer.name}: change the data instead, as by data.train(...).map")
+    z = tf.zeros([1, model.latent_size], model.prior.dtype)
     with tf.GradientTape() as tape:
-        first, second = (model(x, seed=0).mean() for _ in range(2))
-    known = {id(v) for v in (*model.trainable_variables, *model_variables(model))}
+        first, second = ((model(x, seed=0).mean(), model.prior.log_prob(z)) for _ in range(2))
+    held = (*model.trainable_variables, *model_variables(model))
+    # Mixed precision wraps a variable, and a strategy holds a copy for each device.
+    known = {id(one) for v in held for w in (v, getattr(v, "_variable", v)) for one in (w, *getattr(w, "values", ()))}
     if unknown := [v.name for v in tape.watched_variables() if id(v) not in known]:
         rule = "must hold the variables that they use, as Keras layers and tf.Modules do"
         raise ValueError(f"encoder, decoder and prior {rule}, got {unknown[0]}, which nothing would train")
-    if not np.allclose(first, second, equal_nan=True):
-        raise ValueError("encoder and decoder must give the same answer to the same input, got two that differ")
+    if not all(np.allclose(*pair, equal_nan=True) for pair in zip(first, second, strict=True)):
+        raise ValueError("encoder, decoder and prior must give the same answer to the same input, got two that differ")
     refuse_losses(model)
 
 

@@ -97,6 +97,8 @@ def number(argument: str, value: Any, least: float | None = None):
 def above_zero(argument: str, value: Any, otherwise: str = ""):
     """Raises ValueError unless `value` is a finite number above 0; `otherwise` says what else is accepted."""
     _check_number(f"{argument} must be a finite number above 0{otherwise}", value, lambda found: found > 0)
+    if value < 1e-15:  # its square, by which a sum of squares is divided, would vanish in float32
+        raise ValueError(f"{argument} must be at least 1e-15, got {shown(value)}")
 
 
 def _check_number(rule, value, test):
@@ -120,7 +122,10 @@ def argument(name: str, value: Any, option: Any):
     elif option.above == 0:
         above_zero(name, value, f", or None {option.if_none}" if option.if_none else "")
     elif option.least is not None:
-        (count if option.of is int else number)(name, value, option.least)
+        if option.of is int:
+            count(name, value, option.least, option.most)
+        else:
+            number(name, value, option.least)
 
 
 def batch_size(value: Any, num_images: int | None = None):
@@ -138,10 +143,15 @@ def seed(argument: str, value: Any):
 
 
 def array(argument: str, values: Any) -> np.ndarray:
-    """`values` as an array; raises ValueError if any is masked, for a plain array would show what the mask hides."""
+    """`values` as an array; ValueError if any is masked."""
+    refuse_masked(argument, values)
+    return np.asarray(values)
+
+
+def refuse_masked(argument: str, values: Any):
+    """Raises ValueError for an array with masked values: a plain array or a tensor would show what the mask hides."""
     if np.ma.is_masked(values):
         raise ValueError(f"{argument} must have no masked values, got {np.ma.count_masked(values)}")
-    return np.asarray(values)
 
 
 def bytes_up_to(argument: str, x: np.ndarray, max_level: int):

@@ -45,6 +45,7 @@ class Option:
     text: str  # what it is, for `--help`, without the names of its pieces
     of: Any = None  # int, float, str, bool or tuple (of integers); default: the type of `default`
     least: float | None = None  # the smallest value (or element of a tuple)
+    most: int = 2**31 - 1  # the largest value of an integer
     above: float | None = None  # exclusive bounds
     below: float | None = None
     one_of: tuple | None = None  # the values allowed

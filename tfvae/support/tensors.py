@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfvae.support.checks import InputTypeError, joined, shown
+from tfvae.support.checks import InputTypeError, joined, refuse_masked, shown
 
 Rules = dict[str, Callable[[tf.Tensor], tf.Tensor]]  # {words: elementwise test}
 
@@ -29,7 +29,8 @@ def content(argument: str, x: tf.Tensor, rules: Rules):
 
 
 def tensor(argument: str, value: Any, words: str = "an array or a tensor") -> tf.Tensor:
-    """`value` as a tensor; raises TypeError for what cannot be one."""
+    """`value` as a tensor; raises TypeError for what cannot be one, ValueError if any of it is masked."""
+    refuse_masked(argument, value)
     try:
         return tf.convert_to_tensor(value)
     except (TypeError, ValueError):  # None, an object, lists of unequal lengths, numbers beyond int64

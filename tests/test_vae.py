@@ -328,6 +328,7 @@ def altered(x, value):
 
 
 BAD_IMAGES = {
+    "masked": (lambda x: np.ma.masked_array(x, x > 0.9), "x must have no masked values, got \\d+"),
     "nan": (lambda x: altered(x, np.nan), "x must be finite, got nan at \\[3, 2, 1, 0\\]"),
     "infinity": (lambda x: altered(x, np.inf), "x must be finite, got inf"),
     "bytes as floats": (lambda x: 255 * x, "x must be in \\[0, 1\\], got"),

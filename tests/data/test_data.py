@@ -214,6 +214,7 @@ BINARY = np.arange(9 * 16, dtype=np.uint8).reshape(9, 4, 4) % 2
         (arrays(GREY, y_train=[1, 2]), r"y_train must hold a label for each of the 9 images, got \[2\]"),
         (arrays(GREY, y_train=np.eye(9)), r"y_train must hold a label for each of the 9 images, got \[9, 9\]"),
         (arrays(BINARY), "x_train must be bytes up to 255, which means 1, got 0 and 1 alone"),
+        (arrays(np.uint8(255 * GREY), BINARY), "x_test must be bytes up to 255, which means 1, got 0 and 1 alone"),
         (arrays(np.ma.masked_array(GREY, GREY > 0)), "x_train must have no masked values, got 144"),
         (
             arrays(GREY, y_train=np.ma.masked_array(range(9), [True] * 9), validation_size=0),

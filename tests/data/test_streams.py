@@ -181,6 +181,12 @@ def test_of_a_folder_hidden_files_are_left_out_and_links_are_followed(tmp_path):
     with pytest.warns(UserWarning, match="folder must hold PNG or JPEG files .*1 .gif") as caught:
         data.from_image_folder(tmp_path / "images", SHAPE)
     assert caught[0].filename == __file__
+    few = pytest.raises(ValueError, match="path must hold at least 10 training examples, got 3")
+    with pytest.warns(UserWarning, match="train must hold PNG or JPEG files .*1 .gif"), few:
+        data.load(f"folder:{tmp_path / 'images'}", image_size=6)
+    (tmp_path / "images" / os.fsdecode(b"caf\xe9.png")).write_bytes(content)
+    with pytest.raises(ValueError, match=r"folder must hold names in UTF-8, got b'.*caf\\xe9.png'"):
+        data.from_image_folder(tmp_path / "images", SHAPE)
     with pytest.raises(ValueError, match="folder must be a path on this machine, got 'gs://bucket'"):
         data.from_image_folder("gs://bucket", SHAPE)
 

@@ -178,6 +178,7 @@ def test_bytes_are_in_the_support_of_255_trials():
         (lambda: decoder(likelihoods.binomial, 2.5), "total_count must be an integer of at least 1, got 2.5"),
         (lambda: decoder(likelihoods.normal, float("nan")), "scale must be a finite number above 0, or .* got nan"),
         (lambda: decoder(likelihoods.normal, float("inf")), "scale must be a finite number above 0, or .* got inf"),
+        (lambda: decoder(likelihoods.normal, 1e-30), "scale must be at least 1e-15, got 1e-30"),
         (
             lambda: decoder(likelihoods.normal, 0.0),
             "scale must be a finite number above 0, or None to learn it, got 0.0",

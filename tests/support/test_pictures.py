@@ -92,15 +92,17 @@ REFUSED = {
         "upright pictures, got one whose EXIF orientation is not] [1]",
     ),
     "rotated PNG": (file_of(RGB, exif=exif(3)), "upright pictures"),
+    "rotated PNG, late": (file_of(RGB, exif=exif(6), icc_profile=bytes(range(250)) * 30), "upright pictures"),
+    "rotated JPEG, late": (file_of(RGB, "JPEG", exif=exif(6), icc_profile=bytes(range(250)) * 30), "upright pictures"),
     "GIF": (file_of(RGB, "GIF"), "PNG or JPEG files, got one that starts with] [GIF]"),
     "BMP": (file_of(RGB, "BMP"), "PNG or JPEG files, got one that starts with] [BM"),
     "TIFF": (file_of(RGB, "TIFF"), "PNG or JPEG files"),
     "WebP": (file_of(RGB, "WEBP"), "PNG or JPEG files"),
     "not UTF-8": (b"BM\x8a", "got one that starts with] [BM?]"),
     "empty": (b"", "got one that starts with] [nothing]"),
-    "the signature alone": (b"\x89PNG\r\n\x1a\n", "pixels, got] [0 0]"),
-    "half a PNG": (file_of(RGB)[:-30], "Invalid PNG"),
-    "half a JPEG": (file_of(RGB, "JPEG")[:-30], "JPEG"),
+    "the signature alone": (b"\x89PNG\r\n\x1a\n", "whole files, got one that is cut off after bytes:] [8]"),
+    "half a PNG": (file_of(RGB)[:-30], "whole files, got one that is cut off after bytes"),
+    "half a JPEG": (file_of(RGB, "JPEG")[:-30], "whole files, got one that is cut off after bytes"),
 }
 
 

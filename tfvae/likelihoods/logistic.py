@@ -97,7 +97,10 @@ def discretized_logistic(network, event_shape: Sequence[int], total_count: int =
     return Likelihood(network, event_shape, make, *support, seed, params_size=lambda c: 2 * c)
 
 
-@piece("likelihood", num_components=option(5, "Components of the mixture", least=1, most=1000, field="likelihood_components"))
+@piece(
+    "likelihood",
+    num_components=option(5, "Components of the mixture", least=1, most=1000, field="likelihood_components"),
+)
 def logistic_mixture(
     network, event_shape: Sequence[int], total_count=255, num_components=5, *, seed=None
 ) -> Likelihood:

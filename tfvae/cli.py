@@ -152,8 +152,9 @@ def train(
         if tensorboard:
             callbacks.append(_modules("train.tensorboard")[0].Curves(output / "tensorboard"))
         line = f"training {recipe.data} into {output}{_number_of_replicas(strategy)}"
-        keras = importlib.import_module("tf_keras")
-        callbacks.append(keras.callbacks.LambdaCallback(on_train_begin=lambda logs: click.echo(line)))
+        begin = importlib.import_module("tf_keras").callbacks.LambdaCallback()
+        begin.on_train_begin = lambda logs: click.echo(f"{line}: {_size(recipes, begin.model)}")
+        callbacks.append(begin)
     options = {"num_samples": evaluation_samples, "callbacks": callbacks}
     result = runs.start(recipe, output, strategy=strategy, go_on=go_on, force=force, **options)
     if result is not None:
@@ -305,6 +306,12 @@ def _strategy(name, num_devices):
         return None
     with quiet():
         return importlib.import_module("tfvae.train.strategies").named(name, num_devices)
+
+
+def _size(recipes, vae):
+    number = vae.count_params()
+    least = recipes.least_memory(vae.recipe, number) / 1e6
+    return f"{number:,} parameters, at least {least:,.0f} MB beside TensorFlow's own"
 
 
 def _number_of_replicas(strategy):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+from typing import Annotated
 
 import numpy as np
 import tensorflow as tf
@@ -55,12 +56,23 @@ def _latents(recipe, network, seed, prior_seed):
 
 
 @checked
-@contextlib.contextmanager
-def within_memory(recipe: Recipe):
-    """Raises ValueError inside, before they are made, for weights or outputs that this machine's memory cannot hold.
+def least_memory(recipe: Recipe, num_weights: Annotated[int, functools.partial(checks.count, least=0, most=2**62)]):
+    """Bytes that a training takes at least.
 
     Weights count four times, with their gradients and an optimizer's two moments; outputs, those of a step's samples
     before and after the likelihood, twice.
+
+    >>> tfvae.recipes.least_memory(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli", batch_size=100), 1000)
+    67200
+    """
+    outputs = recipe.batch_size * recipe.num_samples * math.prod(recipe.event_shape)
+    return 4 * (4 * num_weights + 2 * outputs)
+
+
+@checked
+@contextlib.contextmanager
+def within_memory(recipe: Recipe):
+    """Raises ValueError inside, before they are made, for weights or outputs that this machine's memory cannot hold.
 
     >>> recipe = tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli", hidden_sizes=(10**5, 10**6))
     >>> with tfvae.recipes.within_memory(recipe):
@@ -68,18 +80,17 @@ def within_memory(recipe: Recipe):
     Traceback (most recent call last):
     ValueError: recipe must fit into the memory of ... GB, got one that takes at least ... GB: --force to try
     """
-    limit = checks.memory()
-    needed = 2 * 4 * recipe.batch_size * recipe.num_samples * math.prod(recipe.event_shape)
+    limit, num_weights = checks.memory(), 0
 
     def check():
-        if needed > limit:
+        if (needed := least_memory(recipe, num_weights)) > limit:
             rule = f"recipe must fit into the memory of {limit / 1e9:.1f} GB"
             raise ValueError(f"{rule}, got one that takes at least {needed / 1e9:.1f} GB: --force to try")
 
     def create(next_creator, **kwargs):
-        nonlocal needed
+        nonlocal num_weights
         if kwargs["shape"] is not None:
-            needed += 4 * 4 * tf.TensorShape(kwargs["shape"]).num_elements()
+            num_weights += tf.TensorShape(kwargs["shape"]).num_elements()
             check()
         return next_creator(**kwargs)
 

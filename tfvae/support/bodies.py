@@ -45,9 +45,10 @@ def refuse_losses(model: tfk.Model) -> None:
 
 
 def refuse_misfits(model: tfk.Model, x: Any) -> None:
-    """ValueError for pieces that would go wrong in silence; x is a batch of one for the model.
+    """ValueError for layers whose losses nothing would add, or whose numbers change from call to call.
 
-    Losses that nothing would add; variables that nothing would train; numbers that change from call to call.
+    Args:
+        x: a batch of one for the model.
     """
     for layer in layers(model):
         mode = inspect.signature(layer.call).parameters.get("training")
@@ -55,17 +56,24 @@ def refuse_misfits(model: tfk.Model, x: Any) -> None:
             rule = "must change nothing at random unless they are told to train"
             raise ValueError(f"layers {rule}, got {layer.name}: change the data instead, as by data.train(...).map")
     z = tf.zeros([1, model.latent_size], model.prior.dtype)
+    first, second = ((model(x, seed=0).mean(), model.prior.log_prob(z)) for _ in range(2))
+    if not all(np.allclose(*pair, equal_nan=True) for pair in zip(first, second, strict=True)):
+        raise ValueError("encoder, decoder and prior must give the same answer to the same input, got two that differ")
+    refuse_losses(model)
+
+
+def refuse_hidden_variables(model: Any) -> None:
+    """ValueError for pieces whose variables `fit` would not train, such as `lambda x: network(x)`."""
+    x = tf.zeros([1, *model.event_shape], model.inputs_accepted.dtype)
     with tf.GradientTape() as tape:
-        first, second = ((model(x, seed=0).mean(), model.prior.log_prob(z)) for _ in range(2))
+        model.for_labels([0]).encode(x)
+        model.for_labels([0]).decode(tf.zeros([1, model.latent_size], model.prior.dtype))
     held = (*model.trainable_variables, *model_variables(model))
     # Mixed precision wraps a variable, and a strategy holds a copy for each device.
     known = {id(one) for v in held for w in (v, getattr(v, "_variable", v)) for one in (w, *getattr(w, "values", ()))}
     if unknown := [v.name for v in tape.watched_variables() if id(v) not in known]:
         rule = "must hold the variables that they use, as Keras layers and tf.Modules do"
-        raise ValueError(f"encoder, decoder and prior {rule}, got {unknown[0]}, which nothing would train")
-    if not all(np.allclose(*pair, equal_nan=True) for pair in zip(first, second, strict=True)):
-        raise ValueError("encoder, decoder and prior must give the same answer to the same input, got two that differ")
-    refuse_losses(model)
+        raise ValueError(f"encoder and decoder {rule}, got {unknown[0]}, which nothing would train")
 
 
 def state(model: Any) -> State:

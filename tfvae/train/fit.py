@@ -16,7 +16,7 @@ from tfvae import vae as core
 from tfvae.data import Batches, shares
 from tfvae.inputs import refuse_weights
 from tfvae.objectives import Objective, elbo
-from tfvae.support import checks, replicas, tensors
+from tfvae.support import bodies, checks, replicas, tensors
 from tfvae.support.weights import untracked
 from tfvae.train import adam
 from tfvae.train.arguments import check_arguments, check_compiling, listens_to_batches, may_end
@@ -105,6 +105,7 @@ class VAE(core.VAE):
             FloatingPointError: training turned non-finite. The message names the step; the weights are those before.
         """
         self._assert_compile_was_called()
+        bodies.refuse_hidden_variables(self)
         callbacks = tf.nest.flatten([] if callbacks is None else callbacks)
         check_arguments(epochs, callbacks, verbose=verbose, **kwargs)
         if isinstance(given := _dataset_of(kwargs.get("validation_data")), tf.data.Dataset):

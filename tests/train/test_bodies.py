@@ -205,7 +205,7 @@ def test_a_piece_that_hides_its_variables_is_refused_as_nothing_would_train_them
     vae = tfvae.VAE(**pieces, prior=priors.standard_normal(2))
     vae.compile("adam")
     with pytest.raises(
-        ValueError, match="encoder and decoder must hold the variables that they use, .* got .*kernel:0"
+        ValueError, match=r"encoder and decoder must hold the variables that they use, .* got .*kernel:0"
     ):
         vae.fit(digits.x_train[:32], verbose=0)
 

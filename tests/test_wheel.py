@@ -119,7 +119,7 @@ def test_pages_come_without_outputs_but_those_that_the_wheel_cannot_make(course)
 
 
 def test_a_folder_that_holds_something_is_refused(course):
-    with pytest.raises(FileExistsError, match="output must be a new or an empty directory"):
+    with pytest.raises(FileExistsError, match="directory must be a new or an empty directory"):
         notebooks.copy(course)
     assert len(list(course.glob("notebooks/*.ipynb"))) == 16
 

@@ -148,7 +148,7 @@ def train(
     callbacks = []
     if strategies.is_chief(strategy):
         if export_to is not None:
-            files.check_writable(export_to)
+            files.check_writable(export_to, "export-to")
         if tensorboard:
             callbacks.append(_modules("train.tensorboard")[0].Curves(output / "tensorboard"))
         line = f"training {recipe.data} into {output}{_number_of_replicas(strategy)}"

@@ -134,7 +134,7 @@ def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(trained_vae, t
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [("nowhere", "output must be in a directory that can be written"), ("link", "directory must be a path on this")],
+    [("nowhere", "directory must be in a folder that can be written"), ("link", "directory must be a path on this")],
 )
 def test_a_directory_that_is_a_link_to_nowhere_is_refused(trained_vae, tmp_path, target, message):
     (tmp_path / "link").symlink_to(tmp_path / target)

@@ -141,7 +141,9 @@ def test_what_exists_is_not_overwritten(tmp_path):
     (tmp_path / "file").write_text("1")
     for name in ("full", "file"):
         with (
-            pytest.raises(FileExistsError, match=r"output must be a new or an empty directory, got .*, which exists"),
+            pytest.raises(
+                FileExistsError, match=r"directory must be a new or an empty directory, got .*, which exists"
+            ),
             files.staged_directory(tmp_path / name),
         ):
             pass
@@ -170,13 +172,13 @@ def test_what_a_kill_left_is_removed_a_day_later_and_nothing_of_a_user(tmp_path)
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("1")
-    with pytest.raises(PermissionError, match=r"output must be in a directory that can be written"):
+    with pytest.raises(PermissionError, match=r"directory must be in a folder that can be written"):
         files.check_new(tmp_path / "file" / "below")
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     if os.access(locked, os.W_OK):  # root writes anywhere
         return
-    with pytest.raises(PermissionError, match=r"output must be in a directory that can be written"):
+    with pytest.raises(PermissionError, match=r"directory must be in a folder that can be written"):
         files.check_new(locked / "new")
 
 

@@ -37,7 +37,7 @@ def encode(
     path = files.local("to", to)
     if path.suffix not in (".csv", ".npz"):
         raise ValueError(f"to must end in .csv or .npz, got {str(path)!r}")
-    files.check_writable(path.parent)
+    files.check_writable(path.parent, "to")
     vae = load(directory)
     found = load_data(directory) if data is None else _other(vae, data)
     if found.event_shape != vae.event_shape:

@@ -108,8 +108,8 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
                 raise ValueError(f"recipe must be that of the run in {directory}, {found}, got {recipe}")
             _checked_data(directory, data)
         else:
-            files.check_new(directory)
-            with files.staged_directory(directory) as staged:
+            files.check_new(directory, "output")
+            with files.staged_directory(directory, "output") as staged:
                 files.write_json(staged / DATA, data.fingerprint())
                 files.write_json(staged / RECIPE, recipe.to_dict())
     return _run(recipe, data, directory, strategy, vae if strategy is None else None, **options)

@@ -28,7 +28,7 @@ def to_litert(path, to) -> dict[str, float]:
         OSError: `to` cannot be written.
     """
     path, to = files.exported("path", path), files.local("to", to)
-    files.check_writable(to.parent)
+    files.check_writable(to.parent, "to")
     with quiet():
         content = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=list(SIGNATURES)).convert()
         interpreter = tf.lite.Interpreter(model_content=content)

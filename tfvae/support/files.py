@@ -158,13 +158,13 @@ def _opened(path, content, *corrupt):
 
 
 @contextlib.contextmanager
-def staged_directory(path: Path) -> Iterator[pathlib.Path]:
+def staged_directory(path: Path, argument: str = "directory") -> Iterator[pathlib.Path]:
     """A directory to fill, which becomes `path` in one step at the end, or is removed after an error.
 
     Raises:
         FileExistsError: `path` exists and is not an empty directory.
     """
-    check_new(path)
+    check_new(path, argument)
     path = pathlib.Path(os.path.realpath(path))  # no directory can take a link's name
     path.parent.mkdir(parents=True, exist_ok=True)
     # Removes what killed processes have staged; after a day, as a younger one may still be written to.
@@ -205,18 +205,18 @@ def _beside(path):
     return path.with_name(f"{_STAGED}{uuid.uuid4().hex}")
 
 
-def check_new(path: Path):
+def check_new(path: Path, argument: str = "directory"):
     """Raises OSError unless `path` is absent or an empty directory, and its parent is writable."""
     path = pathlib.Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"output must be a new or an empty directory, got {path}, which exists")
-    check_writable(os.path.dirname(os.path.realpath(path)))
+        raise FileExistsError(f"{argument} must be a new or an empty directory, got {path}, which exists")
+    check_writable(os.path.dirname(os.path.realpath(path)), argument)
 
 
-def check_writable(directory: Path):
+def check_writable(directory: Path, argument: str = "directory"):
     """Raises PermissionError unless `directory`, or its nearest existing parent, is a writable directory."""
     existing = pathlib.Path(directory).absolute()
     while not os.path.lexists(existing):  # a link to nowhere is there, and no directory
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise PermissionError(f"output must be in a directory that can be written, got {directory}")
+        raise PermissionError(f"{argument} must be in a folder that can be written, got {directory}")

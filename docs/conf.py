@@ -64,16 +64,16 @@ def completed(app, page, source):
         source[0] = json.dumps(notebook)
 
 
-def section(name):
+def section(room_name):
     """A room's docstring and those of what it defines: a name that two rooms give stands with the one that has it."""
-    room = getattr(tfvae, name)
+    room = getattr(tfvae, room_name)
     if not inspect.ismodule(room):
         return ""
-    lines = [f"\n## {name}\n", "```{eval-rst}", f".. automodule:: {room.__name__}"]
+    lines = [f"\n## {room_name}\n", "```{eval-rst}", f".. automodule:: {room.__name__}"]
     for name in getattr(room, "__all__", ["ConditionalVAE"]):
         one = getattr(room, name)
         home = getattr(one, "__module__", "").split(".")
-        if home[0] == "tfvae" and (home[1] == room.__name__.split(".")[1] or home[1] not in tfvae.__all__):
+        if home[0] == "tfvae" and (home[1] == room_name or home[1] not in tfvae.__all__):
             kind = "class" if inspect.isclass(one) else "function"
             lines.append(f".. auto{kind}:: {room.__name__}.{name}" + "\n   :members:" * (kind == "class"))
     return "\n".join([*lines, "```"])

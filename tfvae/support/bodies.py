@@ -64,10 +64,10 @@ def refuse_misfits(model: tfk.Model, x: Any) -> None:
 
 def refuse_hidden_variables(model: Any) -> None:
     """ValueError for pieces whose variables `fit` would not train, such as `lambda x: network(x)`."""
-    x = tf.zeros([1, *model.event_shape], model.inputs_accepted.dtype)
+    given, x = model.for_labels([0]), tf.zeros([1, *model.event_shape], model.inputs_accepted.dtype)
     with tf.GradientTape() as tape:
-        model.for_labels([0]).encode(x)
-        model.for_labels([0]).decode(tf.zeros([1, model.latent_size], model.prior.dtype))
+        given.encode(x)
+        given.decode(tf.zeros([1, model.latent_size], model.prior.dtype))
     held = (*model.trainable_variables, *model_variables(model))
     # Mixed precision wraps a variable, and a strategy holds a copy for each device.
     known = {id(one) for v in held for w in (v, getattr(v, "_variable", v)) for one in (w, *getattr(w, "values", ()))}

@@ -29,6 +29,7 @@ from tensorflow.python.framework import ops
 
 import tfvae
 from tfvae import data, linear, recipes
+from tfvae.support import pieces
 
 TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent
@@ -116,11 +117,16 @@ def linear_vae(linear_model):
     return tfvae.VAE(linear_model.posterior, linear_model.likelihood, linear_model.prior)
 
 
-def small_recipe(**fields):
+SMALL = {"hidden_sizes": (16,), "filters": (4, 8), "flow_steps": 2, "flow_hidden_sizes": (8,), "num_pseudo_inputs": 5}
+
+
+def small_recipe(small=SMALL, **fields):
+    """A recipe of few weights: of `small`, it takes the options of its pieces."""
     latents = {} if fields.get("latent_sizes") else {"latent_size": 2}
-    return recipes.Recipe(
-        **{"data": "digits", "hidden_sizes": (16,), "filters": (4, 8), "epochs": 2, **latents, **fields}
-    )
+    recipe = recipes.Recipe(**{"data": "digits", "epochs": 2, **latents, **fields})
+    pieces_of = {field: pieces.users(field).items() for field in small}
+    used = [f for f, users in pieces_of.items() if any(getattr(recipe, k) in [p.name for p in ps] for k, ps in users)]
+    return recipe.replace(**{field: small[field] for field in used if field not in fields})
 
 
 def small_vae(images, **fields):

@@ -44,15 +44,14 @@ LATENTS = [pair for pair in FLAT if not (pair[0] in POSTERIORS and pair[1] in PR
 LATENTS += itertools.product(LAYERED["posterior"], LAYERED["prior"])
 # Each of those kinds once.
 KINDS = [("iaf", "vamp"), ("coupling", "flow"), *LATENTS[-2:]]
-SMALL = {"flow_steps": 2, "flow_hidden_sizes": (8,), "num_pseudo_inputs": 5, "layer_hidden_sizes": (8,)}
 
 
 def fields(likelihood, posterior, prior, network):
     """Of a small recipe."""
     name, scale = likelihood
-    layers = {"latent_sizes": (2, 2)} if prior == "hierarchical" else {}
+    layers = {"latent_sizes": (2, 2), "layer_hidden_sizes": (8,)} if prior == "hierarchical" else {}
     pieces = {"likelihood": name, "scale": scale, "posterior": posterior, "prior": prior, "network": network}
-    return pieces | layers | SMALL
+    return pieces | layers
 
 
 def test_the_covering_set_covers_every_pair():

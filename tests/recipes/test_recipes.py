@@ -206,6 +206,20 @@ def test_the_mean_bias_makes_the_decoder_start_at_the_mean_image(digits, likelih
         ({"beta": 4.0}, "beta must be 1.0 unless objective is beta_elbo or tc_elbo, got 4.0"),
         ({"objective": "tc_elbo", "free_bits": 0.5}, "free_bits must be 0.0 unless objective is beta_elbo, got 0.5"),
         ({"gamma": 3.0}, "gamma must be 10.0 unless objective is capacity_elbo or factor_elbo, got 3.0"),
+        ({"flow_steps": 7}, "flow_steps must be 4 unless posterior is iaf or coupling or prior is flow, got 7"),
+        (
+            {"network": "conv", "hidden_sizes": (9,)},
+            r"hidden_sizes must be \(200, 200\) unless network is mlp, got \(9,\)",
+        ),
+        (
+            {"layer_hidden_sizes": (9,)},
+            r"unless posterior is bottom_up or top_down or prior is hierarchical, got \(9,\)",
+        ),
+        ({"image_size": 32}, "image_size must be None unless data is sprites or folder:PATH, got 32"),
+        (
+            {"likelihood": "bernoulli", "scale": 0.5},
+            "scale must be None unless likelihood is normal or laplace, got 0.5",
+        ),
         ({"objective": "capacity_elbo", "capacity": -1.0}, "capacity must be at least 0, got -1.0"),
         ({"objective": "dip_elbo", "dip_variant": 3}, "dip_variant must be 1 or 2, got 3"),
         ({"objective": "factor_elbo", "discriminator_sizes": [0]}, "discriminator_sizes must hold sizes of at least 1"),
@@ -253,7 +267,7 @@ def test_bad_fields_are_refused(fields, message):
 @pytest.mark.parametrize("posterior", ["diagonal_normal", "full_normal", "iaf", "coupling", "bottom_up", "top_down"])
 def test_recipes_refuse_exactly_the_objectives_that_their_posterior_cannot_train(digits, posterior):
     layers = {**LAYERED, "posterior": posterior} if posterior in ("bottom_up", "top_down") else {"posterior": posterior}
-    fields = {"batch_size": 8, "num_samples": 2, "hidden_sizes": (4,), "flow_hidden_sizes": (4,)}
+    fields = {"batch_size": 8, "num_samples": 2, "hidden_sizes": (4,)}
     vae = recipes.build(small_recipe(**fields, **layers).complete(digits))
     for objective in of_kind("objective"):
         found = recipes.objective_of(small_recipe(**fields, latent_size=vae.latent_size, objective=objective), 8)

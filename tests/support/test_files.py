@@ -182,6 +182,14 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
         files.check_new(locked / "new")
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
+def test_a_folder_that_only_seems_to_be_writable_is_named():
+    rule = r"output must be in a folder that can be written, got /proc/run(/model)?"
+    for path in ("/proc/run", "/proc/run/model"):  # to root both seem so
+        with pytest.raises(OSError, match=rule), files.staged_directory(path, "output"):
+            pass
+
+
 @pytest.mark.parametrize(("read", "name"), [(files.read_json, "a.json"), (files.read_arrays, "a.npz")])
 def test_missing_and_corrupt_files_are_named(tmp_path, read, name):
     path = pathlib.Path(tmp_path / name)

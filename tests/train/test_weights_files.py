@@ -6,7 +6,7 @@ import tensorflow as tf
 from conftest import small_vae
 from test_combinations import EVERY_PIECE, KINDS, fields
 
-TINY = {"hidden_sizes": (4,), "filters": (2, 2), "flow_hidden_sizes": (4,), "num_pseudo_inputs": 2}
+TINY = {"small": {"hidden_sizes": (4,), "filters": (2, 2), "flow_hidden_sizes": (4,), "num_pseudo_inputs": 2}}
 ROWS = {str(row): fields(*row[:-1], "mlp") for row in EVERY_PIECE}
 ROWS |= {str(latents): fields(("binomial", None), *latents, "mlp") for latents in KINDS}
 ROWS |= {"conditional": {"conditional": True, "network": "conv", "posterior": "iaf", "prior": "flow", "flow_steps": 2}}

@@ -193,15 +193,26 @@ def _check_pieces(recipe, known):
                 raise ValueError(f"{field} must be at least {least} for {one.name}, got {getattr(recipe, field)}")
     if recipe.jit and recipe.warmup_steps and "growing" in chosen["objective"].traits:
         raise ValueError(f"jit must not be true while samples grow, warmup_steps = {recipe.warmup_steps}, got true")
-    for field in pieces.fields_of("objective"):
-        value, default = getattr(recipe, field), known[field].default
-        users = [one.name for one in pieces.users(field)["objective"]]
-        if recipe.objective not in users and value != default:
-            raise ValueError(f"{field} must be {default} unless objective is {' or '.join(users)}, got {value}")
+    _check_in_use(recipe, known)
+
+
+def _check_in_use(recipe, known):
+    """Raises ValueError for an option of pieces that are not chosen, unless it has its default."""
+    chosen = {kind: getattr(recipe, kind) for kind in pieces.KINDS}
+    chosen["data"] = getattr(pieces.data_piece(recipe.data)[0], "name", None)
+    defaults = _defaults_with({"data": recipe.data})
+    for field, one in known.items():
+        users = {kind: [user.name for user in found] for kind, found in pieces.users(field).items()}
+        if not users or any(chosen[kind] in (None, *names) for kind, names in users.items()):
+            continue  # of no piece, of a chosen one, or of one that the data choose
+        value, default = getattr(recipe, field), defaults.get(field, one.default)
+        if value not in (one.default, default):
+            rule = " or ".join(f"{kind} is {' or '.join(names)}" for kind, names in users.items())
+            raise ValueError(f"{field} must be {default} unless {rule}, got {value}")
 
 
 def _check_fits(recipe, likelihood, data):
-    """Raises ValueError unless likelihood, scale, batch size and labels suit the data."""
+    """Raises ValueError unless likelihood, batch size and labels suit the data."""
     if likelihood == "bernoulli" and data.num_levels != 1:
         raise ValueError(
             f"likelihood must fit the data's grey levels, got bernoulli for {data.name}, which is not binarized: "
@@ -209,10 +220,6 @@ def _check_fits(recipe, likelihood, data):
         )
     if is_counted(likelihood) and data.num_levels is None:
         raise ValueError(f"likelihood must fit continuous grey levels, got {likelihood} for {data.name}")
-    for field, one in pieces.fields_of("likelihood").items():
-        value, users = getattr(recipe, field), [piece.name for piece in pieces.users(field)["likelihood"]]
-        if one.optional and value is not None and likelihood not in users:
-            raise ValueError(f"{field} must be None unless likelihood is {' or '.join(users)}, got {value}")
     size = data.train_size
     if size is not None and recipe.batch_size > size:
         raise ValueError(f"batch_size must be at most the number of training images, {size}, got {recipe.batch_size}")

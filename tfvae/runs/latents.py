@@ -15,9 +15,7 @@ _BLOCK = 1000
 
 
 @checked
-def encode(
-    directory, to, data: str | None = None, split: Literal["train", "validation", "test", "all"] = "test"
-) -> int:
+def encode(run, to, data: str | None = None, split: Literal["train", "validation", "test", "all"] = "test") -> int:
     """Writes a row for each example, in the data's order, to a .csv or an .npz file; gives their number.
 
     A row holds the split, the label (where there are labels), the importance-weighted bound on log p(x) of 100 draws
@@ -38,8 +36,8 @@ def encode(
     if path.suffix not in (".csv", ".npz"):
         raise ValueError(f"to must end in .csv or .npz, got {str(path)!r}")
     files.check_writable(path.parent, "to")
-    vae = load(directory)
-    found = load_data(directory) if data is None else _other(vae, data)
+    vae = load(run)
+    found = load_data(run) if data is None else _other(vae, data)
     if found.event_shape != vae.event_shape:
         raise ValueError(f"data must be of shape {vae.event_shape}, got {found.event_shape} of {found.name}")
     splits = ("train", "validation", "test") if split == "all" else (split,)

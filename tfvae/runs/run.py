@@ -48,7 +48,7 @@ def save(vae, directory):
 
 
 @checked
-def load(directory):
+def load(run):
     """The trained `VAE` of a run's or a saved model's directory, not compiled.
 
     >>> tfvae.load("digits")
@@ -57,10 +57,10 @@ def load(directory):
 
     OSError if the directory or a file in it is missing; ValueError if a file is corrupt, or does not fit the recipe.
     """
-    directory = _existing(directory)
-    recipe, arrays = _recipe_in(directory / RECIPE), checkpoint.read(directory / WEIGHTS)
+    run = _existing(run)
+    recipe, arrays = _recipe_in(run / RECIPE), checkpoint.read(run / WEIGHTS)
     vae = recipes.build(recipe)
-    assign(model_variables(vae), arrays, directory / WEIGHTS)
+    assign(model_variables(vae), arrays, run / WEIGHTS)
     return vae
 
 
@@ -84,7 +84,7 @@ def _recipe_in(path):
 
 
 @checked
-def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = False, force: bool = False, **options):
+def start(recipe: recipes.Recipe, output, *, strategy=None, go_on: bool = False, force: bool = False, **options):
     """Trains a recipe into a new directory; with `go_on`, resumes a run of this recipe there. The rest as `resume`.
 
     >>> tfvae.runs.start(tfvae.Recipe(batch_size=10_000), "run")
@@ -94,7 +94,7 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
     OSError if the directory is not empty or cannot be written, or the data cannot be loaded; ValueError if the recipe
     does not fit its data or, unless `force`, the memory, or is not that of the run to resume.
     """
-    directory = files.local("output", directory)
+    output = files.local("output", output)
     data = recipe.load_data()
     if len(data.x_test) < 2:
         raise ValueError(f"data must have at least 2 test images to be measured, got {len(data.x_test)} of {data.name}")
@@ -103,20 +103,20 @@ def start(recipe: recipes.Recipe, directory, *, strategy=None, go_on: bool = Fal
     with contextlib.nullcontext() if force else recipes.within_memory(recipe):
         vae = recipes.build(recipe)
     if strategies.is_chief(strategy):
-        if go_on and (directory / RECIPE).exists():
-            if (found := _recipe_in(directory / RECIPE)) != recipe:
-                raise ValueError(f"recipe must be that of the run in {directory}, {found}, got {recipe}")
-            _checked_data(directory, data)
+        if go_on and (output / RECIPE).exists():
+            if (found := _recipe_in(output / RECIPE)) != recipe:
+                raise ValueError(f"recipe must be that of the run in {output}, {found}, got {recipe}")
+            _checked_data(output, data)
         else:
-            files.check_new(directory, "output")
-            with files.staged_directory(directory, "output") as staged:
+            files.check_new(output, "output")
+            with files.staged_directory(output, "output") as staged:
                 files.write_json(staged / DATA, data.fingerprint())
                 files.write_json(staged / RECIPE, recipe.to_dict())
-    return _run(recipe, data, directory, strategy, vae if strategy is None else None, **options)
+    return _run(recipe, data, output, strategy, vae if strategy is None else None, **options)
 
 
 @checked
-def resume(directory, *, strategy=None, **options):
+def resume(run, *, strategy=None, **options):
     """Resumes a run after its last finished epoch, and ends with the weights of an uninterrupted run.
 
     >>> vae, data, card = tfvae.runs.resume("run")
@@ -137,14 +137,14 @@ def resume(directory, *, strategy=None, **options):
         ConnectionError: another worker was lost; all must be started again.
         FloatingPointError: training turned non-finite; the last good epoch stays in the directory.
     """
-    directory = _existing(directory)
-    recipe = _recipe_in(directory / RECIPE)
+    run = _existing(run)
+    recipe = _recipe_in(run / RECIPE)
     strategies.check_fits(strategy, recipe.batch_size, recipe.jit)
-    return _run(recipe, load_data(directory), directory, strategy, **options)
+    return _run(recipe, load_data(run), run, strategy, **options)
 
 
 @checked
-def load_data(directory):
+def load_data(run):
     """The data of a run, the same as when it was started.
 
     >>> tfvae.runs.load_data("run")
@@ -153,8 +153,8 @@ def load_data(directory):
 
     OSError if they are not there; ValueError if they have changed since, as a folder's pictures may.
     """
-    directory = _existing(directory)
-    return _checked_data(directory, _recipe_in(directory / RECIPE).load_data())
+    run = _existing(run)
+    return _checked_data(run, _recipe_in(run / RECIPE).load_data())
 
 
 def _checked_data(directory, data):

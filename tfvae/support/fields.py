@@ -23,7 +23,6 @@ _FIELDS = {
     "posterior": option("diagonal_normal", "q(z|x): {names}"),
     "prior": option("standard_normal", "p(z): {names}"),
     "latent_sizes": option(None, "Latents of each layer of bottom_up and top_down, data upwards: 100,50", of=tuple),
-    "layer_hidden_sizes": option((100, 100), "Hidden units of the networks between layers of latents", least=1),
     "latent_size": option(8, "Dimensions of z", least=1),
     "network": option("mlp", "Network: {names}"),
     "activation": option("tanh", "Any Keras activation"),

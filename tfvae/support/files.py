@@ -166,14 +166,16 @@ def staged_directory(path: Path, argument: str = "directory") -> Iterator[pathli
     """
     check_new(path, argument)
     path = pathlib.Path(os.path.realpath(path))  # no directory can take a link's name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _in_a_writable_folder(path, argument):
+        path.parent.mkdir(parents=True, exist_ok=True)
     # Removes what killed processes have staged; after a day, as a younger one may still be written to.
     for left in path.parent.glob(_STAGED + 32 * "[0-9a-f]"):
         with contextlib.suppress(FileNotFoundError):  # another process removed it
             if time.time() - left.stat().st_mtime > 24 * 3600:
                 shutil.rmtree(left, ignore_errors=True)
     staged = _beside(path)
-    staged.mkdir()
+    with _in_a_writable_folder(path, argument):
+        staged.mkdir()
     try:
         yield staged
         for file in staged.rglob("*"):
@@ -220,3 +222,13 @@ def check_writable(directory: Path, argument: str = "directory"):
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(f"{argument} must be in a folder that can be written, got {directory}")
+
+
+@contextlib.contextmanager
+def _in_a_writable_folder(path, argument):
+    """Names the argument where `check_writable` cannot know: root may write to /proc by its mode, but nobody can."""
+    try:
+        yield
+    except OSError as error:
+        rule = f"{argument} must be in a folder that can be written, got {path}"
+        raise type(error)(f"{rule}: {error.strerror}") from None

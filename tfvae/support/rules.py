@@ -244,7 +244,7 @@ _MEANS: list[tuple[Any, str]] = [
         "card evaluation",
     ),
     (Annotated[Any, _activation], "activation"),
-    (Annotated[Any, files.local], "directory folder path to"),
+    (Annotated[Any, files.local], "directory folder output path run to"),
     (Annotated[Any, _is("a tensor [..., 2 D]", _ends_even)], "params"),
     (np.ndarray, "factors latents x z"),
     (Labels, "labels"),

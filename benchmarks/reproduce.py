@@ -33,6 +33,7 @@ COMMANDS = {
     "disentanglement": ["disentanglement.py"],
     "settings": ["settings.py", "--again"],
     "papers": ["papers.py", *tables.PUBLISHED],
+    "seeds": ["seeds.py", "--seeds", 10],
     "calibration": ["calibration.py"],
     "gaps": ["gaps.py"],
     "independent": ["independent.py", "--ours"],

@@ -233,6 +233,17 @@ def litert(path, to):
     click.echo(f"{to}: {', '.join(differences)}, {size:.1f} MB; largest difference {max(differences.values()):.1e}")
 
 
+@main.command()
+@click.argument("path", metavar="VERSION", type=_Path())
+@click.option("--to", type=_Path(dir_okay=False), required=True, help="The file, such as openapi.json.")
+@click.option("--model", default="digits", help="The model's name on the server [digits].")
+def openapi(path, to, model):
+    """Write the OpenAPI document of an exported VERSION's REST interface."""
+    (serving,) = _modules("serving")
+    files.write_json(files.local("to", to), serving.openapi_document(path, model))
+    click.echo(f"{to}: POST /v1/models/{model}:predict")
+
+
 @main.command("serve-check")
 @click.option("--url", help="REST [http://localhost:8501, unless --grpc is given].")
 @click.option("--grpc", help="gRPC: HOST:PORT.")

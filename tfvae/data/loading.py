@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from tfvae.data import downloads, readers
+from tfvae.data import downloads, records
 from tfvae.data.factors import FactorData, held_out_size
 from tfvae.data.images import ImageData
 from tfvae.data.sprites import FACTOR_NAMES, FACTOR_SIZES, Sprites
@@ -57,7 +57,7 @@ def load(
         rule = "name must be a data set whose bytes are grey levels, got 'tfds:dsprites', which has 0 and 1"
         raise ValueError(f"{rule}: data.dsprites(path) reads its published file, with the factors")
     if str(name).startswith("tfds:"):
-        return readers.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
+        return records.from_tfds(name[5:], binarize, seed, validation_size=validation_size, path=path)
     found, (chosen, place) = pieces.of_kind("data"), pieces.data_piece(name)
     if chosen is None and name and (os.sep in str(name) or os.path.exists(str(name))):
         rule = f"name must be one of {', '.join(found)}"

@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from tfvae.data import readers
+from tfvae.data import folders, records
 from tfvae.data.factors import held_out_size
 from tfvae.data.images import SPLITS, ImageData
 from tfvae.support import checks, files, pieces
@@ -44,12 +44,12 @@ def folder(path, binarize=None, seed=0, validation_size=None, image_size=None, c
     places = {split: root / split for split in SPLITS if (root / split).is_dir()} or {"train": root}
     if "train" not in places:
         raise ValueError(f"path must be a folder with train/ where it has {' and '.join(places)}/, got {str(path)!r}")
-    taken = {split: readers.image_files(split, place) for split, place in places.items()}
-    readers.warn_of_unread({split: words for split, (_, words) in taken.items()}, stacklevel=5)
-    found = {split: paths for split, (paths, _) in taken.items()}
+    pictures = {split: folders.pictures_below(split, place) for split, place in places.items()}
+    folders.warn_of_unread(pictures, stacklevel=5)
+    found = {split: of_split.paths for split, of_split in pictures.items()}
     size = _IMAGE_SIZE if image_size is None else image_size
     _check_memory(path, sum(map(len, found.values())) * size * size * (channels or 3))
-    images = {split: readers.pictures_in(split, paths, (size, size, channels or 3)) for split, paths in found.items()}
+    images = {split: folders.pictures_in(split, paths, (size, size, channels or 3)) for split, paths in found.items()}
     if channels is None and all((x == x[..., :1]).all() for x in images.values()):
         images = {split: x[..., :1] for split, x in images.items()}
     classes = {split: _classes(paths, places[split]) for split, paths in found.items()}
@@ -117,8 +117,8 @@ def csv(path, seed=0, validation_size=None):
 @piece("data", name="tfrecords:PATTERN", defaults=_FOR_PICTURES)
 def tfrecords(path, binarize=None, seed=0, validation_size=None):
     """TFRecord files of `data.to_tfrecords`: square images of 1 or 3 channels, as raw bytes or as PNG or JPEG."""
-    shape, encoding = readers.form_of_records(path)
-    stream = readers.from_tfrecords(path, shape, test=path, encoding=encoding, count=True)
+    shape, encoding = records.form_of_records(path)
+    stream = records.from_tfrecords(path, shape, test=path, encoding=encoding, count=True)
     _check_memory(path, stream.num_images * int(np.prod(shape)))
     blocks = [np.round(x.numpy() * 255).astype(np.uint8) for x in stream.test(min(1000, stream.num_images))]
     return _split(path, {"train": np.concatenate(blocks)}, None, (), 255, binarize, seed, validation_size)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -185,3 +185,20 @@ class Stream:
             return draw(x, fold_in(seed, file, place)) if binarized else x
 
         return items.map(image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def sources_of(files_at: Callable, find: Callable, argument: str, *given) -> dict[str, Files]:
+    """{split: `Files`} of the paths that `find` gives, where one is given; `argument` names the training set's."""
+    named = zip(SPLITS, (argument, *SPLITS[1:]), given, strict=True)
+    found = {split: (name, tf.constant(find(name, value))) for split, name, value in named if value is not None}
+    return {split: files_at(name, paths) for split, (name, paths) in found.items()}
+
+
+def image_shape(event_shape: Sequence[int], encoded: bool) -> tuple[int, ...]:
+    """`event_shape` as a tuple; ValueError for what is not (H, W, C), or cannot be `encoded` as PNG or JPEG."""
+    sizes = tuple(map(int, event_shape))
+    if len(sizes) != 3:
+        raise ValueError(f"event_shape must be three integers of at least 1, (H, W, C), got {event_shape!r}")
+    if encoded and sizes[2] not in (1, 3, 4):
+        raise ValueError(f"event_shape must end in 1, 3 or 4 channels for PNG and JPEG, got {sizes}")
+    return sizes

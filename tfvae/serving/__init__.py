@@ -3,6 +3,7 @@
 from tfvae.client import Client, ServingError
 from tfvae.serving.contract import Finding, check
 from tfvae.serving.litert import to_litert
+from tfvae.serving.openapi import openapi_document
 from tfvae.serving.savedmodel import WARMUP, expected_answers, export, verify, versions
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "check",
     "expected_answers",
     "export",
+    "openapi_document",
     "to_litert",
     "verify",
     "versions",

@@ -89,3 +89,8 @@ def reading_errors() -> Iterator[None]:
         found = re.search(r"corrupted record at \d+", error.message)
         rule, got = "x must be read from TFRecord files that are whole", found[0] if found else error.message
         raise ValueError(f"{rule}, got a {got}: from_tfrecords(..., count=True) names the file") from None
+
+
+def first_line(error: tf.errors.OpError) -> str:
+    """Of TensorFlow's message, without its nodes."""
+    return re.sub(r"{{.*?}}|\[Op:.*", "", error.message).strip().splitlines()[0]

@@ -1,12 +1,9 @@
-"""Streams of TFRecords, image folders and tensorflow_datasets; and the writer of TFRecords."""
+"""Streams of TFRecords and of tensorflow_datasets; and the writer of TFRecords."""
 
-import collections
 import functools
 import math
 import os
 import pathlib
-import re
-import warnings
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -17,15 +14,12 @@ from google.protobuf import message
 from tfvae.data.epochs import bounds
 from tfvae.data.factors import held_out_size
 from tfvae.data.images import SPLITS
-from tfvae.data.streams import Files, Stream
+from tfvae.data.streams import Files, Stream, image_shape, sources_of
 from tfvae.support import checks, files, pictures, tensors
 from tfvae.support.rules import checked
 
 Path = str | pathlib.Path
 Patterns = Annotated[Path | Sequence[Path], checks.texts_or_paths]
-_READ = (".png", ".jpg", ".jpeg")
-_UNREAD = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".ppm", ".tga", ".tif", ".tiff"}
-_UNREAD |= {".webp"}
 Shuffled = Annotated[int, functools.partial(checks.count, most=10**7)]
 
 
@@ -68,7 +62,7 @@ def from_tfrecords(
             does not hold such an image: InvalidArgumentError while it is read, ValueError in `VAE.fit`; both name the
             record, from 0, and its file.
     """
-    shape = _checked(event_shape, encoded=encoding == "image")
+    shape = image_shape(event_shape, encoded=encoding == "image")
 
     def files_at(argument, paths):
         def decode(file, place, record):
@@ -89,66 +83,8 @@ def from_tfrecords(
         found = Files(len(paths), lambda file: tf.data.TFRecordDataset(paths[file]), decode, counts)
         return _checked_first(names[0], found) if argument == "pattern" else found
 
-    sources = _sources(files_at, _matched, "pattern", pattern, validation, test)
+    sources = sources_of(files_at, _matched, "pattern", pattern, validation, test)
     return Stream(name, shape, binarize, seed, shuffle_buffer, sources)
-
-
-@checked
-def from_image_folder(
-    folder: Path,
-    event_shape: Sequence[int],
-    *,
-    validation: Path | None = None,
-    test: Path | None = None,
-    binarize: str | None = None,
-    seed: int = 0,
-    name: str = "images",
-) -> Stream:
-    """A `Stream` of the pictures in a folder and the folders below it, resized as they are read.
-
-    >>> png = tf.io.encode_png(np.full([16, 8, 3], 51, np.uint8))
-    >>> tf.io.write_file("photos/a.png", png)
-    >>> (x,) = tfvae.data.from_image_folder("photos", (4, 4, 3)).train(batch_size=1)
-    >>> x.shape, np.allclose(x, 51 / 255)
-    (TensorShape([1, 4, 4, 3]), True)
-
-    Taken are the files named .png, .jpg or .jpeg, in upper or lower case, links to files and folders among them (each
-    folder once); left out are all others, and what is hidden: names that begin with a dot. `Stream.summary` counts
-    both; a UserWarning tells of pictures in other formats.
-
-    A file must be PNG or JPEG with at most 8 bits a channel (palettes too), in grey or RGB, not CMYK, upright by its
-    EXIF orientation, with at most 2^26 pixels. What is transparent is composited over white, unless C = 4. Grey is
-    0.299 R + 0.587 G + 0.114 B; colour profiles are not applied. Every file is decoded once before, to name a bad one.
-
-    Resizing is bilinear with antialiasing, and does not keep the aspect ratio. Memory holds the files' names; each
-    epoch shuffles all of them.
-
-    Args:
-        folder, validation, test: of each set.
-        event_shape: (H, W, C), C = 1 for grey, 3 for RGB, 4 for RGBA.
-        binarize, seed: as for `from_tfrecords`.
-
-    Raises:
-        ValueError: a folder without such files, a file against the rule or broken, an invalid event_shape, an unknown
-            binarization.
-    """
-    shape = _checked(event_shape, encoded=True)
-    summary = {}
-
-    def find(argument, folder):
-        paths, summary[argument] = image_files(argument, folder)
-        _of_each(argument, paths, lambda path: tf.reduce_max(_picture(argument, path, shape[2])))
-        return paths
-
-    def files_at(argument, paths):
-        def decode(file, place, record):
-            return _resized(_picture(argument, paths[file], shape[2]), shape[:2])
-
-        return Files(len(paths), None, decode, (1,) * len(paths))
-
-    sources = _sources(files_at, find, "folder", folder, validation, test)
-    warn_of_unread(summary, stacklevel=4)
-    return Stream(name, shape, binarize, seed, 1, sources, summary)
 
 
 @checked
@@ -220,13 +156,6 @@ def to_tfrecords(
     return [directory / name for name in names]
 
 
-def _sources(files_at, find, argument, *given):
-    """{split: `Files`} of the paths that `find` gives, where one is given; `argument` names the training set's."""
-    named = zip(SPLITS, (argument, *SPLITS[1:]), given, strict=True)
-    found = {split: (name, tf.constant(find(name, value))) for split, name, value in named if value is not None}
-    return {split: files_at(name, paths) for split, (name, paths) in found.items()}
-
-
 def _checked_first(path, source):
     """A source; ValueError if one of the first 100 images of its first file is broken, or all are bytes of 0 and 1."""
     first = tf.constant(0, tf.int64)
@@ -236,7 +165,7 @@ def _checked_first(path, source):
             for x in images:
                 checks.bytes_up_to(path, x.numpy(), 255)
     except tf.errors.OpError as error:
-        raise ValueError(f"{path} must hold images that can be read, got {_reason(error)}") from None
+        raise ValueError(f"{path} must hold images that can be read, got {tensors.first_line(error)}") from None
     return source
 
 
@@ -255,78 +184,7 @@ def _num_records(argument, path):
     try:
         return int(tf.data.TFRecordDataset(path).reduce(np.int64(0), lambda n, _: n + 1))
     except tf.errors.OpError as error:
-        raise ValueError(f"{argument} must match TFRecord files, got {path!r}: {_reason(error)}") from None
-
-
-def image_files(argument, folder):
-    """The paths of the pictures to read, sorted; and in words what was taken and what was left out."""
-    taken, seen, left_out = [], set(), collections.Counter[str]()
-    for place, folders, names in os.walk(files.local(argument, folder), followlinks=True):
-        if (target := os.path.realpath(place)) in seen:  # a link to what was, or a loop
-            folders.clear()
-            continue
-        seen.add(target)
-        left_out["hidden"] += sum(name.startswith(".") for name in folders + names)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (os.path.join(place, name) for name in names if not name.startswith(".")):
-            suffix = os.path.splitext(path)[1].lower()
-            if suffix in _READ and os.path.isfile(path):
-                taken.append(path)
-            else:
-                left_out["no file" if suffix in _READ else suffix or "no suffix"] += 1
-    if odd := next((path for path in taken if not _is_text(path)), None):
-        raise ValueError(f"{argument} must hold names in UTF-8, got {os.fsencode(odd)!r}")
-    left = ", ".join(f"{number} {kind}" for kind, number in sorted(left_out.items()) if number) or "nothing"
-    if not taken:
-        rule = f"{argument} must be a folder with PNG or JPEG files"
-        raise ValueError(f"{rule}, got {str(folder)!r}" + (f", which has {left}" if left != "nothing" else ""))
-    return sorted(taken), f"{len(taken)} files taken ({', '.join(_READ)}); left out: {left}"
-
-
-def _is_text(path):
-    """Whether a file's name is UTF-8, as TensorFlow's strings must be: Python stands in surrogates for other bytes."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in path)
-
-
-def warn_of_unread(summary, stacklevel):
-    """Tells of pictures in formats that are not read; `summary` has the words of `image_files` for each argument."""
-    for argument, words in summary.items():
-        left_out = words.partition("left out")[2].replace(",", "").split()
-        if not _UNREAD.isdisjoint(left_out):
-            rule = "must hold PNG or JPEG files for them to be read"
-            warnings.warn(f"{argument} {rule}: {words}", stacklevel=stacklevel)
-
-
-def _of_each(argument, paths, function):
-    """A function of every file, in order, [N, ...]; ValueError names the first for which it fails."""
-    numbered = tf.data.Dataset.from_tensor_slices(paths).enumerate()
-    read = numbered.map(lambda i, path: (i, function(path)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    blocks = [(numbers.numpy(), values.numpy()) for numbers, values in read.ignore_errors().batch(1000)]
-    numbers, values = zip(*blocks, strict=True) if blocks else ([()], [()])
-    if bad := sorted(set(range(len(paths))) - set(np.concatenate(numbers))):
-        path = paths[bad[0]]
-        try:
-            with tensors.graph_errors():
-                tf.function(function)(tf.constant(path))
-        except tf.errors.OpError as error:
-            raise ValueError(
-                f"{argument} must hold pictures that can be read, got {path!r}: {_reason(error)}"
-            ) from None
-    return np.concatenate(values)
-
-
-def _picture(argument, path, channels):
-    return pictures.decode(argument, tf.io.read_file(path), channels, where=[tf.strings.join(["in ", path])])
-
-
-def _resized(picture, size):
-    """Bilinear, antialiased, rounded to bytes."""
-    return tf.cast(tf.clip_by_value(tf.round(tf.image.resize(picture, size, antialias=True)), 0, 255), tf.uint8)
-
-
-def pictures_in(argument: str, paths: Sequence[str], shape: Sequence[int]) -> np.ndarray:
-    """Picture files by the rule of `from_image_folder`: uint8 [N, H, W, C]; ValueError names a bad one."""
-    return _of_each(argument, paths, lambda path: _resized(_picture(argument, path, shape[2]), shape[:2]))
+        raise ValueError(f"{argument} must match TFRecord files, got {path!r}: {tensors.first_line(error)}") from None
 
 
 def form_of_records(pattern: Patterns) -> tuple[tuple[int, ...], Literal["raw", "image"]]:
@@ -347,18 +205,3 @@ def form_of_records(pattern: Patterns) -> tuple[tuple[int, ...], Literal["raw", 
     raise ValueError(
         f"path must match files of square images of 1 or 3 channels, got {len(content)} bytes in {first!r}"
     )
-
-
-def _reason(error):
-    """The first line of TensorFlow's message, without its nodes."""
-    return re.sub(r"{{.*?}}|\[Op:.*", "", error.message).strip().splitlines()[0]
-
-
-def _checked(event_shape, encoded):
-    """event_shape as a tuple; `encoded` as PNG or JPEG, which bound the channels."""
-    sizes = tuple(map(int, event_shape))
-    if len(sizes) != 3:
-        raise ValueError(f"event_shape must be three integers of at least 1, (H, W, C), got {event_shape!r}")
-    if encoded and sizes[2] not in (1, 3, 4):
-        raise ValueError(f"event_shape must end in 1, 3 or 4 channels for PNG and JPEG, got {sizes}")
-    return sizes

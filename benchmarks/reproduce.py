@@ -1,7 +1,7 @@
 """Runs every benchmark whose numbers stand in README.md, and writes them there.
 
     python benchmarks/reproduce.py                  an hour on two cores that do nothing else, and hours for `papers`
-    python benchmarks/reproduce.py growth startup   these alone
+    python benchmarks/reproduce.py growth waiting   these alone
     python benchmarks/reproduce.py --tables         README.md anew from what is stored
 
 Each leaves its numbers in results/, with date, command, processor and versions.
@@ -27,7 +27,7 @@ COMMANDS = {
     "growth": ["growth.py"],
     "scaling": ["scaling.py"],
     "streaming_memory": ["streaming_memory.py", "--output", RESULTS / "streaming_memory.json"],
-    "startup": ["startup.py"],
+    "waiting": ["waiting.py"],
     "step": ["step.py"],
     "sprites": ["sprites.py"],
     "disentanglement": ["disentanglement.py"],

@@ -129,13 +129,15 @@ def streaming_memory(report):
     return f"{text}\n\n{table(['data, MB', 'images', 'peak, MB', 'images/s'], rows)}"
 
 
-def startup(report):
-    words = {
-        "help": "`python -m tfvae --help`",
-        "tfvae": "`import tfvae`",
-        "added": "all modules, beside their imports",
-    }
-    return table(["", "seconds"], [[text, f"{report['seconds'][name]:.2f}"] for name, text in words.items()])
+def waiting(report):
+    rows = []
+    for name, runs in report["seconds"].items():
+        for moment, first in runs[0].items():
+            again = f"{runs[1][moment]:.1f}" if runs[1:] else ""
+            rows.append([name if moment == "end" else f"{name}: {moment}", f"{first:.1f}", again])
+    text = "Seconds from a command to its end, or to a moment before it: the first time, and again. `tfvae train` is "
+    text += "the main job."
+    return f"{text}\n\n{table(['', 'seconds', 'again'], rows)}"
 
 
 def step(report):
@@ -179,8 +181,9 @@ def seeds(report):
         if name != "plain"
     ]
     count = len({row["seed"] for row in report["rows"]})
-    text = f"Gain over the plain model of the same seed on the digits' 360 test images, nats an image: mean and deviation over {count} "
-    text += "seeds. log p(x) is by a proposal fitted to each image. The models are those of notebooks 08 to 10."
+    text = "Gain over the plain model of the same seed on the digits' 360 test images, nats an image: mean and "
+    text += f"deviation over {count} seeds. log p(x) is by a proposal fitted to each image. The models are those of "
+    text += "notebooks 08 to 10."
     return f"{text}\n\n{table(['', 'ELBO', 'bound, 260', 'log p(x)'], rows)}"
 
 
@@ -343,7 +346,7 @@ SECTIONS = {
     "growth": ("Growth", growth),
     "scaling": ("Several machines", scaling),
     "streaming_memory": ("Data larger than memory", streaming_memory),
-    "startup": ("Start-up", startup),
+    "waiting": ("Waiting", waiting),
     "step": ("A step, taken apart", step),
     "sprites": ("Sprites", sprites),
     "disentanglement": ("Beta and disentanglement", disentanglement),

@@ -153,7 +153,7 @@ def train(
             callbacks.append(_modules("train.tensorboard")[0].Curves(output / "tensorboard"))
         line = f"training {recipe.data} into {output}{_number_of_replicas(strategy)}"
         begin = importlib.import_module("tf_keras").callbacks.LambdaCallback()
-        begin.on_train_begin = lambda logs: click.echo(f"{line}: {_size(recipes, begin.model)}")
+        begin.on_train_begin = lambda logs: click.echo(f"{line}: {_costs(recipes, begin)}")
         callbacks.append(begin)
     options = {"num_samples": evaluation_samples, "callbacks": callbacks}
     result = runs.start(recipe, output, strategy=strategy, go_on=go_on, force=force, **options)
@@ -319,10 +319,19 @@ def _strategy(name, num_devices):
         return importlib.import_module("tfvae.train.strategies").named(name, num_devices)
 
 
-def _size(recipes, vae):
-    number = vae.count_params()
-    least = recipes.least_memory(vae.recipe, number) / 1e6
-    return f"{number:,} parameters, at least {least:,.0f} MB beside TensorFlow's own"
+def _costs(recipes, callback):
+    """What a training takes at least, of a Keras callback at its begin."""
+    vae, number = callback.model, callback.model.count_params()
+    memory = recipes.least_memory(vae.recipe, number) / 1e6
+    seconds = recipes.least_seconds(vae, callback.params["steps"] * vae.recipe.batch_size)
+    time = (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.0f} h"
+    )
+    return f"{number:,} parameters; at least {time} and {memory:,.0f} MB beside TensorFlow's own"
 
 
 def _number_of_replicas(strategy):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import time
 from typing import Annotated
 
 import numpy as np
@@ -14,7 +15,7 @@ from tfvae.conditional import ConditionalVAE
 from tfvae.objectives import Objective
 from tfvae.recipes.recipe import Recipe
 from tfvae.support import checks, pieces
-from tfvae.support.rules import TestSet, checked
+from tfvae.support.rules import Count, TestSet, checked
 from tfvae.train import VAE
 
 
@@ -67,6 +68,38 @@ def least_memory(recipe: Recipe, num_weights: Annotated[int, functools.partial(c
     """
     outputs = recipe.batch_size * recipe.num_samples * math.prod(recipe.event_shape)
     return 4 * (4 * num_weights + 2 * outputs)
+
+
+@checked
+def least_seconds(vae, num_images: Count) -> float:
+    """Seconds that training the recipe's epochs takes at least: the products of dense layers and convolutions.
+
+    Products of the layers' sizes, three for each layer (forwards, and for two gradients), at the pace of a large one,
+    which is timed. A training takes between once and four times as long (benchmarks/README.md, "share of peak").
+
+    >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
+    >>> 0 < tfvae.recipes.least_seconds(vae, num_images=1000) < 60
+    True
+    """
+
+    def products(part):
+        layers = [layer for layer in part.submodules if hasattr(layer, "kernel") and hasattr(layer, "output_shape")]
+        return sum(3 * 2 * math.prod(layer.kernel.shape) * _places(layer) for layer in layers)
+
+    number = products(vae.encoder) + vae.recipe.num_samples * (products(vae.decoder) + products(vae.prior))
+    size = 1024
+    square = tf.ones([size, size])
+    taken = []
+    for _ in range(4):  # the first starts threads
+        started = time.perf_counter()
+        float(tf.matmul(square, square)[0, 0])
+        taken.append(time.perf_counter() - started)
+    return vae.recipe.epochs * num_images * number * min(taken) / (2 * size**3)
+
+
+def _places(layer):
+    """At how many places a kernel is multiplied: 1, or the pixels of a convolution's smaller side."""
+    return min(math.prod(shape[1:-1]) for shape in (layer.input_shape, layer.output_shape))
 
 
 @checked

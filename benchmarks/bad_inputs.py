@@ -200,12 +200,12 @@ def runs_methods():
     tfvae.runs.start(recipe, run, **options)
     tfvae.VAE.fit = accepted
     more = ("num_samples", "verbose", "callbacks")
-    yield "start", checking(tfvae.runs.start), {"recipe": recipe, "directory": "new", "options": options}, more
-    yield "resume", tfvae.runs.resume, {"directory": run, "options": options}, more
-    yield "load", tfvae.runs.load, {"directory": run}, ()
-    yield "load_data", tfvae.runs.load_data, {"directory": run}, ()
+    yield "start", checking(tfvae.runs.start), {"recipe": recipe, "output": "new", "options": options}, more
+    yield "resume", tfvae.runs.resume, {"run": run, "options": options}, more
+    yield "load", tfvae.runs.load, {"run": run}, ()
+    yield "load_data", tfvae.runs.load_data, {"run": run}, ()
     yield "read_recipe", tfvae.runs.read_recipe, {"path": f"{run}/recipe.json"}, ()
-    yield "encode", tfvae.runs.encode, {"directory": run, "to": "latents.csv"}, ()
+    yield "encode", tfvae.runs.encode, {"run": run, "to": "latents.csv"}, ()
 
 
 def train_methods():
@@ -219,6 +219,7 @@ def serving_methods():
     vae, x = small_vae(), np.zeros([2, 8, 8, 1], np.float32)
     tfvae.serving.export(vae, "exported", num_samples=1)
     yield "export", tfvae.serving.export, {"vae": vae, "directory": "models", "num_samples": 1}, ()
+    yield "openapi_document", tfvae.serving.openapi_document, {"path": "exported/1", "model": "digits"}, ()
     yield "verify", tfvae.serving.verify, {"path": "exported/1", "vae": vae, "x": x}, ()
     by_row = [{"image": [0.0, 1.0], "score": [1.0]}, {"image": [0.5, 0.5], "score": [2.0]}]
     answers = ANSWERS | {f"{_MODEL}:predict": ANSWERS[f"{_MODEL}:predict"] | {"predictions": by_row}}

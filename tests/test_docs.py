@@ -118,13 +118,15 @@ def test_code_runs(path, tmp_path, monkeypatch):
         exec(compile(re.sub(r"epochs=\d+", "epochs=1", block), place(path), "exec"), names)
 
 
-@pytest.mark.parametrize("tool", ["optuna", "mlflow", "wandb"])
-def test_code_runs_with_other_tools_where_they_are_installed(tool, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("tool", "page"), [("optuna", "train"), ("mlflow", "train"), ("wandb", "train"), ("tf2onnx", "serve")]
+)
+def test_code_runs_with_other_tools_where_they_are_installed(tool, page, tmp_path, monkeypatch):
     pytest.importorskip(tool)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    (block,) = blocks(ROOT / "docs" / "train.md", f"runnable with {tool}")
+    (block,) = blocks(ROOT / "docs" / f"{page}.md", f"runnable with {tool}")
     exec(compile(re.sub(r"epochs=\d+", "epochs=1", block), tool, "exec"), {})
 
 

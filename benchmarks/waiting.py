@@ -3,7 +3,7 @@
     python benchmarks/waiting.py                    minutes; writes results/waiting.json
     python benchmarks/waiting.py --long             also the whole course and the test suite: half an hour more
 
-Each command in a process of its own: once, as after a fresh start, and again. What is TensorFlow's own stands beside.
+Each command in a process of its own, twice, one run after the other. What is TensorFlow's own stands beside.
 """
 
 import os
@@ -60,8 +60,8 @@ def stopwatch(arguments, marks):
             for name, pattern in marks.items():
                 if name not in seconds and re.search(pattern, line):
                     seconds[name] = time.perf_counter() - started
-    if process.returncode:
-        raise RuntimeError(f"{arguments} failed")
+    if process.returncode or seconds.keys() != marks.keys():
+        raise RuntimeError(f"{arguments} failed, or printed no line for one of {list(marks)}")
     return seconds | {"end": time.perf_counter() - started}
 
 
@@ -70,7 +70,7 @@ def stopwatch(arguments, marks):
 @reports.output_option("waiting")
 def main(long, output):
     """Seconds to each moment; see the file's head."""
-    rows, folder = {}, tempfile.mkdtemp()
+    rows, folder = {}, tempfile.mkdtemp(prefix="tfvae-waiting-")
     for name, (arguments, marks) in (COMMANDS | (LONG if long else {})).items():
         filled = [argument.replace("{folder}", folder) for argument in arguments]
         rows[name] = [stopwatch(filled, marks) for _ in range(1 if name in ONCE else 2)]

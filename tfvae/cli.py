@@ -138,9 +138,9 @@ def train(
         raise ValueError("output must be given with --go-on, got none")
     strategy = _strategy(distribute, devices)
     recipes, runs, strategies = _modules("recipes", "runs", "train.strategies")
-    values = runs.read_recipe(config).to_dict() if config else {}
-    values |= {name: None if value == "none" else value for name, value in choices.items() if value is not None}
-    recipe = recipes.Recipe(**values | dict.fromkeys(FILLED_IN))  # from the data, which an option may have changed
+    values = {name: None if value == "none" else value for name, value in choices.items() if value is not None}
+    values |= dict.fromkeys(FILLED_IN)  # from the data, which an option may have changed
+    recipe = runs.read_recipe(config).replace(**values) if config else recipes.Recipe(**values)
     name = _name(recipe.data)
     new = (files.local("data", f"runs/{name}-{number}") for number in itertools.count(1))
     output = pathlib.Path(output) if output else next(path for path in new if not path.exists())
@@ -236,12 +236,13 @@ def litert(path, to):
 @main.command()
 @click.argument("path", metavar="VERSION", type=_Path())
 @click.option("--to", type=_Path(dir_okay=False), required=True, help="The file, such as openapi.json.")
-@click.option("--model", default="digits", help="The model's name on the server [digits].")
+@click.option("--model", help="The model's name on the server [the folder that holds VERSION].")
 def openapi(path, to, model):
     """Write the OpenAPI document of an exported VERSION's REST interface."""
     (serving,) = _modules("serving")
-    files.write_json(files.local("to", to), serving.openapi_document(path, model))
-    click.echo(f"{to}: POST /v1/models/{model}:predict")
+    document = serving.openapi_document(path, model)
+    files.write_json(files.local("to", to), document)
+    click.echo(f"{to}: {next(iter(document['paths']))}")
 
 
 @main.command("serve-check")
@@ -320,18 +321,21 @@ def _strategy(name, num_devices):
 
 
 def _costs(recipes, callback):
-    """What a training takes at least, of a Keras callback at its begin."""
-    vae, number = callback.model, callback.model.count_params()
+    """What a training takes at least, of a Keras callback when it begins."""
+    vae, steps, number = callback.model, callback.params["steps"], callback.model.count_params()
     memory = recipes.least_memory(vae.recipe, number) / 1e6
-    seconds = recipes.least_seconds(vae, callback.params["steps"] * vae.recipe.batch_size)
-    time = (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.0f} h"
-    )
+    epochs = vae.recipe.epochs - int(vae.optimizer.iterations) // steps  # of a resumed run, those that are left
+    an_epoch = max(1, steps - 1) * vae.recipe.batch_size  # the last batch may be small
+    examples = epochs * an_epoch // vae.distribute_strategy.num_replicas_in_sync
+    time = _duration(recipes.least_seconds(vae, max(1, examples)))
     return f"{number:,} parameters; at least {time} and {memory:,.0f} MB beside TensorFlow's own"
+
+
+def _duration(seconds):
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def _number_of_replicas(strategy):

@@ -5,6 +5,7 @@ import pytest
 import tf_keras as tfk
 from conftest import ROOT, small_recipe
 
+import tfvae
 from tfvae import data, objectives, recipes
 from tfvae.recipes import Recipe
 from tfvae.support.pieces import of_kind
@@ -304,3 +305,24 @@ def test_a_recipe_must_fit_its_data(digits, fields, message):
 def test_an_incomplete_recipe_is_not_built():
     with pytest.raises(ValueError, match="recipe must know event_shape and likelihood"):
         recipes.build(Recipe())
+
+
+def test_options_of_pieces_that_are_chosen_no_more_fall_to_their_defaults():
+    flow = Recipe(posterior="iaf", flow_steps=7, hidden_sizes=(9,))
+    assert flow.replace(posterior="full_normal") == Recipe(posterior="full_normal", hidden_sizes=(9,))
+    assert flow.replace(prior="flow", posterior="full_normal").flow_steps == 7  # which uses it too
+    assert flow.replace(network="conv").hidden_sizes == Recipe().hidden_sizes
+    with pytest.raises(ValueError, match="flow_steps must be 4 unless"):
+        flow.replace(posterior="full_normal", flow_steps=6)
+
+
+def test_the_least_time_counts_the_products_of_all_layers(digits):
+    """64-16-4 and 2-16-64: three products a layer, two for the first; against twice the first layer's."""
+    small = recipes.build(Recipe(hidden_sizes=(16,), latent_size=2).complete(digits))
+    wide = recipes.build(Recipe(hidden_sizes=(1600,), latent_size=2).complete(digits))
+    found = [min(recipes.least_seconds(vae, 10**6) for _ in range(3)) for vae in (small, wide)]
+    weights = [64 * w + w * 4 + 2 * w + w * 64 for w in (16, 1600)]
+    operations = [6 * of - 2 * 64 * w for of, w in zip(weights, (16, 1600), strict=True)]
+    assert 0.2 < found[1] / found[0] / (operations[1] / operations[0]) < 5  # both are timed anew
+    with pytest.raises(ValueError, match=r"vae must be one of recipes\.build, got one without a recipe"):
+        recipes.least_seconds(tfvae.VAE(small.encoder, small.decoder, small.prior), 1)

@@ -38,16 +38,13 @@ def obeys(document, content, schema):
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: exchange["name"])
 def test_exchanges_obey_it(exchange, document):
-    predict = document["paths"]["/v1/models/digits:predict"]["post"]
-    asked = predict["requestBody"]["content"]["application/json"]["schema"]
-    answered = predict["responses"]["200" if exchange["status"] == 200 else "400"]["content"]["application/json"][
-        "schema"
-    ]
+    predict = document["paths"][exchange["request"]["path"].replace("nothing", "digits")]["post"]
+    answered = predict["responses"][str(exchange["status"])]["content"]["application/json"]["schema"]
     assert obeys(document, exchange["answer"], answered)
-    body = exchange["request"].get("body")
-    if isinstance(body, str):  # which is no JSON
-        return
-    assert obeys(document, body, asked) == (exchange["status"] == 200 or exchange["name"] in BEYOND)
+    if "body" in exchange["request"]:  # else it is no JSON
+        asked = predict["requestBody"]["content"]["application/json"]["schema"]
+        good = exchange["status"] == 200 or exchange["name"] in BEYOND
+        assert obeys(document, exchange["request"]["body"], asked) == good
 
 
 def test_answers_of_another_shape_break_it(document):
@@ -57,6 +54,13 @@ def test_answers_of_another_shape_break_it(document):
     row = dict(known["predictions"][0])
     for bad in ({**row, "latent": row["latent"][1:]}, {"image": row["image"]}, {**row, "more": 1}):
         assert not obeys(document, {"predictions": [bad]}, schema)
+
+
+def test_a_models_name_is_a_word():
+    assert "/v1/models/digits:predict" in serving.openapi_document(EXPORT)["paths"]
+    for name in ("", "a/b", "{x}"):
+        with pytest.raises(ValueError, match="model must be made of letters, digits"):
+            serving.openapi_document(EXPORT, name)
 
 
 def test_it_is_an_openapi_document(document):

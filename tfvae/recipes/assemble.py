@@ -71,34 +71,45 @@ def least_memory(recipe: Recipe, num_weights: Annotated[int, functools.partial(c
 
 
 @checked
-def least_seconds(vae, num_images: Count) -> float:
-    """Seconds that training the recipe's epochs takes at least: the products of dense layers and convolutions.
+def least_seconds(vae, num_examples: Count) -> float:
+    """Seconds that training on so many examples takes at least: the matrix products of its layers at full pace.
 
-    Products of the layers' sizes, three for each layer (forwards, and for two gradients), at the pace of a large one,
-    which is timed. A training takes between once and four times as long (benchmarks/README.md, "share of peak").
+    Three products a layer (forwards, and for two gradients), two for the encoder's first, at the pace of a large
+    product, which is timed. Small layers and batches take many times as long ("share of peak" in benchmarks/README.md).
 
     >>> vae = tfvae.build(tfvae.Recipe(event_shape=(8, 8, 1), likelihood="bernoulli"))
-    >>> 0 < tfvae.recipes.least_seconds(vae, num_images=1000) < 60
+    >>> tfvae.recipes.least_seconds(vae, 2000) > tfvae.recipes.least_seconds(vae, 10) > 0
     True
+
+    ValueError for a model that is not one of `build`.
     """
-
-    def products(part):
-        layers = [layer for layer in part.submodules if hasattr(layer, "kernel") and hasattr(layer, "output_shape")]
-        return sum(3 * 2 * math.prod(layer.kernel.shape) * _places(layer) for layer in layers)
-
-    number = products(vae.encoder) + vae.recipe.num_samples * (products(vae.decoder) + products(vae.prior))
-    size = 1024
-    square = tf.ones([size, size])
-    taken = []
+    if vae.recipe is None:
+        raise ValueError("vae must be one of recipes.build, got one without a recipe")
+    size = 8192 if tf.config.list_logical_devices("GPU") else 1024
+    square, taken = tf.ones([size, size]), []
     for _ in range(4):  # the first starts threads
         started = time.perf_counter()
         float(tf.matmul(square, square)[0, 0])
         taken.append(time.perf_counter() - started)
-    return vae.recipe.epochs * num_images * number * min(taken) / (2 * size**3)
+    return num_examples * _products_of(vae) * min(taken) / (2 * size**3)
+
+
+def _products_of(vae):
+    """Operations of an example in the products of a step, at least."""
+
+    def forwards(part):
+        kernels = [(layer, layer.kernel) for layer in part.submodules if hasattr(layer, "kernel")]
+        return [2 * math.prod(kernel.shape) * _places(layer) for layer, kernel in kernels]
+
+    encoder, decoder = forwards(vae.encoder), forwards(vae.decoder) + forwards(vae.prior)
+    num_samples = 1 if vae.recipe.warmup_steps else vae.recipe.num_samples  # which may grow from 1
+    return 3 * sum(encoder) - max(encoder, default=0) + 3 * num_samples * sum(decoder)
 
 
 def _places(layer):
-    """At how many places a kernel is multiplied: 1, or the pixels of a convolution's smaller side."""
+    """At how many places a kernel is multiplied, at least: 1, or the pixels of a convolution's smaller side."""
+    if len(layer.kernel.shape) < 4:
+        return 1
     return min(math.prod(shape[1:-1]) for shape in (layer.input_shape, layer.output_shape))
 
 

@@ -47,11 +47,12 @@ class Recipe(types.SimpleNamespace):
         return hash(tuple(vars(self).items()))
 
     def replace(self, **fields) -> "Recipe":
-        """This recipe with other values of some fields."""
+        """This recipe with other values of some fields; options of pieces no longer chosen get their defaults."""
         kept = dict(vars(self))
         if fields.get("latent_sizes") is not None:
             del kept["latent_size"]  # their sum
-        return Recipe(**{**kept, **fields})
+        unused = _unused({**kept, **fields})  # options of pieces that are chosen no more
+        return Recipe(**{name: value for name, value in kept.items() if name not in unused} | fields)
 
     __replace__ = replace
 
@@ -62,12 +63,13 @@ class Recipe(types.SimpleNamespace):
         """
         likelihood = self.likelihood or {None: "normal", 1: "bernoulli"}.get(data.num_levels, "binomial")
         _check_fits(self, likelihood, data)
-        return self.replace(
-            event_shape=data.event_shape,
-            likelihood=likelihood,
-            total_count=data.num_levels if is_counted(likelihood) else None,
-            num_classes=data.num_classes if self.conditional else None,
-        )
+        known = {
+            "event_shape": data.event_shape,
+            "likelihood": likelihood,
+            "total_count": data.num_levels if is_counted(likelihood) else None,
+            "num_classes": data.num_classes if self.conditional else None,
+        }
+        return Recipe(**vars(self) | known)
 
     def load_data(self):
         """The `ImageData` or `FactorData` that the recipe names; ValueError for a `Stream`: runs measure on arrays."""
@@ -198,17 +200,28 @@ def _check_pieces(recipe, known):
 
 def _check_in_use(recipe, known):
     """Raises ValueError for an option of pieces that are not chosen, unless it has its default."""
-    chosen = {kind: getattr(recipe, kind) for kind in pieces.KINDS}
-    chosen["data"] = getattr(pieces.data_piece(recipe.data)[0], "name", None)
     defaults = _defaults_with({"data": recipe.data})
-    for field, one in known.items():
-        users = {kind: [user.name for user in found] for kind, found in pieces.users(field).items()}
-        if not users or any(chosen[kind] in (None, *names) for kind, names in users.items()):
-            continue  # of no piece, of a chosen one, or of one that the data choose
-        value, default = getattr(recipe, field), defaults.get(field, one.default)
-        if value not in (one.default, default):
+    for field, users in _unused(vars(recipe)).items():
+        value, default = getattr(recipe, field), defaults.get(field, known[field].default)
+        if value not in (known[field].default, default):
             rule = " or ".join(f"{kind} is {' or '.join(names)}" for kind, names in users.items())
             raise ValueError(f"{field} must be {default} unless {rule}, got {value}")
+
+
+def _unused(values):
+    """{field: {kind: names of the pieces that use it}} of options whose pieces are not chosen."""
+    names_of = {kind: values[kind] if isinstance(values[kind], str) else "" for kind in pieces.KINDS}
+    chosen: dict[str, Any] = {kind: pieces.of_kind(kind).get(name) for kind, name in names_of.items()}
+    chosen["data"] = pieces.data_piece(values["data"])[0]
+    read = {name for one in chosen.values() if one for name in one.parameters if name not in one.options}
+    found = {}
+    for field in values.keys() - read:
+        users = {kind: [user.name for user in of_kind] for kind, of_kind in pieces.users(field).items()}
+        # A likelihood of None is yet to be chosen by the data.
+        in_use = [chosen[kind] is None or chosen[kind].name in names for kind, names in users.items()]
+        if users and not any(in_use):
+            found[field] = users
+    return found
 
 
 def _check_fits(recipe, likelihood, data):

@@ -1,5 +1,6 @@
 """An OpenAPI document of the REST interface by which TF Serving serves an export."""
 
+import re
 from typing import Any
 
 from tfvae.serving.card import CARD
@@ -17,7 +18,7 @@ _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"typ
 
 
 @checked
-def openapi_document(path, model: str = "model") -> dict[str, Any]:
+def openapi_document(path, model: str | None = None) -> dict[str, Any]:
     """The document (OpenAPI 3.1) of the exported version at `path`, served by the name `model`, from its card.
 
     >>> tfvae.serving.openapi_document("saved_models/digits/1", "digits")
@@ -27,9 +28,16 @@ def openapi_document(path, model: str = "model") -> dict[str, Any]:
     Each signature takes rows (`instances`) or columns (`inputs`), and answers in kind (`predictions`, `outputs`). TF
     Serving names the tensors of a row or of the columns, unless there is one alone.
 
-    OSError if the directory or a file in it is missing.
+    Args:
+        model: default: the name of the folder that holds the version.
+
+    Raises:
+        OSError, ValueError: the directory or a file in it is missing or corrupt; a model's name that is no word.
     """
-    card = files.read_json(files.exported("path", path, CARD) / CARD)
+    version = files.exported("path", path, CARD).resolve()
+    card, model = files.read_json(version / CARD), version.parent.name if model is None else model
+    if not re.fullmatch(r"[\w.-]+", model):
+        raise ValueError(f"model must be made of letters, digits, '_', '.' and '-', got {model!r}")
     schemas: dict[str, Any] = {"Error": _ERROR}
 
     def ref(name):
@@ -66,7 +74,11 @@ def openapi_document(path, model: str = "model") -> dict[str, Any]:
     predict = {
         "summary": "Asks a signature; rows are answered in order",
         "requestBody": {"required": True, "content": {"application/json": {"schema": requests}}},
-        "responses": {"200": response("The answer", answers), "400": response("What was wrong", ref("Error"))},
+        "responses": {
+            "200": response("The answer", answers),
+            "400": response("What was wrong", ref("Error")),
+            "404": response("No such model or version", ref("Error")),
+        },
     }
     status = {
         "summary": "The versions and their states",
@@ -74,9 +86,13 @@ def openapi_document(path, model: str = "model") -> dict[str, Any]:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"{model}: {card['model']}", "version": files.local("path", path).name},
+        "info": {"title": f"{model}: {card['model']}", "version": version.name},
         "servers": [{"url": "http://localhost:8501"}],
-        "paths": {f"/v1/models/{model}:predict": {"post": predict}, f"/v1/models/{model}": {"get": status}},
+        "paths": {
+            f"/v1/models/{model}:predict": {"post": predict},
+            f"/v1/models/{model}/versions/{version.name}:predict": {"post": predict},
+            f"/v1/models/{model}": {"get": status},
+        },
         "components": {"schemas": schemas},
     }
 

@@ -163,6 +163,7 @@ def staged_directory(path: Path, argument: str = "directory") -> Iterator[pathli
 
     Raises:
         FileExistsError: `path` exists and is not an empty directory.
+        OSError: its folder cannot be written, or the disk is full.
     """
     check_new(path, argument)
     path = pathlib.Path(os.path.realpath(path))  # no directory can take a link's name
@@ -230,5 +231,7 @@ def _in_a_writable_folder(path, argument):
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # a full disk is no wrong folder
+            raise
         rule = f"{argument} must be in a folder that can be written, got {path}"
         raise type(error)(f"{rule}: {error.strerror}") from None

@@ -324,7 +324,7 @@ def _costs(recipes, callback):
     """What a training takes at least, of a Keras callback when it begins."""
     vae, steps, number = callback.model, callback.params["steps"], callback.model.count_params()
     memory = recipes.least_memory(vae.recipe, number) / 1e6
-    epochs = vae.recipe.epochs - int(vae.optimizer.iterations) // steps  # of a resumed run, those that are left
+    epochs = vae.recipe.epochs - int(vae.optimizer.iterations.numpy()) // steps  # of a resumed run, those that are left
     an_epoch = max(1, steps - 1) * vae.recipe.batch_size  # the last batch may be small
     examples = epochs * an_epoch // vae.distribute_strategy.num_replicas_in_sync
     time = _duration(recipes.least_seconds(vae, max(1, examples)))

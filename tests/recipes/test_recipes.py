@@ -317,12 +317,14 @@ def test_options_of_pieces_that_are_chosen_no_more_fall_to_their_defaults():
 
 
 def test_the_least_time_counts_the_products_of_all_layers(digits):
-    """64-16-4 and 2-16-64: three products a layer, two for the first; against twice the first layer's."""
+    """64-16-4 and 2-16-64: three products a layer, two for the first."""
     small = recipes.build(Recipe(hidden_sizes=(16,), latent_size=2).complete(digits))
     wide = recipes.build(Recipe(hidden_sizes=(1600,), latent_size=2).complete(digits))
     found = [min(recipes.least_seconds(vae, 10**6) for _ in range(3)) for vae in (small, wide)]
     weights = [64 * w + w * 4 + 2 * w + w * 64 for w in (16, 1600)]
     operations = [6 * of - 2 * 64 * w for of, w in zip(weights, (16, 1600), strict=True)]
     assert 0.2 < found[1] / found[0] / (operations[1] / operations[0]) < 5  # both are timed anew
+    heads = recipes.build(Recipe(hidden_sizes=(), latent_size=2).complete(digits))
+    assert recipes.least_seconds(heads, 10**6) > 0  # the last layers count, which are in no Keras model
     with pytest.raises(ValueError, match=r"vae must be one of recipes\.build, got one without a recipe"):
         recipes.least_seconds(tfvae.VAE(small.encoder, small.decoder, small.prior), 1)

@@ -53,6 +53,7 @@ def test_every_field_of_a_recipe_has_an_option():
 def test_the_whole_way(invoke, tmp_path):
     done = invoke("train", *SMALL)
     assert done.exit_code == 0, done.output
+    assert "2,244 parameters" in done.output  # 64 -> 16 -> 2 * 2 and 2 -> 16 -> 64
     assert "ELBO" in done.output and "SavedModel: saved_models/digits/1" in done.output
     assert (tmp_path / "runs" / "digits-1" / "samples.png").exists()
     assert (tmp_path / "saved_models" / "digits" / "1" / "saved_model.pb").exists()

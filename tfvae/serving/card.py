@@ -6,13 +6,12 @@ Mitchell et al. (2019, "Model Cards for Model Reporting", arXiv 1810.03993).
 import json
 import pathlib
 
-import numpy as np
 import tensorflow as tf
 
 from tfvae import __version__, diagnostics
 from tfvae.serving.signatures import TakesBytes, inputs_of
 from tfvae.support import files
-from tfvae.support.weights import model_variables
+from tfvae.support.weights import num_parameters
 
 CARD, PAGE = "model_card.json", "model_card.md"
 
@@ -34,7 +33,7 @@ def write(directory: pathlib.Path, vae, functions: dict, num_samples: int, evalu
         "model": f"{'conditional ' if vae.num_classes else ''}variational autoencoder",
         "event_shape": list(vae.event_shape),
         "latent_size": vae.latent_size,
-        "num_parameters": int(sum(np.prod(v.shape) for v in model_variables(vae))),
+        "num_parameters": num_parameters(vae),
         "data": None if recipe is None else _SOURCES.get(recipe["data"], recipe["data"]),
         "image": " and ".join(vae.inputs_accepted.rules(support=False)),
         "image_of_elbo_and_log_evidence": vae.inputs_accepted.support,

@@ -10,6 +10,11 @@ def model_variables(vae: Any) -> list[tf.Variable]:
     return [v for piece in (vae.encoder, vae.decoder, vae.prior) for v in getattr(piece, "variables", ())]
 
 
+def num_parameters(vae: Any) -> int:
+    """Keras' `count_params` would count the metrics too, and not the networks of a flow."""
+    return sum(variable.shape.num_elements() for variable in model_variables(vae))
+
+
 def untracked(vae: Any) -> list[tf.Variable]:
     """Those in modules and distributions, such as the networks of a flow: Keras' files hold only what is in layers."""
     layers = [vae, *vae._flatten_layers()]

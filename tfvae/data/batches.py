@@ -63,10 +63,11 @@ class Batches:
 
     @checked
     def map(self, function: Callable) -> "Batches":
-        """Applies a function of [B, H, W, C] (and labels [B]) to each batch."""
+        """Applies a function of [B, H, W, C] (and labels [B]) to each batch, while steps before it run."""
+        options = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
         def mapped(make):
-            return lambda *given: make(*given).map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            return lambda *given: make(*given).map(function, **options).prefetch(tf.data.AUTOTUNE)
 
         parts = self.parts and mapped(self.parts)
         return dataclasses.replace(self, pipeline=mapped(self.pipeline), in_memory=None, parts=parts)

@@ -14,7 +14,7 @@ import tfvae.conditional
 
 HERE = pathlib.Path(__file__).parent
 project, version = "tfvae", tfvae.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx-mathjax-offline"]
 root_doc = "README"
 include_patterns = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "notebooks/*.ipynb"),
@@ -23,6 +23,7 @@ include_patterns = [
 html_theme = "furo"
 html_title = "tfvae"
 nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # no page shows a live widget, and the site is read without a network
 myst_enable_extensions = ["amsmath", "dollarmath"]
 default_role = "code"
 myst_heading_anchors = 3

@@ -16,17 +16,19 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 class Page(html.parser.HTMLParser):
-    """A page's links and the names that links may end in."""
+    """A page's links, what a browser loads with it, and the names that links may end in."""
 
     def __init__(self, path):
         super().__init__()
-        self.links, self.names = [], set()
+        self.links, self.loaded, self.names = [], [], set()
         self.feed(path.read_text())
 
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
         self.names.add(found.get("id"))
         self.links += [found[key] for key in ("href", "src") if found.get(key)]
+        key = "href" if found.get("rel") == "stylesheet" else "src"
+        self.loaded += filter(None, [found.get(key)])
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,14 @@ def test_every_link_leads_to_a_page_and_a_place_in_it(site):
                 assert address.fragment in target.names, (path, link)
             checked += 1
     assert checked > 1000
+
+
+def test_the_site_is_read_without_a_network(site):
+    """Formulas included: MathJax lies among its files."""
+    pages, _ = site
+    loaded = [link for page in pages.values() for link in page.loaded]
+    assert sum("mathjax" in link for link in loaded) >= 16
+    assert not [link for link in loaded if urllib.parse.urlsplit(link).netloc]
 
 
 def test_the_site_holds_every_page_and_every_public_name(site):

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from tfvae.support.quiet import quiet
 _NEEDED = {name: name for name in ("tf_keras", "matplotlib", "tqdm", "click", "urllib3", "ipywidgets")}
 _NEEDED |= {"sklearn": "scikit-learn", "tensorflow_serving": "tensorflow-serving-api"}
 _NEEDED |= {"tensorflow_probability": "tensorflow-probability>=0.25,<0.26"}
+_ICONS = {"minus": "\N{MINUS SIGN}", "plus": "+", "pause": "&#10074;&#10074;", "play": "&#9654;&#xFE0E;"}
+_ICONS |= {"fast-backward": "|&lt;", "step-backward": "&lt;", "step-forward": "&gt;", "fast-forward": "&gt;|"}
+_ICONS["play fa-flip-horizontal"] = "&#9664;&#xFE0E;"
 
 
 def setup(seed: int = 0) -> str:
@@ -68,6 +72,12 @@ def _install(packages):
     packages = [f"{p}=={version}.*" if p in ("tf_keras", "tensorflow-serving-api") else p for p in packages]
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, *packages, f"tensorflow=={installed}"], check=True)
+
+
+def film(animation: Any, **options: Any) -> str:
+    """`animation.to_jshtml(**options)` whose buttons need no network: Matplotlib loads their icons from an address."""
+    page = re.sub(r'<link rel="stylesheet"\s+href="[^"]*font-awesome[^"]*">', "", animation.to_jshtml(**options))
+    return re.sub(r'<i class="fa fa-([^"]*)"></i>', lambda icon: _ICONS[icon[1]], page)
 
 
 def folder() -> pathlib.Path:

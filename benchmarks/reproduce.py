@@ -34,6 +34,7 @@ COMMANDS = {
     "settings": ["settings.py", "--again"],
     "papers": ["papers.py", *tables.PUBLISHED],
     "seeds": ["seeds.py", "--seeds", 10],
+    "seeds_constant": ["seeds.py", "--schedule", "constant", "--output", RESULTS / "seeds_constant.json"],
     "calibration": ["calibration.py"],
     "gaps": ["gaps.py"],
     "independent": ["independent.py", "--ours"],

@@ -184,6 +184,8 @@ def seeds(report):
     text = "Gain over the plain model of the same seed on the digits' 360 test images, nats an image: mean and "
     text += f"deviation over {count} seeds. log p(x) is that bound, corrected by a proposal fitted to every sixth "
     text += "image. The models are those of notebooks 08 to 10."
+    if report["plain"].get("schedule") == "constant":
+        text += " The learning rate does not fall: as many steps train further."
     return f"{text}\n\n{table(['', 'ELBO', 'bound, 260', 'log p(x)'], rows)}"
 
 
@@ -353,6 +355,7 @@ SECTIONS = {
     "settings": ("What the settings of a training give", settings),
     "papers": ("The papers' numbers", papers),
     "seeds": ("What richer pieces give, over seeds", seeds),
+    "seeds_constant": ("The same, trained further", seeds),
     "calibration": ("Is log p(x) within its errors?", calibration),
     "gaps": ("Where the gap to log p(x) comes from", gaps),
     "independent": ("The same rows by other code", independent),

@@ -43,6 +43,14 @@ def test_cells_are_short(path):
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_sections_and_figures_are_counted_without_a_gap(path):
+    text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+    for pattern in (r"^## (\d+)\.", r"\*Figure (\d+)\."):
+        found = [int(number) for number in re.findall(pattern, text, re.M)]
+        assert found == list(range(1, len(found) + 1)), pattern
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_links_lead_somewhere(path):
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":

@@ -70,12 +70,13 @@ def stopwatch(arguments, marks):
 @reports.output_option("waiting")
 def main(long, output):
     """Seconds to each moment; see the file's head."""
-    rows, folder = {}, tempfile.mkdtemp(prefix="tfvae-waiting-")
-    for name, (arguments, marks) in (COMMANDS | (LONG if long else {})).items():
-        filled = [argument.replace("{folder}", folder) for argument in arguments]
-        rows[name] = [stopwatch(filled, marks) for _ in range(1 if name in ONCE else 2)]
-        times = (", ".join(f"{moment} {s:.1f}" for moment, s in row.items()) for row in rows[name])
-        click.echo(f"{name:<34}{'   again: '.join(times)}")
+    rows = {}
+    with tempfile.TemporaryDirectory(prefix="tfvae-waiting-") as folder:
+        for name, (arguments, marks) in (COMMANDS | (LONG if long else {})).items():
+            filled = [argument.replace("{folder}", folder) for argument in arguments]
+            rows[name] = [stopwatch(filled, marks) for _ in range(1 if name in ONCE else 2)]
+            times = (", ".join(f"{moment} {s:.1f}" for moment, s in row.items()) for row in rows[name])
+            click.echo(f"{name:<34}{'   again: '.join(times)}")
     reports.write(output, reports.head() | {"seconds": rows})
 
 

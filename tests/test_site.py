@@ -27,8 +27,8 @@ class Page(html.parser.HTMLParser):
         found = dict(attributes)
         self.names.add(found.get("id"))
         self.links += [found[key] for key in ("href", "src") if found.get(key)]
-        key = "href" if found.get("rel") == "stylesheet" else "src"
-        self.loaded += filter(None, [found.get(key)])
+        if address := found.get("href" if found.get("rel") == "stylesheet" else "src"):
+            self.loaded.append(address)
 
 
 @pytest.fixture(scope="module")

@@ -323,7 +323,7 @@ def _strategy(name, num_devices):
 def _costs(recipes, callback):
     """What a training takes at least, of a Keras callback when it begins."""
     vae, steps = callback.model, callback.params["steps"]
-    number = importlib.import_module("tfvae.support.weights").num_parameters(vae)
+    number = _modules("support.weights")[0].num_parameters(vae)
     memory = recipes.least_memory(vae.recipe, number) / 1e6
     epochs = vae.recipe.epochs - int(vae.optimizer.iterations.numpy()) // steps  # of a resumed run, those that are left
     an_epoch = max(1, steps - 1) * vae.recipe.batch_size  # the last batch may be small

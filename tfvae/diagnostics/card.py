@@ -19,7 +19,7 @@ from tfvae.support.rules import Column, FromTwo, TestSet, checked
 _SCORE_SIZES: dict[str, Any] = {"num_points": 2000, "num_train": 200, "num_test": 100, "set_size": 16}
 _SCORE_SEEDS = 3
 _MAX_FITTED, _FITTED_SAMPLES = 400, 2000
-_MAX_DECODED = 500_000_000  # values, of all draws of q(z|x): measuring takes less time than the training before it
+_MAX_DECODED = 500_000_000  # values, of all draws of q(z|x): the main job measures for less time than it trains
 
 
 @checked
@@ -36,7 +36,7 @@ def evaluation_card(
         vae: a `VAE`, or a `ConditionalVAE`, which is conditioned on the labels: log p(x|y), and so on.
         data: a `data.ImageData`.
         num_samples: draws of q(z|x) for each image; default: 5,000, or as many fewer, down to 500, as decode half a
-            billion pixels in all.
+            billion values in all.
         seed, progress: as for `log_evidence`.
 
     Returns:
